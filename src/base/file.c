@@ -1,0 +1,178 @@
+/* file.c: see file.h. POSIX. */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/context.h"
+
+struct mmf_writer {
+    mmf_ctx *ctx;
+    FILE *file;
+    char *path, *temporary;
+};
+
+mmf_status mmf_map_open(mmf_ctx *ctx, mmf_mapping *out, const char *path)
+{
+    *out = (mmf_mapping){0};
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return mmf_fail(ctx, MMF_IO, "%s: cannot open: %s", path, strerror(errno));
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        close(fd);
+        return mmf_fail(ctx, MMF_IO, "%s: not a regular file", path);
+    }
+    out->n_bytes = (size_t)info.st_size;
+    if (out->n_bytes > 0) {
+        void *const bytes = mmap(NULL, out->n_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (bytes == MAP_FAILED) {
+            close(fd);
+            *out = (mmf_mapping){0};
+            return mmf_fail(ctx, MMF_IO, "%s: cannot map: %s", path, strerror(errno));
+        }
+        out->bytes = bytes;
+    }
+    close(fd);
+    return MMF_OK;
+}
+
+void mmf_map_close(mmf_mapping *mapping)
+{
+    if (mapping->bytes) {
+        /* munmap takes the address without const, but does not write through it. */
+        void *address = NULL;
+        memcpy(&address, &mapping->bytes, sizeof address);
+        munmap(address, mapping->n_bytes);
+    }
+    *mapping = (mmf_mapping){0};
+}
+
+static mmf_status write_failed(const mmf_writer *writer)
+{
+    return mmf_fail(writer->ctx, MMF_IO, "%s: cannot write: %s", writer->path, strerror(errno));
+}
+
+static bool injected_fault(mmf_ctx *ctx)
+{
+    if (ctx->writes_before_fault < 0)
+        return false;
+    if (ctx->writes_before_fault-- > 0)
+        return false;
+    ctx->writes_before_fault = 0;
+    errno = ENOSPC;
+    return true;
+}
+
+mmf_status mmf_writer_open(mmf_ctx *ctx, mmf_writer **out, const char *path)
+{
+    *out = NULL;
+    mmf_writer *writer = mmf_alloc_zero(ctx, 1, sizeof *writer);
+    if (!writer)
+        return MMF_NOMEM;
+    writer->ctx = ctx;
+    const size_t temporary_bytes = strlen(path) + 32;
+    writer->path = mmf_strdup(ctx, path);
+    writer->temporary = mmf_alloc(ctx, temporary_bytes);
+    mmf_status status = writer->path && writer->temporary ? MMF_OK : MMF_NOMEM;
+    if (status == MMF_OK) {
+        snprintf(writer->temporary, temporary_bytes, "%s.%ld.part", path, (long)getpid());
+        writer->file = injected_fault(ctx) ? NULL : fopen(writer->temporary, "wbe");
+        if (!writer->file)
+            status = write_failed(writer);
+    }
+    if (status != MMF_OK) {
+        mmf_writer_discard(writer);
+        return status;
+    }
+    *out = writer;
+    return MMF_OK;
+}
+
+mmf_status mmf_writer_write(mmf_writer *writer, const void *bytes, size_t n_bytes)
+{
+    if (n_bytes == 0)
+        return MMF_OK;
+    if (injected_fault(writer->ctx) || fwrite(bytes, 1, n_bytes, writer->file) != n_bytes)
+        return write_failed(writer);
+    return MMF_OK;
+}
+
+mmf_status mmf_writer_seek(mmf_writer *writer, uint64_t position)
+{
+    if (fseeko(writer->file, (off_t)position, SEEK_SET) != 0)
+        return write_failed(writer);
+    return MMF_OK;
+}
+
+mmf_status mmf_writer_commit(mmf_writer *writer)
+{
+    mmf_status status = MMF_OK;
+    if (injected_fault(writer->ctx) || fflush(writer->file) != 0 || fsync(fileno(writer->file)) != 0)
+        status = write_failed(writer);
+    if (fclose(writer->file) != 0 && status == MMF_OK)
+        status = write_failed(writer);
+    writer->file = NULL;
+    if (status == MMF_OK && rename(writer->temporary, writer->path) != 0)
+        status = write_failed(writer);
+    if (status == MMF_OK)
+        writer->temporary[0] = '\0';
+    mmf_writer_discard(writer);
+    return status;
+}
+
+void mmf_writer_discard(mmf_writer *writer)
+{
+    if (!writer)
+        return;
+    const int saved_errno = errno;
+    const bool was_open = writer->file != NULL;
+    if (was_open)
+        fclose(writer->file);
+    if (writer->temporary && writer->temporary[0])
+        unlink(writer->temporary);
+    mmf_free(writer->ctx, writer->temporary);
+    mmf_free(writer->ctx, writer->path);
+    mmf_free(writer->ctx, writer);
+    errno = saved_errno;
+}
+
+mmf_status mmf_write_text(mmf_ctx *ctx, const char *path, const char *text, size_t n_bytes)
+{
+    mmf_writer *writer = NULL;
+    MMF_TRY(mmf_writer_open(ctx, &writer, path));
+    const mmf_status status = mmf_writer_write(writer, text, n_bytes);
+    if (status != MMF_OK) {
+        mmf_writer_discard(writer);
+        return status;
+    }
+    return mmf_writer_commit(writer);
+}
+
+mmf_status mmf_make_folder(mmf_ctx *ctx, const char *path)
+{
+    char *copy = mmf_strdup(ctx, path);
+    if (!copy)
+        return MMF_NOMEM;
+    mmf_status status = MMF_OK;
+    for (char *c = copy + 1; status == MMF_OK; c++) {
+        if (*c != '/' && *c != '\0')
+            continue;
+        const char end = *c;
+        *c = '\0';
+        struct stat info;
+        if (mkdir(copy, 0777) != 0 &&
+            !(errno == EEXIST && stat(copy, &info) == 0 && S_ISDIR(info.st_mode)))
+            status = mmf_fail(ctx, MMF_IO, "%s: cannot make the folder: %s", copy, strerror(errno));
+        *c = end;
+        if (end == '\0')
+            break;
+    }
+    mmf_free(ctx, copy);
+    return status;
+}

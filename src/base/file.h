@@ -1,0 +1,44 @@
+/*
+ * file.h: mapped reading, and writing that leaves the old file or the new one, never half.
+ *
+ * POSIX.
+ */
+#ifndef MMFUSE_BASE_FILE_H
+#define MMFUSE_BASE_FILE_H
+
+#include "mmfuse/base.h"
+
+/** The bytes of a file, mapped read-only. */
+typedef struct mmf_mapping {
+    const unsigned char *bytes;
+    size_t n_bytes;
+} mmf_mapping;
+
+/** @errors IO (cannot open, not a regular file); the message names `path`. */
+mmf_status mmf_map_open(mmf_ctx *ctx, mmf_mapping *out, const char *path);
+void mmf_map_close(mmf_mapping *mapping);
+
+typedef struct mmf_writer mmf_writer;
+
+/**
+ * Starts a new version of `path` under a temporary name in the same folder.
+ *
+ * @param out  the caller ends it with mmf_writer_commit or mmf_writer_discard, both of which free it
+ * @errors     NOMEM, IO (folder missing or read-only)
+ */
+mmf_status mmf_writer_open(mmf_ctx *ctx, mmf_writer **out, const char *path);
+mmf_status mmf_writer_write(mmf_writer *writer, const void *bytes, size_t n_bytes);
+/** Moves to an absolute position, for headers whose sizes are known at the end. */
+mmf_status mmf_writer_seek(mmf_writer *writer, uint64_t position);
+/** Flushes, syncs and renames. On failure the temporary file is removed and the old one is intact. */
+mmf_status mmf_writer_commit(mmf_writer *writer);
+/** Removes the temporary file; accepts NULL. */
+void mmf_writer_discard(mmf_writer *writer);
+
+/** Writes a whole text file through a writer. */
+mmf_status mmf_write_text(mmf_ctx *ctx, const char *path, const char *text, size_t n_bytes);
+
+/** Makes a folder and its parents; an existing folder is success. */
+mmf_status mmf_make_folder(mmf_ctx *ctx, const char *path);
+
+#endif

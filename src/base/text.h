@@ -1,0 +1,28 @@
+/* text.h: a growing string, number formatting in the C locale, and the nearest name to a misspelt one. */
+#ifndef MMFUSE_BASE_TEXT_H
+#define MMFUSE_BASE_TEXT_H
+
+#include "mmfuse/base.h"
+
+/** Zero-initialise with a context; `data` is NULL until something was added. */
+typedef struct mmf_text {
+    mmf_ctx *ctx;
+    char *data;
+    size_t length, capacity;
+    mmf_status status; /* sticky: the first failure to grow */
+} mmf_text;
+
+void mmf_text_add(mmf_text *text, const char *format, ...) MMF_PRINTF(2, 3);
+void mmf_text_add_bytes(mmf_text *text, const char *bytes, size_t n_bytes);
+void mmf_text_clear(mmf_text *text);
+
+/**
+ * The candidate closest to `name` by edit distance if it is close enough to be a misspelling, else
+ * NULL. `candidates` holds `n` strings; the result is one of them.
+ */
+const char *mmf_text_nearest(const char *name, const char *const *candidates, size_t n);
+
+/** Parses all of `text` as a finite or non-finite number in the C locale; false if it is none. */
+bool mmf_text_number(const char *text, size_t n_bytes, double *out);
+
+#endif
