@@ -13,10 +13,10 @@
 
 #if defined(__GNUC__)
 #define MMF_API __attribute__((visibility("default")))
-#define MMF_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define MMF_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #else
 #define MMF_API
-#define MMF_PRINTF(format, first)
+#define MMF_PRINTF(at, first)
 #endif
 
 #ifdef __cplusplus

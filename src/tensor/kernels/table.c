@@ -1,0 +1,2 @@
+/* table.c: compiled once a processor level. */
+typedef int mmf_kernel_table_is_empty;
