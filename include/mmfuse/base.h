@@ -86,11 +86,14 @@ typedef struct mmf_ctx_options {
     void *log_user;
 } mmf_ctx_options;
 
-#define MMF_CTX_OPTIONS_INIT {.size = sizeof(mmf_ctx_options)}
+#define MMF_CTX_OPTIONS_INIT                                                                       \
+    {                                                                                              \
+        .size = sizeof(mmf_ctx_options)                                                            \
+    }
 
 /**
- * Makes a context. Reads the environment variable MMFUSE_CPU (portable, avx2, avx512), which caps the
- * processor level; nothing else in the library reads the environment.
+ * Makes a context. Reads the environment variable MMFUSE_CPU (portable, avx2, avx512), which caps
+ * the processor level; nothing else in the library reads the environment.
  *
  * @param out      receives the context; the caller owns it and frees it with mmf_ctx_free
  * @param options  NULL: defaults
@@ -127,7 +130,8 @@ MMF_API mmf_status mmf_fail(mmf_ctx *ctx, mmf_status status, const char *format,
 MMF_API mmf_status mmf_fail_within(mmf_ctx *ctx, mmf_status status, const char *format, ...)
     MMF_PRINTF(3, 4);
 
-MMF_API void mmf_log(mmf_ctx *ctx, mmf_log_level level, const char *format, ...) MMF_PRINTF(3, 4);
+MMF_API void mmf_ctx_log(mmf_ctx *ctx, mmf_log_level level, const char *format, ...)
+    MMF_PRINTF(3, 4);
 
 /* ---- Memory ------------------------------------------------------------------------------ */
 
@@ -174,9 +178,9 @@ MMF_API bool mmf_dtype_is_integer(mmf_dtype dtype);
 #define MMF_MAX_DIMS 6
 
 /**
- * A dense row-major array in little-endian order, as read from a file. An open value: it owns nothing;
- * the object that handed it out does. `data` may be unaligned (files are mapped): read elements with
- * the accessors below.
+ * A dense row-major array in little-endian order, as read from a file. An open value: it owns
+ * nothing; the object that handed it out does. `data` may be unaligned (files are mapped): read
+ * elements with the accessors below.
  */
 typedef struct mmf_array {
     mmf_dtype dtype;
@@ -205,8 +209,9 @@ MMF_API char *mmf_shape_text(char *out, size_t size, const int64_t *shape, int n
 /* ---- Random numbers ---------------------------------------------------------------------- */
 
 /**
- * A counter-based generator (Philox 4x32-10; Salmon, Moraes, Dror, Shaw, SC 2011): draw `i` of stream
- * `stream` under `seed` is a pure function of the three, so results never depend on thread counts.
+ * A counter-based generator (Philox 4x32-10; Salmon, Moraes, Dror, Shaw, SC 2011): draw `i` of
+ * stream `stream` under `seed` is a pure function of the three, so results never depend on thread
+ * counts.
  */
 typedef struct mmf_rng {
     uint64_t seed, stream, counter;

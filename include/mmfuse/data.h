@@ -1,8 +1,8 @@
 /*
  * data.h: data sets: modalities, targets, splits, normalisation and batches.
  *
- * The keys and rules are the data contract of docs/data.md. This floor yields arrays; it never sees a
- * tensor.
+ * The keys and rules are the data contract of docs/data.md. This floor yields arrays; it never sees
+ * a tensor.
  */
 #ifndef MMFUSE_DATA_H
 #define MMFUSE_DATA_H
@@ -27,18 +27,18 @@ MMF_API const char *mmf_modality_kind_name(mmf_modality_kind kind);
 typedef struct mmf_modality {
     const char *name;
     mmf_modality_kind kind;
-    int n_dims;                      /**< dimensions of one sample: 1 vector, 2 sequence, 3 image, 1 tokens */
+    int n_dims; /**< dimensions of one sample: 1 vector, 2 sequence, 3 image, 1 tokens */
     int64_t shape[MMF_MAX_DIMS - 1]; /**< of one sample: {d}, {T, d}, {C, H, W}, {T} */
     int64_t n_rows;                  /**< stored rows; differs from N where rows are shared */
     mmf_dtype dtype;                 /**< on disk */
     bool has_length;                 /**< <name>.length exists */
     bool has_present;                /**< <name>.present exists, or some length is 0 */
     bool has_index;
-    int64_t vocab_size;              /**< tokens: largest id + 1, at least the size of .vocab; else 0 */
-    int64_t n_absent;                /**< samples without this modality */
-    int64_t n_nonfinite;             /**< non-finite values where present and within length; -1: not counted */
-    mmf_array names;                 /**< n_dims 0: none */
-    mmf_array vocab;                 /**< n_dims 0: none */
+    int64_t vocab_size;  /**< tokens: largest id + 1, at least the size of .vocab; else 0 */
+    int64_t n_absent;    /**< samples without this modality */
+    int64_t n_nonfinite; /**< non-finite values where present and within length; -1: not counted */
+    mmf_array names;     /**< n_dims 0: none */
+    mmf_array vocab;     /**< n_dims 0: none */
 } mmf_modality;
 
 typedef enum mmf_target_kind {
@@ -57,17 +57,20 @@ typedef enum mmf_nonfinite {
 
 typedef struct mmf_dataset_options {
     size_t size;
-    const char *modalities;    /**< comma-separated choice and order; NULL: all, in the file's order */
-    const char *kinds;         /**< "NAME=tokens,NAME=features,NAME=sequence"; NULL: by shape */
-    const char *target;        /**< key of the target; NULL: "label" */
-    const char *task;          /**< "regression", "classification", "multilabel", "soft"; NULL: by value */
-    bool target_optional;      /**< for predict: a missing target is MMF_TARGET_NONE, not an error */
+    const char *modalities; /**< comma-separated choice and order; NULL: all, in the file's order */
+    const char *kinds;      /**< "NAME=tokens,NAME=features,NAME=sequence"; NULL: by shape */
+    const char *target;     /**< key of the target; NULL: "label" */
+    const char *task; /**< "regression", "classification", "multilabel", "soft"; NULL: by value */
+    bool target_optional; /**< for predict: a missing target is MMF_TARGET_NONE, not an error */
     mmf_nonfinite nonfinite;
-    bool check_finite;         /**< scan values now and fail or count by `nonfinite` */
-    const mmf_io_options *io;  /**< NULL: defaults */
+    bool check_finite;        /**< scan values now and fail or count by `nonfinite` */
+    const mmf_io_options *io; /**< NULL: defaults */
 } mmf_dataset_options;
 
-#define MMF_DATASET_OPTIONS_INIT {.size = sizeof(mmf_dataset_options)}
+#define MMF_DATASET_OPTIONS_INIT                                                                   \
+    {                                                                                              \
+        .size = sizeof(mmf_dataset_options)                                                        \
+    }
 
 /** An open data set. Immutable after opening apart from its cache; one thread at a time. */
 typedef struct mmf_dataset mmf_dataset;
@@ -119,15 +122,18 @@ typedef enum mmf_part { MMF_TRAIN, MMF_VALID, MMF_TEST } mmf_part;
 
 typedef struct mmf_split_options {
     size_t size;
-    double fractions[3];     /**< train, valid, test; all 0: the file's split, or 0.7, 0.1, 0.2 */
-    double valid;            /**< share cut from train for validation; 0: 0.15 if valid is empty */
-    int64_t n_folds;         /**< 0: none; else fold `fold` of the train and valid rows is valid */
+    double fractions[3]; /**< train, valid, test; all 0: the file's split, or 0.7, 0.1, 0.2 */
+    double valid;        /**< share cut from train for validation; 0: 0.15 if valid is empty */
+    int64_t n_folds;     /**< 0: none; else fold `fold` of the train and valid rows is valid */
     int64_t fold;
     int64_t train_per_class; /**< 0: all; else the first n train rows of each class in file order */
     uint64_t seed;
 } mmf_split_options;
 
-#define MMF_SPLIT_OPTIONS_INIT {.size = sizeof(mmf_split_options)}
+#define MMF_SPLIT_OPTIONS_INIT                                                                     \
+    {                                                                                              \
+        .size = sizeof(mmf_split_options)                                                          \
+    }
 
 /** Row numbers of the three parts, ascending. */
 typedef struct mmf_split {
@@ -137,8 +143,8 @@ typedef struct mmf_split {
 
 /**
  * Divides the rows: stratified by class (quantiles for regression), rows of one group or one shared
- * index row kept together, dependent only on the data and the seed. With n_folds and no `split` in the
- * file and no fractions, test is empty and every row is train or valid.
+ * index row kept together, dependent only on the data and the seed. With n_folds and no `split` in
+ * the file and no fractions, test is empty and every row is train or valid.
  *
  * @errors ARG (fractions, more folds than groups), FORMAT (the file's split tears a group apart)
  */
@@ -147,18 +153,20 @@ MMF_API mmf_status mmf_split_make(mmf_ctx *ctx, mmf_split *out, const mmf_datase
 MMF_API void mmf_split_clear(mmf_ctx *ctx, mmf_split *split);
 /** Stratified, grouped folds of `rows`: fold_of[i] in [0, n_folds) for each of them. */
 MMF_API mmf_status mmf_split_folds(mmf_ctx *ctx, const mmf_dataset *dataset, const int64_t *rows,
-                                   int64_t n_rows, int64_t n_folds, uint64_t seed, int64_t *fold_of);
+                                   int64_t n_rows, int64_t n_folds, uint64_t seed,
+                                   int64_t *fold_of);
 
 /* ---- Normalisation ----------------------------------------------------------------------- */
 
 /** x -> (x - mean) / deviation a feature (a channel for images); tokens are left alone. */
 typedef struct mmf_normalisation {
     size_t n_modalities;
-    int64_t *n_features;  /**< of each modality; 0: not normalised */
+    int64_t *n_features;   /**< of each modality; 0: not normalised */
     float **mean, **scale; /**< scale = 1 / deviation, 1 where the deviation is 0 */
 } mmf_normalisation;
 
-/** Statistics over the given rows only, present values within length only, accumulated in double. */
+/** Statistics over the given rows only, present values within length only, accumulated in double.
+ */
 MMF_API mmf_status mmf_normalisation_fit(mmf_ctx *ctx, mmf_normalisation *out, mmf_dataset *dataset,
                                          const int64_t *rows, int64_t n_rows);
 MMF_API void mmf_normalisation_clear(mmf_ctx *ctx, mmf_normalisation *normalisation);
@@ -167,10 +175,11 @@ MMF_API void mmf_normalisation_clear(mmf_ctx *ctx, mmf_normalisation *normalisat
 
 /** One modality of a batch. */
 typedef struct mmf_batch_input {
-    float *values;    /**< [B, ...] normalised; zeros beyond length and where absent; NULL for tokens */
-    int64_t *tokens;  /**< [B, T] or NULL */
-    int64_t *length;  /**< [B] in [1, T] (1 where absent); NULL unless the modality has lengths */
-    float *present;   /**< [B] 0/1; NULL where the modality is always there */
+    float
+        *values; /**< [B, ...] normalised; zeros beyond length and where absent; NULL for tokens */
+    int64_t *tokens; /**< [B, T] or NULL */
+    int64_t *length; /**< [B] in [1, T] (1 where absent); NULL unless the modality has lengths */
+    float *present;  /**< [B] 0/1; NULL where the modality is always there */
 } mmf_batch_input;
 
 typedef struct mmf_batch {
@@ -178,7 +187,7 @@ typedef struct mmf_batch {
     int64_t n_rows, capacity;
     size_t n_modalities;
     mmf_batch_input *inputs;
-    float *target_values;   /**< [B] or [B, C]; NULL for classes or without a target */
+    float *target_values;    /**< [B] or [B, C]; NULL for classes or without a target */
     int64_t *target_classes; /**< [B]; NULL unless classes */
 } mmf_batch;
 

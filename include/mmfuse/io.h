@@ -16,22 +16,27 @@ extern "C" {
 /** Limits of the readers; 0 keeps the default. */
 typedef struct mmf_io_options {
     size_t size;
-    size_t max_entries;     /**< arrays (or columns) in a file; default 65,536 */
-    size_t max_name_bytes;  /**< length of a key; default 512 */
-    size_t max_bytes;       /**< decompressed bytes of one array; default 64 GiB */
-    const char *helper_dir; /**< folder searched first for mmfuse-read-FORMAT; NULL: PATH only */
+    size_t max_entries;      /**< arrays (or columns) in a file; default 65,536 */
+    size_t max_name_bytes;   /**< length of a key; default 512 */
+    size_t max_bytes;        /**< decompressed bytes of one array; default 64 GiB */
+    const char *helper_dir;  /**< folder searched first for mmfuse-read-FORMAT; NULL: PATH only */
     unsigned helper_seconds; /**< time limit of a helper program; default 3,600 */
 } mmf_io_options;
 
-#define MMF_IO_OPTIONS_INIT {.size = sizeof(mmf_io_options)}
+#define MMF_IO_OPTIONS_INIT                                                                        \
+    {                                                                                              \
+        .size = sizeof(mmf_io_options)                                                             \
+    }
 
-/** The named arrays of one open file. Immutable once open, but loading entries is not thread-safe. */
+/** The named arrays of one open file. Immutable once open, but loading entries is not thread-safe.
+ */
 typedef struct mmf_archive mmf_archive;
 
 /**
- * Opens a file by its extension: .npz, .npy (one array named "data"), .csv, .tsv, .safetensors; any other
- * extension EXT is handed to the program mmfuse-read-EXT (h5, hdf5 both mean "hdf5"), which writes an
- * npz to its standard output. CSV: a column "m.3" or "m.name" belongs to array m; see docs/data.md.
+ * Opens a file by its extension: .npz, .npy (one array named "data"), .csv, .tsv, .safetensors; any
+ * other extension EXT is handed to the program mmfuse-read-EXT (h5, hdf5 both mean "hdf5"), which
+ * writes an npz to its standard output. CSV: a column "m.3" or "m.name" belongs to array m; see
+ * docs/data.md.
  *
  * @param out      the caller owns it and frees it with mmf_archive_close
  * @param options  NULL: defaults
@@ -40,7 +45,8 @@ typedef struct mmf_archive mmf_archive;
  */
 MMF_API mmf_status mmf_archive_open(mmf_ctx *ctx, mmf_archive **out, const char *path,
                                     const mmf_io_options *options);
-/** As mmf_archive_open for bytes in memory that outlive the archive; `format` is "npz", "csv" ... */
+/** As mmf_archive_open for bytes in memory that outlive the archive; `format` is "npz", "csv" ...
+ */
 MMF_API mmf_status mmf_archive_open_memory(mmf_ctx *ctx, mmf_archive **out, const char *name,
                                            const char *format, const void *bytes, size_t n_bytes,
                                            const mmf_io_options *options);
@@ -77,13 +83,14 @@ typedef struct mmf_metadata {
 } mmf_metadata;
 
 /** Writes a safetensors file (temporary name, fsync, rename). Not for MMF_STR arrays. */
-MMF_API mmf_status mmf_safetensors_save(mmf_ctx *ctx, const char *path, const mmf_named_array *arrays,
-                                        size_t n_arrays, const mmf_metadata *metadata,
-                                        size_t n_metadata);
+MMF_API mmf_status mmf_safetensors_save(mmf_ctx *ctx, const char *path,
+                                        const mmf_named_array *arrays, size_t n_arrays,
+                                        const mmf_metadata *metadata, size_t n_metadata);
 
 /** Streams arrays into an npz file; the data of stored members start at multiples of 64 bytes. */
 typedef struct mmf_npz_writer mmf_npz_writer;
-MMF_API mmf_status mmf_npz_create(mmf_ctx *ctx, mmf_npz_writer **out, const char *path, bool deflate);
+MMF_API mmf_status mmf_npz_create(mmf_ctx *ctx, mmf_npz_writer **out, const char *path,
+                                  bool deflate);
 /** Adds a whole array. */
 MMF_API mmf_status mmf_npz_add(mmf_npz_writer *writer, const char *name, const mmf_array *array);
 /** Starts an array of `header`'s type and shape whose bytes follow in any number of pieces. */

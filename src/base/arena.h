@@ -1,9 +1,9 @@
 /*
  * arena.h: memory that is handed out by moving a pointer and given back all at once.
  *
- * After a reset the arena owns one chunk as large as everything the last round used, so a loop whose
- * rounds are alike allocates nothing after its first rounds. With MMF_ARENA_DEBUG every piece is an
- * allocation of its own, so the sanitizers see the use of what a reset has taken back.
+ * After a reset the arena owns one chunk as large as everything the last round used, so a loop
+ * whose rounds are alike allocates nothing after its first rounds. With MMF_ARENA_DEBUG every piece
+ * is an allocation of its own, so the sanitizers see the use of what a reset has taken back.
  */
 #ifndef MMFUSE_BASE_ARENA_H
 #define MMFUSE_BASE_ARENA_H

@@ -193,7 +193,8 @@ char *mmf_shape_text(char *out, size_t size, const int64_t *shape, int n_dims)
     size_t used = 0;
     out[0] = '\0';
     for (int d = 0; d < n_dims && used < size; d++) {
-        const int n = snprintf(out + used, size - used, "%s%lld", d ? ", " : "(", (long long)shape[d]);
+        const int n =
+            snprintf(out + used, size - used, "%s%lld", d ? ", " : "(", (long long)shape[d]);
         used += n > 0 ? (size_t)n : 0;
     }
     if (used < size)

@@ -153,7 +153,7 @@ mmf_status mmf_fail_within(mmf_ctx *ctx, mmf_status status, const char *format, 
     return status;
 }
 
-void mmf_log(mmf_ctx *ctx, mmf_log_level level, const char *format, ...)
+void mmf_ctx_log(mmf_ctx *ctx, mmf_log_level level, const char *format, ...)
 {
     if (!ctx->log)
         return;

@@ -1,4 +1,5 @@
-/* context.h: the inside of a context, for files of the floor `base` and for fault-injection tests. */
+/* context.h: the inside of a context, for files of the floor `base` and for fault-injection tests.
+ */
 #ifndef MMFUSE_BASE_CONTEXT_H
 #define MMFUSE_BASE_CONTEXT_H
 

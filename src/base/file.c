@@ -113,7 +113,8 @@ mmf_status mmf_writer_seek(mmf_writer *writer, uint64_t position)
 mmf_status mmf_writer_commit(mmf_writer *writer)
 {
     mmf_status status = MMF_OK;
-    if (injected_fault(writer->ctx) || fflush(writer->file) != 0 || fsync(fileno(writer->file)) != 0)
+    if (injected_fault(writer->ctx) || fflush(writer->file) != 0 ||
+        fsync(fileno(writer->file)) != 0)
         status = write_failed(writer);
     if (fclose(writer->file) != 0 && status == MMF_OK)
         status = write_failed(writer);

@@ -23,14 +23,16 @@ typedef struct mmf_writer mmf_writer;
 /**
  * Starts a new version of `path` under a temporary name in the same folder.
  *
- * @param out  the caller ends it with mmf_writer_commit or mmf_writer_discard, both of which free it
+ * @param out  the caller ends it with mmf_writer_commit or mmf_writer_discard, both of which free
+ * it
  * @errors     NOMEM, IO (folder missing or read-only)
  */
 mmf_status mmf_writer_open(mmf_ctx *ctx, mmf_writer **out, const char *path);
 mmf_status mmf_writer_write(mmf_writer *writer, const void *bytes, size_t n_bytes);
 /** Moves to an absolute position, for headers whose sizes are known at the end. */
 mmf_status mmf_writer_seek(mmf_writer *writer, uint64_t position);
-/** Flushes, syncs and renames. On failure the temporary file is removed and the old one is intact. */
+/** Flushes, syncs and renames. On failure the temporary file is removed and the old one is intact.
+ */
 mmf_status mmf_writer_commit(mmf_writer *writer);
 /** Removes the temporary file; accepts NULL. */
 void mmf_writer_discard(mmf_writer *writer);

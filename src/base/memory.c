@@ -19,9 +19,9 @@ void *mmf_alloc(mmf_ctx *ctx, size_t bytes)
     size_t total = 0;
     const bool fits = !__builtin_add_overflow(bytes, (size_t)HEADER_BYTES + 63, &total);
     total &= ~(size_t)63;
-    const bool allowed = fits && (ctx->memory_limit == 0 ||
-                                  (bytes <= ctx->memory_limit &&
-                                   ctx->memory.live_bytes <= ctx->memory_limit - bytes));
+    const bool allowed =
+        fits && (ctx->memory_limit == 0 || (bytes <= ctx->memory_limit &&
+                                            ctx->memory.live_bytes <= ctx->memory_limit - bytes));
     unsigned char *block = allowed ? ctx->allocator.alloc(ctx->allocator.user, total) : NULL;
     if (!block) {
         mmf_fail(ctx, MMF_NOMEM, "out of memory: %zu bytes asked for, %zu in use%s", bytes,

@@ -1,4 +1,5 @@
-/* text.h: a growing string, number formatting in the C locale, and the nearest name to a misspelt one. */
+/* text.h: a growing string, number formatting in the C locale, and the nearest name to a misspelt
+ * one. */
 #ifndef MMFUSE_BASE_TEXT_H
 #define MMFUSE_BASE_TEXT_H
 

@@ -1,2 +1,40 @@
-/* table.c: compiled once a processor level. */
-typedef int mmf_kernel_table_is_empty;
+/*
+ * table.c: the kernels of one processor level.
+ *
+ * The build compiles this file once a level with other flags and another MMF_KERNEL_TABLE; the
+ * parts below are included so that all their functions stay private to the level.
+ */
+#include "tensor/kernels/kernels.h"
+
+#include "tensor/kernels/vector_math.h"
+#include "tensor/kernels/reduce_kernels.h"
+#include "tensor/kernels/element_kernels.h"
+#include "tensor/kernels/norm_kernels.h"
+#include "tensor/kernels/rnn_kernels.h"
+#include "tensor/kernels/step_kernels.h"
+
+extern const mmf_kernels MMF_KERNEL_TABLE;
+
+const mmf_kernels MMF_KERNEL_TABLE = {
+    .unary = unary,
+    .unary_grad = unary_grad,
+    .binary = binary,
+    .binary_grad = binary_grad,
+    .axpby = axpby,
+    .muladd = muladd,
+    .fill = fill,
+    .sum = sum,
+    .dot = dot,
+    .max = max,
+    .column_sum = column_sum,
+    .bias_act = bias_act,
+    .act_grad = act_grad,
+    .softmax_row = softmax_row,
+    .softmax_row_grad = softmax_row_grad,
+    .norm_row = norm_row,
+    .norm_row_grad = norm_row_grad,
+    .lstm_cell = lstm_cell,
+    .lstm_cell_grad = lstm_cell_grad,
+    .dropout = dropout,
+    .adam = adam,
+};

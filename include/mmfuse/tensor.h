@@ -1,0 +1,345 @@
+/*
+ * tensor.h: tensors, the tape and the operations with their gradients.
+ *
+ * Define-by-run: an operation computes at once and, when gradients are wanted, records itself on
+ * the tape. Models are plain C functions; control flow is C.
+ *
+ *     mmf_tape_begin(tape, &(mmf_pass){.record = true, .training = true, .seed = 1, .step = 7});
+ *     mmf_tensor *y = mmf_linear(tape, x, w, b, MMF_ACT_RELU);
+ *     mmf_tensor *loss = mmf_cross_entropy(tape, y, classes, NULL, 0);
+ *     mmf_tape_backward(tape, loss);
+ *
+ * Errors stick: an operation given NULL or unfit shapes returns NULL and leaves one message on the
+ * tape; later operations pass NULL on; mmf_tape_status tells once. Everything an operation returns
+ * belongs to the tape and vanishes with the next mmf_tape_begin.
+ *
+ * Letters for dimensions: B batch, T time, N nodes, M modalities, D features, H heads, K classes, C
+ * channels, R rank.
+ */
+#ifndef MMFUSE_TENSOR_H
+#define MMFUSE_TENSOR_H
+
+#include "mmfuse/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The element type: float; the double build exists for gradient checks only. */
+#ifdef MMF_DOUBLE
+typedef double mmf_real;
+#else
+typedef float mmf_real;
+#endif
+
+typedef struct mmf_tape mmf_tape;
+
+/**
+ * A dense row-major tensor of reals or of 64-bit integers (tokens, labels, indices). Parameters
+ * live outside the tape and are open values too; what operations return is read-only for the
+ * caller.
+ */
+typedef struct mmf_tensor {
+    union {
+        mmf_real *data;
+        int64_t *ints;
+    };
+    mmf_real
+        *grad; /**< NULL until the backward pass reaches it; parameters: their slot, always there */
+    int64_t count;
+    int64_t shape[MMF_MAX_DIMS];
+    int n_dims;
+    bool is_int;
+    bool wants_grad;
+    uint64_t touched; /**< backward pass that last wrote `grad`; see mmf_tensor_has_grad */
+} mmf_tensor;
+
+/** How the operations that follow behave. */
+typedef struct mmf_pass {
+    bool record;   /**< keep what the backward pass needs */
+    bool training; /**< dropout drops, batch norm uses and updates batch statistics */
+    uint64_t seed; /**< dropout masks depend on (seed, step, site, element) */
+    uint64_t step;
+} mmf_pass;
+
+/** @param out the caller owns it and frees it with mmf_tape_free; the context must outlive it */
+MMF_API mmf_status mmf_tape_create(mmf_ctx *ctx, mmf_tape **out);
+MMF_API void mmf_tape_free(mmf_tape *tape);
+/** Forgets everything on the tape, its error included, and starts a pass. */
+MMF_API void mmf_tape_begin(mmf_tape *tape, const mmf_pass *pass);
+MMF_API const mmf_pass *mmf_tape_pass(const mmf_tape *tape);
+MMF_API mmf_ctx *mmf_tape_ctx(const mmf_tape *tape);
+/** The first error since mmf_tape_begin; its message is then also the context's. */
+MMF_API mmf_status mmf_tape_status(mmf_tape *tape);
+/** Bytes of activations and scratch at the peak so far. */
+MMF_API size_t mmf_tape_peak_bytes(const mmf_tape *tape);
+/** Operations recorded since mmf_tape_begin. */
+MMF_API int64_t mmf_tape_n_nodes(const mmf_tape *tape);
+
+/**
+ * Gradients of a scalar `loss` for everything recorded. Parameters that the loss does not reach get
+ * zeros through mmf_params_finish_gradients.
+ */
+MMF_API mmf_status mmf_tape_backward(mmf_tape *tape, mmf_tensor *loss);
+/** As mmf_tape_backward for the expression sum(out * cotangent). */
+MMF_API mmf_status mmf_tape_backward_from(mmf_tape *tape, mmf_tensor *out,
+                                          const mmf_real *cotangent);
+/** True when the last backward pass of `tape` wrote this tensor's gradient. */
+MMF_API bool mmf_tensor_has_grad(const mmf_tape *tape, const mmf_tensor *tensor);
+/** Name of the first recorded operation whose output is not finite, NULL if all are. */
+MMF_API const char *mmf_tape_first_nonfinite(const mmf_tape *tape);
+
+/**
+ * Inference inside a layer: what was made after the mark is given back, and `keep` moves down to
+ * it. While recording both do nothing. Returns `keep`.
+ */
+typedef struct mmf_tape_mark {
+    void *chunk;
+    size_t used, total;
+} mmf_tape_mark;
+MMF_API mmf_tape_mark mmf_tape_enter(mmf_tape *tape);
+MMF_API mmf_tensor *mmf_tape_leave(mmf_tape *tape, mmf_tape_mark mark, mmf_tensor *keep);
+
+/* ---- Leaves ------------------------------------------------------------------------------ */
+
+/** Wraps memory that the caller lends until the next mmf_tape_begin. */
+MMF_API mmf_tensor *mmf_input(mmf_tape *tape, mmf_real *data, int n_dims, const int64_t *shape);
+/** As mmf_input, and the backward pass leaves its gradient in `grad`. */
+MMF_API mmf_tensor *mmf_variable(mmf_tape *tape, mmf_real *data, int n_dims, const int64_t *shape);
+MMF_API mmf_tensor *mmf_input_ints(mmf_tape *tape, int64_t *data, int n_dims, const int64_t *shape);
+/** A new tensor filled with `value`. */
+MMF_API mmf_tensor *mmf_full(mmf_tape *tape, int n_dims, const int64_t *shape, double value);
+
+/* ---- Arithmetic (numpy broadcasting) ----------------------------------------------------- */
+
+MMF_API mmf_tensor *mmf_add(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
+MMF_API mmf_tensor *mmf_sub(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
+MMF_API mmf_tensor *mmf_mul(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
+MMF_API mmf_tensor *mmf_div(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
+/** At ties both get half of the gradient. */
+MMF_API mmf_tensor *mmf_maximum(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
+MMF_API mmf_tensor *mmf_minimum(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
+/** scale * x + shift */
+MMF_API mmf_tensor *mmf_affine(mmf_tape *, mmf_tensor *x, double scale, double shift);
+
+/* ---- Element-wise functions -------------------------------------------------------------- */
+
+MMF_API mmf_tensor *mmf_relu(mmf_tape *, mmf_tensor *x);
+MMF_API mmf_tensor *mmf_leaky_relu(mmf_tape *, mmf_tensor *x, double slope);
+MMF_API mmf_tensor *mmf_elu(mmf_tape *, mmf_tensor *x, double alpha);
+/** x Phi(x) with the exact error function. */
+MMF_API mmf_tensor *mmf_gelu(mmf_tape *, mmf_tensor *x);
+MMF_API mmf_tensor *mmf_tanh(mmf_tape *, mmf_tensor *x);
+MMF_API mmf_tensor *mmf_sigmoid(mmf_tape *, mmf_tensor *x);
+MMF_API mmf_tensor *mmf_softplus(mmf_tape *, mmf_tensor *x);
+MMF_API mmf_tensor *mmf_exp(mmf_tape *, mmf_tensor *x);
+MMF_API mmf_tensor *mmf_log(mmf_tape *, mmf_tensor *x);
+MMF_API mmf_tensor *mmf_sqrt(mmf_tape *, mmf_tensor *x);
+/** Gradient 0 at 0. */
+MMF_API mmf_tensor *mmf_abs(mmf_tape *, mmf_tensor *x);
+/** Not differentiable: gradient 0 everywhere. */
+MMF_API mmf_tensor *mmf_sign(mmf_tape *, mmf_tensor *x);
+/** Gradient 0 where clamped. */
+MMF_API mmf_tensor *mmf_clamp(mmf_tape *, mmf_tensor *x, double low, double high);
+/** x^exponent for a constant exponent. */
+MMF_API mmf_tensor *mmf_pow(mmf_tape *, mmf_tensor *x, double exponent);
+
+/* ---- Products ---------------------------------------------------------------------------- */
+
+typedef enum mmf_activation {
+    MMF_ACT_NONE,
+    MMF_ACT_RELU,
+    MMF_ACT_GELU,
+    MMF_ACT_TANH,
+    MMF_ACT_SIGMOID
+} mmf_activation;
+
+/**
+ * act(x W' + b), in one pass after the product.
+ * @param x (..., D)  @param w (O, D)  @param b (O) or NULL  @return (..., O)
+ */
+MMF_API mmf_tensor *mmf_linear(mmf_tape *, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
+                               mmf_activation activation);
+/**
+ * op(a) op(b), op transposing the last two dimensions on request; leading dimensions are batches
+ * and must be equal, or absent on one side (shared by all batches).
+ */
+MMF_API mmf_tensor *mmf_matmul(mmf_tape *, mmf_tensor *a, mmf_tensor *b, bool transpose_a,
+                               bool transpose_b);
+/** (B, I), (B, J) -> (B, I * J), second index fastest. */
+MMF_API mmf_tensor *mmf_outer(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
+
+/* ---- Reductions: over one axis (negative counts from the end); the axis is dropped -------- */
+
+/** Axis that means all elements: the result has shape (1). */
+#define MMF_ALL_AXES 99
+
+MMF_API mmf_tensor *mmf_sum(mmf_tape *, mmf_tensor *x, int axis);
+MMF_API mmf_tensor *mmf_mean(mmf_tape *, mmf_tensor *x, int axis);
+/** The first of equal values gets the gradient. */
+MMF_API mmf_tensor *mmf_max(mmf_tape *, mmf_tensor *x, int axis);
+MMF_API mmf_tensor *mmf_min(mmf_tape *, mmf_tensor *x, int axis);
+MMF_API mmf_tensor *mmf_logsumexp(mmf_tape *, mmf_tensor *x, int axis);
+/** Divides by n - correction (0 biased, 1 unbiased). */
+MMF_API mmf_tensor *mmf_variance(mmf_tape *, mmf_tensor *x, int axis, int correction);
+/** Mean over the valid steps. @param x (B, T, D)  @param length (B) integers or NULL  @return (B,
+ * D) */
+MMF_API mmf_tensor *mmf_masked_mean(mmf_tape *, mmf_tensor *x, const mmf_tensor *length);
+
+/* ---- Softmax and normalisation ----------------------------------------------------------- */
+
+/** What a fully masked row becomes. */
+typedef enum mmf_empty_row {
+    MMF_EMPTY_ZERO,    /**< all zeros (log-softmax: all 0, without gradient) */
+    MMF_EMPTY_UNIFORM, /**< 1/n everywhere, without gradient (log-softmax: -log n) */
+    MMF_EMPTY_SHIFTED  /**< the softmax of the unmasked scores: what adding a large constant does */
+} mmf_empty_row;
+
+/**
+ * Softmax over the last axis. @param mask reals, 1 keep, 0 drop, of x's shape or broadcast against
+ * it as (B, 1, ..., D): leading dimensions of size 1 allowed; NULL: nothing masked.
+ */
+MMF_API mmf_tensor *mmf_softmax(mmf_tape *, mmf_tensor *x, const mmf_tensor *mask,
+                                mmf_empty_row empty);
+/** Masked entries of the result are 0 and get no gradient. */
+MMF_API mmf_tensor *mmf_log_softmax(mmf_tape *, mmf_tensor *x, const mmf_tensor *mask,
+                                    mmf_empty_row empty);
+/** Over the last axis, biased variance. @param weight, bias (D) or NULL */
+MMF_API mmf_tensor *mmf_layer_norm(mmf_tape *, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
+                                   double eps);
+/**
+ * Over all axes but `axis`. Training passes use batch statistics (biased variance) and move the
+ * running ones by `momentum` (unbiased variance); other passes use the running ones.
+ * @param running_mean, running_var (C), updated in place
+ * @errors SHAPE in training when a channel has a single value
+ */
+MMF_API mmf_tensor *mmf_batch_norm(mmf_tape *, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
+                                   mmf_tensor *running_mean, mmf_tensor *running_var, int axis,
+                                   double momentum, double eps);
+/** x / max(|x|, eps) over the last axis. */
+MMF_API mmf_tensor *mmf_l2_normalise(mmf_tape *, mmf_tensor *x, double eps);
+/** Cosine over the last axis: a.b / max(|a| |b|, eps). */
+MMF_API mmf_tensor *mmf_cosine(mmf_tape *, mmf_tensor *a, mmf_tensor *b, double eps);
+
+/* ---- Shape ------------------------------------------------------------------------------- */
+
+/** A view: one dimension may be -1. */
+MMF_API mmf_tensor *mmf_reshape(mmf_tape *, mmf_tensor *x, int n_dims, const int64_t *shape);
+MMF_API mmf_tensor *mmf_concat(mmf_tape *, mmf_tensor *const *parts, int n_parts, int axis);
+/** Elements [first, first + length) along an axis. */
+MMF_API mmf_tensor *mmf_slice(mmf_tape *, mmf_tensor *x, int axis, int64_t first, int64_t length);
+/** Equal shapes to a new axis. */
+MMF_API mmf_tensor *mmf_stack(mmf_tape *, mmf_tensor *const *parts, int n_parts, int axis);
+/** Adds `before` and `after` elements of `value` along an axis. */
+MMF_API mmf_tensor *mmf_pad(mmf_tape *, mmf_tensor *x, int axis, int64_t before, int64_t after,
+                            double value);
+/** Result dimension i is dimension order[i] of x. */
+MMF_API mmf_tensor *mmf_permute(mmf_tape *, mmf_tensor *x, const int *order);
+MMF_API mmf_tensor *mmf_transpose(mmf_tape *, mmf_tensor *x, int axis_a, int axis_b);
+/** Repeats to a larger shape by broadcasting. */
+MMF_API mmf_tensor *mmf_expand(mmf_tape *, mmf_tensor *x, int n_dims, const int64_t *shape);
+
+/* ---- Look-up ----------------------------------------------------------------------------- */
+
+/** Rows of x along axis 0. @param index integers of any shape S @return S + x.shape[1:] */
+MMF_API mmf_tensor *mmf_index_select(mmf_tape *, mmf_tensor *x, const mmf_tensor *index);
+/** One element a row of the last axis. @param index (...) integers without x's last axis */
+MMF_API mmf_tensor *mmf_gather(mmf_tape *, mmf_tensor *x, const mmf_tensor *index);
+/** Adds row i of x to row index[i] of a zero tensor with n_rows rows. @param index (x.shape[0]) */
+MMF_API mmf_tensor *mmf_scatter_add(mmf_tape *, mmf_tensor *x, const mmf_tensor *index,
+                                    int64_t n_rows);
+/** Rows of a table; row `padding` (-1: none) gets no gradient. @param tokens (B, T) @return (B, T,
+ * D) */
+MMF_API mmf_tensor *mmf_embedding(mmf_tape *, mmf_tensor *table, const mmf_tensor *tokens,
+                                  int64_t padding);
+/** 1 where step t < length[b], else 0. @return (B, T) */
+MMF_API mmf_tensor *mmf_length_mask(mmf_tape *, const mmf_tensor *length, int64_t n_steps);
+
+/* ---- Convolution and pooling ------------------------------------------------------------- */
+
+typedef struct mmf_window {
+    int64_t kernel[2], stride[2],
+        padding[2]; /**< height, width; 1-D uses the first; 0 stride means 1 */
+} mmf_window;
+
+/** @param x (B, C, T)  @param w (O, C, k)  @param b (O) or NULL  @return (B, O, T') */
+MMF_API mmf_tensor *mmf_conv1d(mmf_tape *, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
+                               const mmf_window *window);
+/** @param x (B, C, H, W)  @param w (O, C, kh, kw)  @return (B, O, H', W') */
+MMF_API mmf_tensor *mmf_conv2d(mmf_tape *, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
+                               const mmf_window *window);
+/** @param x (B, C, T) or (B, C, H, W); padding never wins a maximum */
+MMF_API mmf_tensor *mmf_max_pool(mmf_tape *, mmf_tensor *x, const mmf_window *window);
+/** Padding counts as zeros in the mean, as in PyTorch's default. */
+MMF_API mmf_tensor *mmf_avg_pool(mmf_tape *, mmf_tensor *x, const mmf_window *window);
+
+/* ---- Recurrent layers -------------------------------------------------------------------- */
+
+/** Parameters of one direction of one layer, PyTorch's names and row order (i f g o; r z n). */
+typedef struct mmf_rnn_weights {
+    mmf_tensor *weight_ih; /**< (G H, D), G = 4 for LSTM, 3 for GRU */
+    mmf_tensor *weight_hh; /**< (G H, H) */
+    mmf_tensor *bias_ih;   /**< (G H) or NULL */
+    mmf_tensor *bias_hh;   /**< (G H) or NULL */
+} mmf_rnn_weights;
+
+typedef struct mmf_rnn_output {
+    mmf_tensor *sequence; /**< (B, T, H), zeros beyond each length */
+    mmf_tensor *h_n;      /**< (B, H), state at each sample's own end */
+    mmf_tensor *c_n;      /**< (B, H); NULL for GRU */
+} mmf_rnn_output;
+
+/**
+ * One direction of one LSTM layer over sequences of their own lengths, zero initial state.
+ * @param x (B, T, D)  @param length (B) in [1, T] or NULL: all T  @param reverse starts at length -
+ * 1
+ * @paper Hochreiter and Schmidhuber, Neural Computation 1997, with forget gate; PyTorch's layout
+ */
+MMF_API mmf_rnn_output mmf_lstm(mmf_tape *, mmf_tensor *x, const mmf_rnn_weights *w,
+                                const mmf_tensor *length, bool reverse);
+/** As mmf_lstm. @paper Cho et al., EMNLP 2014; PyTorch's variant (reset after the product) */
+MMF_API mmf_rnn_output mmf_gru(mmf_tape *, mmf_tensor *x, const mmf_rnn_weights *w,
+                               const mmf_tensor *length, bool reverse);
+
+/* ---- Regularisation ---------------------------------------------------------------------- */
+
+/** Zeroes with probability p and scales the rest by 1/(1-p) in training passes; else x itself. */
+MMF_API mmf_tensor *mmf_dropout(mmf_tape *, mmf_tensor *x, double p);
+/** Identity forward, -scale times the gradient backward. @paper Ganin and Lempitsky, ICML 2015 */
+MMF_API mmf_tensor *mmf_gradient_reversal(mmf_tape *, mmf_tensor *x, double scale);
+/** x without a path for gradients. */
+MMF_API mmf_tensor *mmf_detach(mmf_tape *, mmf_tensor *x);
+
+/* ---- Losses: means over the batch, shape (1) ---------------------------------------------- */
+
+MMF_API mmf_tensor *mmf_l1_loss(mmf_tape *, mmf_tensor *x, const mmf_tensor *target);
+MMF_API mmf_tensor *mmf_mse_loss(mmf_tape *, mmf_tensor *x, const mmf_tensor *target);
+/** Huber with threshold beta. */
+MMF_API mmf_tensor *mmf_smooth_l1_loss(mmf_tape *, mmf_tensor *x, const mmf_tensor *target,
+                                       double beta);
+/**
+ * @param logits (B, K)  @param classes (B) integers; rows below 0 are ignored
+ * @param weight (K) class weights or NULL (the mean is weighted, as in PyTorch)  @param smoothing
+ * [0, 1)
+ */
+MMF_API mmf_tensor *mmf_cross_entropy(mmf_tape *, mmf_tensor *logits, const mmf_tensor *classes,
+                                      const mmf_tensor *weight, double smoothing);
+/** -sum q log softmax(x) for a distribution q (B, K) a row. */
+MMF_API mmf_tensor *mmf_soft_cross_entropy(mmf_tape *, mmf_tensor *logits,
+                                           const mmf_tensor *target);
+/** Mean over all elements. @param weight (K) weights of the positive class or NULL */
+MMF_API mmf_tensor *mmf_bce_logits(mmf_tape *, mmf_tensor *logits, const mmf_tensor *target,
+                                   const mmf_tensor *weight);
+/** @param log_p (B, K) log-probabilities */
+MMF_API mmf_tensor *mmf_nll_loss(mmf_tape *, mmf_tensor *log_p, const mmf_tensor *classes,
+                                 const mmf_tensor *weight);
+/** KL(target || exp(log_p)), sum over the last axis, mean over rows; 0 log 0 = 0. */
+MMF_API mmf_tensor *mmf_kl_loss(mmf_tape *, mmf_tensor *log_p, const mmf_tensor *target);
+/** PyTorch's cosine embedding loss. @param target (B) of +1 or -1 */
+MMF_API mmf_tensor *mmf_cosine_loss(mmf_tape *, mmf_tensor *a, mmf_tensor *b,
+                                    const mmf_tensor *target, double margin);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

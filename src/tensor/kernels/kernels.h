@@ -1,0 +1,124 @@
+/*
+ * kernels.h: the table of element loops that are compiled once a processor level.
+ *
+ * Arrays must not overlap unless a line says so; there is no alignment requirement. `beta` is 0
+ * (overwrite) or 1 (add to what stands there).
+ */
+#ifndef MMFUSE_TENSOR_KERNELS_H
+#define MMFUSE_TENSOR_KERNELS_H
+
+#include "mmfuse/tensor.h"
+
+typedef enum mmf_unary {
+    MMF_UNARY_RELU,
+    MMF_UNARY_LEAKY_RELU, /* p0 slope */
+    MMF_UNARY_ELU,        /* p0 alpha */
+    MMF_UNARY_GELU,
+    MMF_UNARY_TANH,
+    MMF_UNARY_SIGMOID,
+    MMF_UNARY_SOFTPLUS,
+    MMF_UNARY_EXP,
+    MMF_UNARY_LOG,
+    MMF_UNARY_SQRT,
+    MMF_UNARY_ABS,
+    MMF_UNARY_SIGN,
+    MMF_UNARY_CLAMP,  /* p0 low, p1 high */
+    MMF_UNARY_POW,    /* p0 exponent */
+    MMF_UNARY_AFFINE, /* p0 scale, p1 shift */
+    MMF_N_UNARY
+} mmf_unary;
+
+typedef enum mmf_binary {
+    MMF_BINARY_ADD,
+    MMF_BINARY_SUB,
+    MMF_BINARY_MUL,
+    MMF_BINARY_DIV,
+    MMF_BINARY_MAX,
+    MMF_BINARY_MIN,
+    MMF_N_BINARY
+} mmf_binary;
+
+/** Constants of one Adam step over a range of a flat block. */
+typedef struct mmf_adam {
+    mmf_real lr, beta1, beta2, eps;
+    mmf_real l2;          /* added to the gradient times the weight (Adam) */
+    mmf_real decay;       /* weight is multiplied by 1 - lr * decay (AdamW) */
+    mmf_real correction1; /* 1 / (1 - beta1^t) */
+    mmf_real correction2; /* 1 / sqrt(1 - beta2^t) */
+    mmf_real grad_scale;  /* of clipping by norm; 1: none */
+} mmf_adam;
+
+typedef struct mmf_kernels {
+    /* y = f(x) */
+    void (*unary)(mmf_unary f, int64_t n, const mmf_real *x, mmf_real *y, mmf_real p0, mmf_real p1);
+    /* dx = beta dx + dy f'(x); y = f(x) is given because many derivatives are cheaper from it */
+    void (*unary_grad)(mmf_unary f, int64_t n, const mmf_real *x, const mmf_real *y,
+                       const mmf_real *dy, mmf_real *dx, mmf_real beta, mmf_real p0, mmf_real p1);
+    /* y[i,j] = f(a[i*a_row + j*a_col], b[i*b_row + j*b_col]); column strides are 0 or 1 */
+    void (*binary)(mmf_binary f, int64_t rows, int64_t cols, const mmf_real *a, int64_t a_row,
+                   int a_col, const mmf_real *b, int64_t b_row, int b_col, mmf_real *y);
+    /* d = beta d + dy * df/da (side 0) or df/db (side 1) for equal shapes */
+    void (*binary_grad)(mmf_binary f, int side, int64_t n, const mmf_real *a, const mmf_real *b,
+                        const mmf_real *dy, mmf_real *d, mmf_real beta);
+    /* y = beta y + alpha x */
+    void (*axpby)(int64_t n, mmf_real alpha, const mmf_real *x, mmf_real beta, mmf_real *y);
+    /* y = beta y + a * b */
+    void (*muladd)(int64_t n, const mmf_real *a, const mmf_real *b, mmf_real beta, mmf_real *y);
+    void (*fill)(int64_t n, mmf_real value, mmf_real *y);
+
+    /* Fixed-order sums in sixteen lanes, folded in double. */
+    mmf_real (*sum)(int64_t n, const mmf_real *x);
+    mmf_real (*dot)(int64_t n, const mmf_real *a, const mmf_real *b);
+    mmf_real (*max)(int64_t n, const mmf_real *x);
+    /* y[j] = beta y[j] + alpha sum_i x[i, j], rows in order */
+    void (*column_sum)(int64_t rows, int64_t cols, mmf_real alpha, const mmf_real *x, mmf_real beta,
+                       mmf_real *y);
+
+    /* y = act(y + bias) in place over rows; bias NULL: none */
+    void (*bias_act)(int64_t rows, int64_t cols, const mmf_real *bias, mmf_activation act,
+                     mmf_real *y);
+    /* d = dy * act'(y) from the output y; not for GELU */
+    void (*act_grad)(mmf_activation act, int64_t n, const mmf_real *y, const mmf_real *dy,
+                     mmf_real *d);
+
+    /* One row each: y = softmax(x) over n, with mask (NULL: none); returns the number kept. */
+    int64_t (*softmax_row)(int64_t n, const mmf_real *x, const mmf_real *mask, mmf_real *y);
+    /* dx = beta dx + y (dy - sum y dy) */
+    void (*softmax_row_grad)(int64_t n, const mmf_real *y, const mmf_real *dy, mmf_real beta,
+                             mmf_real *dx);
+    /* y = (x - mean) rstd w + b; w, b may be NULL; stores mean and 1/deviation */
+    void (*norm_row)(int64_t n, const mmf_real *x, const mmf_real *w, const mmf_real *b,
+                     mmf_real eps, mmf_real *y, mmf_real *mean, mmf_real *rstd);
+    /* Gradient of norm_row for x, and additions to dw, db (NULL: not wanted) */
+    void (*norm_row_grad)(int64_t n, const mmf_real *x, const mmf_real *w, mmf_real mean,
+                          mmf_real rstd, const mmf_real *dy, mmf_real beta, mmf_real *dx,
+                          mmf_real *dw, mmf_real *db);
+
+    /* LSTM cell for one row of H units: gates (4H, pre-activation in, activated out), c_old -> c,
+     * tanh_c, h */
+    void (*lstm_cell)(int64_t h, mmf_real *gates, const mmf_real *c_old, mmf_real *c,
+                      mmf_real *tanh_c, mmf_real *h_out);
+    /* From dh, dc (updated to the previous step's dc): d of the pre-activations into dgates */
+    void (*lstm_cell_grad)(int64_t h, const mmf_real *gates, const mmf_real *c_old,
+                           const mmf_real *tanh_c, const mmf_real *dh, mmf_real *dc,
+                           mmf_real *dgates);
+
+    /* y = x * m / (1-p), m from Philox(seed, stream, element/4); may be called with x = dy for the
+     * gradient */
+    void (*dropout)(int64_t first, int64_t n, uint64_t seed, uint64_t stream, mmf_real p,
+                    const mmf_real *x, mmf_real *y, mmf_real beta);
+
+    /* One pass over weights, gradients and both moments. */
+    void (*adam)(int64_t n, const mmf_adam *step, const mmf_real *grad, mmf_real *m, mmf_real *v,
+                 mmf_real *w);
+} mmf_kernels;
+
+/** The table for a processor level. */
+const mmf_kernels *mmf_kernels_for(mmf_cpu cpu);
+
+extern const mmf_kernels mmf_kernels_portable;
+#ifdef MMF_HAVE_X86_KERNELS
+extern const mmf_kernels mmf_kernels_avx2, mmf_kernels_avx512;
+#endif
+
+#endif

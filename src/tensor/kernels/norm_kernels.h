@@ -1,0 +1,99 @@
+/* norm_kernels.h: softmax and normalisation of one row. */
+#ifndef MMFUSE_KERNELS_NORM_H
+#define MMFUSE_KERNELS_NORM_H
+
+static int64_t softmax_row(int64_t n, const mmf_real *restrict x, const mmf_real *restrict mask,
+                           mmf_real *restrict y)
+{
+    int64_t n_kept = n;
+    mmf_real top = 0;
+    if (mask) {
+        n_kept = 0;
+        for (int64_t i = 0; i < n; i++) {
+            if (mask[i] != (mmf_real)0 && (n_kept++ == 0 || x[i] > top))
+                top = x[i];
+        }
+        if (n_kept == 0)
+            return 0;
+        for (int64_t i = 0; i < n; i++)
+            y[i] = mask[i] != (mmf_real)0 ? vexp(x[i] - top) : (mmf_real)0;
+    } else {
+        top = max(n, x);
+        for (int64_t i = 0; i < n; i++)
+            y[i] = vexp(x[i] - top);
+    }
+    const mmf_real scale = 1 / sum(n, y);
+    for (int64_t i = 0; i < n; i++)
+        y[i] *= scale;
+    return n_kept;
+}
+
+static void softmax_row_grad(int64_t n, const mmf_real *restrict y, const mmf_real *restrict dy,
+                             mmf_real beta, mmf_real *restrict dx)
+{
+    const mmf_real mean = dot(n, y, dy);
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = added(beta, dx[i], y[i] * (dy[i] - mean));
+}
+
+static void norm_row(int64_t n, const mmf_real *restrict x, const mmf_real *restrict w,
+                     const mmf_real *restrict b, mmf_real eps, mmf_real *restrict y, mmf_real *mean,
+                     mmf_real *rstd)
+{
+    const mmf_real m = sum(n, x) / (mmf_real)n;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[i] - m;
+    const mmf_real r = 1 / vsqrt(dot(n, y, y) / (mmf_real)n + eps);
+    if (w && b) {
+        for (int64_t i = 0; i < n; i++)
+            y[i] = y[i] * r * w[i] + b[i];
+    } else if (w) {
+        for (int64_t i = 0; i < n; i++)
+            y[i] = y[i] * r * w[i];
+    } else {
+        for (int64_t i = 0; i < n; i++)
+            y[i] = y[i] * r;
+    }
+    *mean = m;
+    *rstd = r;
+}
+
+/* With u = (x - mean) rstd and g = dy w: dx = rstd (g - mean(g) - u mean(g u)). */
+static void norm_row_grad(int64_t n, const mmf_real *restrict x, const mmf_real *restrict w,
+                          mmf_real mean, mmf_real rstd, const mmf_real *restrict dy, mmf_real beta,
+                          mmf_real *restrict dx, mmf_real *restrict dw, mmf_real *restrict db)
+{
+    if (dw) {
+        for (int64_t i = 0; i < n; i++)
+            dw[i] += dy[i] * (x[i] - mean) * rstd;
+    }
+    if (db) {
+        for (int64_t i = 0; i < n; i++)
+            db[i] += dy[i];
+    }
+    if (!dx)
+        return;
+    mmf_real g_lanes[LANES] = {0}, gu_lanes[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int lane = 0; lane < LANES; lane++) {
+            const mmf_real g = w ? dy[i + lane] * w[i + lane] : dy[i + lane];
+            g_lanes[lane] += g;
+            gu_lanes[lane] += g * (x[i + lane] - mean) * rstd;
+        }
+    }
+    for (int lane = 0; i < n; i++, lane++) {
+        const mmf_real g = w ? dy[i] * w[i] : dy[i];
+        g_lanes[lane] += g;
+        gu_lanes[lane] += g * (x[i] - mean) * rstd;
+    }
+    const mmf_real mean_g = (mmf_real)(fold(g_lanes) / (double)n);
+    const mmf_real mean_gu = (mmf_real)(fold(gu_lanes) / (double)n);
+    for (i = 0; i < n; i++) {
+        const mmf_real g = w ? dy[i] * w[i] : dy[i];
+        const mmf_real u = (x[i] - mean) * rstd;
+        dx[i] = added(beta, dx[i], rstd * (g - mean_g - u * mean_gu));
+    }
+}
+
+#endif
