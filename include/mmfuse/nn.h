@@ -1,0 +1,407 @@
+/*
+ * nn.h: parameters, options, the one contract of everything registered, layers and optimizers.
+ *
+ * A definition (mmf_def) describes a layer, encoder, operator, model, loss, rule or metric: its options,
+ * `build`, which declares parameters, and `run`, which computes named outputs from named inputs. A module
+ * (mmf_module) is a definition built for one configuration and one set of inputs.
+ */
+#ifndef MMFUSE_NN_H
+#define MMFUSE_NN_H
+
+#include "mmfuse/data.h"
+#include "mmfuse/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Options and configurations ---------------------------------------------------------- */
+
+typedef enum mmf_option_type {
+    MMF_OPTION_INT,
+    MMF_OPTION_REAL,
+    MMF_OPTION_BOOL,
+    MMF_OPTION_TEXT,  /**< one of `choices`, or free when that is NULL */
+    MMF_OPTION_INTS,  /**< a list; one value stands for all */
+    MMF_OPTION_REALS,
+    MMF_OPTION_TEXTS
+} mmf_option_type;
+
+/** One row of a definition's option table; the table ends with a row whose name is NULL. */
+typedef struct mmf_option {
+    const char *name;
+    const char *alias; /**< the reference implementation's name, NULL if equal or none */
+    mmf_option_type type;
+    double low, high;        /**< inclusive bounds of numbers */
+    const char *choices;     /**< "a|b|c" for MMF_OPTION_TEXT; NULL: any */
+    const char *standard;    /**< default as text; "" means chosen from the data's shape */
+    const char *help;
+} mmf_option;
+
+/** Values of a definition's options. Owned by the caller of mmf_config_create. */
+typedef struct mmf_config mmf_config;
+typedef struct mmf_def mmf_def;
+
+/** All options at their defaults. @param out freed with mmf_config_free */
+MMF_API mmf_status mmf_config_create(mmf_ctx *ctx, mmf_config **out, const mmf_def *def);
+MMF_API mmf_status mmf_config_copy(mmf_ctx *ctx, mmf_config **out, const mmf_config *config);
+MMF_API void mmf_config_free(mmf_config *config);
+/**
+ * Sets one option from text ("128", "true", "0.1,0.2", "[8, 6]").
+ * @errors ARG: unknown name (with the nearest one), not a number, out of bounds
+ */
+MMF_API mmf_status mmf_config_set(mmf_config *config, const char *name, const char *value);
+/** Sets options from a JSON object under our names or the reference's. */
+MMF_API mmf_status mmf_config_set_json(mmf_config *config, const char *json);
+/** All options as a JSON object in table order; the caller frees it with mmf_free. */
+MMF_API char *mmf_config_json(const mmf_config *config);
+/** True when the value was set and is not the default. */
+MMF_API bool mmf_config_is_set(const mmf_config *config, const char *name);
+MMF_API int64_t mmf_config_int(const mmf_config *config, const char *name);
+MMF_API double mmf_config_real(const mmf_config *config, const char *name);
+MMF_API bool mmf_config_bool(const mmf_config *config, const char *name);
+/** "" if unset. Borrowed. */
+MMF_API const char *mmf_config_text(const mmf_config *config, const char *name);
+/** Length of a list option; 0 if unset. */
+MMF_API size_t mmf_config_count(const mmf_config *config, const char *name);
+/** Element `i` of a list; a list of one value has that value everywhere. */
+MMF_API double mmf_config_number_at(const mmf_config *config, const char *name, size_t i);
+MMF_API const char *mmf_config_text_at(const mmf_config *config, const char *name, size_t i);
+
+/** Options that every definition has (train_mode, num_classes, mode): ended by a NULL name. */
+MMF_API const mmf_option *mmf_common_options(void);
+
+/* ---- Named inputs and outputs ------------------------------------------------------------ */
+
+typedef struct mmf_named_tensor {
+    const char *name;
+    mmf_tensor *tensor;
+} mmf_named_tensor;
+
+/** A list of named tensors. Zero-initialise; memory comes from the tape that mmf_named_put was given. */
+typedef struct mmf_named {
+    mmf_named_tensor *items;
+    size_t count, capacity;
+} mmf_named;
+
+/** NULL if there is none of this name. */
+MMF_API mmf_tensor *mmf_named_get(const mmf_named *list, const char *name);
+/** The tensor "<name>.<suffix>" or NULL. */
+MMF_API mmf_tensor *mmf_named_part(const mmf_named *list, const char *name, const char *suffix);
+/** Appends; `name` must outlive the pass (a literal, or a string of the module). NULL tensors are kept. */
+MMF_API void mmf_named_put(mmf_tape *tape, mmf_named *list, const char *name, mmf_tensor *tensor);
+/** Appends under a formatted name that lives as long as the pass. */
+MMF_API void mmf_named_putf(mmf_tape *tape, mmf_named *list, mmf_tensor *tensor, const char *format, ...)
+    MMF_PRINTF(4, 5);
+
+/** Shape of one named input without the batch. */
+typedef struct mmf_input_schema {
+    const char *name;
+    mmf_modality_kind kind;
+    int n_dims;
+    int64_t shape[MMF_MAX_DIMS - 1];
+    int64_t vocab_size; /**< tokens only */
+    bool has_length, has_present;
+} mmf_input_schema;
+
+typedef struct mmf_schema {
+    size_t count;
+    mmf_input_schema *inputs;
+} mmf_schema;
+
+/** The input of this name or NULL. */
+MMF_API const mmf_input_schema *mmf_schema_find(const mmf_schema *schema, const char *name);
+
+/* ---- Parameters -------------------------------------------------------------------------- */
+
+typedef enum mmf_param_role {
+    MMF_PARAM_TRAINED,
+    MMF_PARAM_FIXED, /**< a stored constant */
+    MMF_PARAM_BUFFER /**< changed by running in training, such as running statistics */
+} mmf_param_role;
+
+typedef enum mmf_init_kind {
+    MMF_INIT_CONSTANT,
+    MMF_INIT_UNIFORM, /**< U(-a, a) */
+    MMF_INIT_NORMAL   /**< N(0, a^2) */
+} mmf_init_kind;
+
+/** How a parameter starts; row `zero_row` (if not negative) is zeroed (padding of embeddings). */
+typedef struct mmf_init {
+    mmf_init_kind kind;
+    double a;
+    int64_t zero_row;
+} mmf_init;
+
+MMF_API mmf_init mmf_init_constant(double value);
+MMF_API mmf_init mmf_init_uniform(double bound);
+MMF_API mmf_init mmf_init_normal(double deviation);
+/** U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default of linear and convolution layers. */
+MMF_API mmf_init mmf_init_fan_in(int64_t fan_in);
+/** Glorot and Bengio 2010; fans as PyTorch counts them for a shape of any rank. */
+MMF_API mmf_init mmf_init_xavier_uniform(int n_dims, const int64_t *shape);
+MMF_API mmf_init mmf_init_xavier_normal(int n_dims, const int64_t *shape);
+/** He et al. 2015, fan-out, for ReLU. */
+MMF_API mmf_init mmf_init_kaiming_normal(int n_dims, const int64_t *shape);
+
+typedef struct mmf_param {
+    const char *name; /**< state_dict name, "audio_subnet.linear_1.weight" */
+    mmf_param_role role;
+    int group; /**< optimizer group, 0 unless the model says otherwise */
+    mmf_init init;
+    mmf_tensor *tensor;
+} mmf_param;
+
+/** All parameters of a module in the order of declaration: values, gradients and state in flat blocks. */
+typedef struct mmf_params mmf_params;
+
+MMF_API size_t mmf_params_count(const mmf_params *params);
+MMF_API const mmf_param *mmf_params_at(const mmf_params *params, size_t i);
+MMF_API const mmf_param *mmf_params_find(const mmf_params *params, const char *name);
+/** Number of trained elements, their flat values and flat gradients. */
+MMF_API int64_t mmf_params_size(const mmf_params *params);
+MMF_API mmf_real *mmf_params_values(const mmf_params *params);
+MMF_API mmf_real *mmf_params_gradients(const mmf_params *params);
+/** Elements of fixed parameters and buffers, and their flat values. */
+MMF_API int64_t mmf_params_state_size(const mmf_params *params);
+MMF_API mmf_real *mmf_params_state(const mmf_params *params);
+/** Draws every parameter anew. */
+MMF_API void mmf_params_init(mmf_params *params, uint64_t seed);
+/** After a backward pass: zeroes the gradients of parameters that the loss did not reach. */
+MMF_API void mmf_params_finish_gradients(mmf_params *params, const mmf_tape *tape);
+
+/* ---- Building ---------------------------------------------------------------------------- */
+
+/**
+ * What `build` declares parameters with. Errors stick: the first one is kept, later calls return NULL;
+ * `build` returns mmf_builder_status at its end.
+ */
+typedef struct mmf_builder mmf_builder;
+
+MMF_API mmf_ctx *mmf_builder_ctx(mmf_builder *builder);
+MMF_API mmf_status mmf_builder_status(const mmf_builder *builder);
+/** Sets the sticky error; returns its status. */
+MMF_API mmf_status mmf_builder_fail(mmf_builder *builder, mmf_status status, const char *format, ...)
+    MMF_PRINTF(3, 4);
+/** Zeroed memory that lives as long as the module. */
+MMF_API void *mmf_builder_alloc(mmf_builder *builder, size_t bytes);
+/** A formatted string that lives as long as the module. */
+MMF_API const char *mmf_builder_text(mmf_builder *builder, const char *format, ...) MMF_PRINTF(2, 3);
+/** Parameters declared inside are called "<name>.<...>"; scopes nest. "" changes nothing. */
+MMF_API void mmf_builder_enter(mmf_builder *builder, const char *name);
+MMF_API void mmf_builder_leave(mmf_builder *builder);
+/** Optimizer group of the parameters declared from here on. */
+MMF_API void mmf_builder_group(mmf_builder *builder, int group);
+/** Declares a parameter; the tensor's values are there once the module was created. */
+MMF_API mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role,
+                                      mmf_init init, int n_dims, const int64_t *shape);
+/** Feature width of an output that `run` will produce: how encoders and operators tell their users. */
+MMF_API void mmf_builder_set_width(mmf_builder *builder, int64_t width);
+MMF_API int64_t mmf_builder_width(const mmf_builder *builder);
+
+/* ---- Definitions and modules ------------------------------------------------------------- */
+
+typedef enum mmf_kind {
+    MMF_KIND_LAYER,
+    MMF_KIND_ENCODER,
+    MMF_KIND_OPERATOR,
+    MMF_KIND_MODEL,
+    MMF_KIND_LOSS,
+    MMF_KIND_RULE,
+    MMF_KIND_METRIC
+} mmf_kind;
+
+/** What a definition takes and can do. */
+enum {
+    MMF_TAKES_VECTORS = 1 << 0,
+    MMF_TAKES_SEQUENCES = 1 << 1,
+    MMF_TAKES_IMAGES = 1 << 2,
+    MMF_TAKES_TOKENS = 1 << 3,
+    MMF_TAKES_ANY = MMF_TAKES_VECTORS | MMF_TAKES_SEQUENCES | MMF_TAKES_IMAGES | MMF_TAKES_TOKENS,
+    MMF_MISSING_OK = 1 << 4,  /**< defined for absent modalities; `missing` says how */
+    MMF_TWO_ONLY = 1 << 5,    /**< exactly two modalities */
+    MMF_ONE_ONLY = 1 << 6,    /**< exactly one modality */
+    MMF_LATE = 1 << 7,        /**< fitted as separate unimodal models, then a rule; see src/train/late.c */
+    MMF_REGRESSION_OK = 1 << 8,
+    MMF_CLASSES_OK = 1 << 9,
+    MMF_ANY_TASK = MMF_REGRESSION_OK | MMF_CLASSES_OK
+};
+
+/** What a step knows beyond its inputs. */
+typedef struct mmf_step {
+    bool training;
+    int64_t epoch, step;
+} mmf_step;
+
+struct mmf_def {
+    const char *name, *title;
+    const char *paper;     /**< authors, title, venue, year, DOI or arXiv number */
+    const char *equations; /**< the formula in a line, and deviations from the reference */
+    const char *missing;   /**< what an absent modality does; NULL if not defined */
+    const char *timing;    /**< "early", "intermediate", "late" */
+    const char *structure; /**< "concatenation", "weighted", "attention", "tensor", "graph", "gating", "unimodal" */
+    mmf_kind kind;
+    unsigned takes;
+    const mmf_option *options;
+    mmf_status (*build)(mmf_builder *, const mmf_config *, const mmf_schema *inputs, void **self);
+    void (*run)(mmf_tape *, void *self, const mmf_named *in, const mmf_step *, mmf_named *out);
+};
+
+typedef struct mmf_module mmf_module;
+
+/**
+ * Builds a definition and draws its parameters.
+ *
+ * @param out     freed with mmf_module_free
+ * @param config  copied; NULL: defaults   @param inputs  copied
+ * @errors        those of `build`
+ */
+MMF_API mmf_status mmf_module_create(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
+                                     const mmf_config *config, const mmf_schema *inputs, uint64_t seed);
+MMF_API void mmf_module_free(mmf_module *module);
+MMF_API const mmf_def *mmf_module_def(const mmf_module *module);
+MMF_API const mmf_config *mmf_module_config(const mmf_module *module);
+MMF_API const mmf_schema *mmf_module_schema(const mmf_module *module);
+MMF_API mmf_params *mmf_module_params(const mmf_module *module);
+/** Width of what an encoder or operator puts out; 0 if it declared none. */
+MMF_API int64_t mmf_module_width(const mmf_module *module);
+MMF_API void mmf_module_run(mmf_module *module, mmf_tape *tape, const mmf_named *in,
+                            const mmf_step *step, mmf_named *out);
+
+/* ---- Optimizers and schedules ------------------------------------------------------------ */
+
+typedef enum mmf_optimizer_kind { MMF_SGD, MMF_ADAM, MMF_ADAMW } mmf_optimizer_kind;
+
+#define MMF_MAX_GROUPS 8
+
+typedef struct mmf_optimizer_options {
+    size_t size;
+    mmf_optimizer_kind kind;
+    double lr;                          /**< per step */
+    double group_lr[MMF_MAX_GROUPS];    /**< learning rate of a group; 0: `lr` */
+    double beta1, beta2, eps, momentum; /**< Adam's two, its eps; SGD's momentum */
+    double weight_decay;                /**< L2 for SGD and Adam, decoupled for AdamW */
+    double clip_norm, clip_value;       /**< of the gradient; 0: none */
+} mmf_optimizer_options;
+
+#define MMF_OPTIMIZER_OPTIONS_INIT                                                                 \
+    {.size = sizeof(mmf_optimizer_options), .kind = MMF_ADAM, .lr = 1e-3, .beta1 = 0.9,            \
+     .beta2 = 0.999, .eps = 1e-8}
+
+typedef struct mmf_optimizer mmf_optimizer;
+
+/** @param params must outlive the optimizer */
+MMF_API mmf_status mmf_optimizer_create(mmf_ctx *ctx, mmf_optimizer **out, mmf_params *params,
+                                        const mmf_optimizer_options *options);
+MMF_API void mmf_optimizer_free(mmf_optimizer *optimizer);
+/** One update from the gradients; `lr_scale` is the schedule's factor. */
+MMF_API void mmf_optimizer_step(mmf_optimizer *optimizer, double lr_scale);
+/** State for checkpoints: number of steps, and flat blocks of mmf_params_size elements (NULL if unused). */
+MMF_API int64_t mmf_optimizer_steps(const mmf_optimizer *optimizer);
+MMF_API void mmf_optimizer_set_steps(mmf_optimizer *optimizer, int64_t steps);
+MMF_API mmf_real *mmf_optimizer_moment(const mmf_optimizer *optimizer, int which);
+/** Euclidean norm of the last gradient before clipping; NaN when clip_norm is 0. */
+MMF_API double mmf_optimizer_grad_norm(const mmf_optimizer *optimizer);
+
+typedef enum mmf_schedule_kind {
+    MMF_SCHEDULE_CONSTANT,
+    MMF_SCHEDULE_STEP,    /**< times `factor` every `period` epochs */
+    MMF_SCHEDULE_PLATEAU, /**< times `factor` after `period` epochs without improvement */
+    MMF_SCHEDULE_COSINE,  /**< to 0 over the whole run */
+    MMF_SCHEDULE_LINEAR   /**< to 0 over the whole run */
+} mmf_schedule_kind;
+
+/** An open value; the plateau's memory is part of it. */
+typedef struct mmf_schedule {
+    mmf_schedule_kind kind;
+    double warmup;      /**< share of all steps with a linear rise from 0 */
+    double factor;      /**< STEP and PLATEAU; in (0, 1] */
+    int64_t period;     /**< epochs */
+    int64_t total_steps;
+    int64_t steps_per_epoch;
+    double scale;       /**< PLATEAU: current factor; starts at 1 */
+    double best;        /**< PLATEAU: lowest validation loss so far */
+    int64_t bad_epochs;
+} mmf_schedule;
+
+/** Factor of the learning rate at a step (0-based). */
+MMF_API double mmf_schedule_at(const mmf_schedule *schedule, int64_t step);
+/** Tells the plateau schedule an epoch's validation loss. */
+MMF_API void mmf_schedule_epoch(mmf_schedule *schedule, double valid_loss);
+
+/* ---- Layers: what models are made of ----------------------------------------------------- */
+
+typedef struct mmf_linear_layer {
+    mmf_tensor *weight, *bias;
+} mmf_linear_layer;
+MMF_API mmf_linear_layer mmf_linear_build(mmf_builder *builder, const char *name, int64_t inputs,
+                                          int64_t outputs, bool with_bias);
+MMF_API mmf_tensor *mmf_linear_run(mmf_tape *tape, const mmf_linear_layer *layer, mmf_tensor *x,
+                                   mmf_activation activation);
+
+typedef struct mmf_batch_norm_layer {
+    mmf_tensor *weight, *bias, *running_mean, *running_var;
+    int axis;
+} mmf_batch_norm_layer;
+/** Momentum 0.1, eps 1e-5, as PyTorch's. @param axis the axis that keeps its own statistics */
+MMF_API mmf_batch_norm_layer mmf_batch_norm_build(mmf_builder *builder, const char *name,
+                                                  int64_t channels, int axis);
+MMF_API mmf_tensor *mmf_batch_norm_run(mmf_tape *tape, const mmf_batch_norm_layer *layer, mmf_tensor *x);
+
+typedef struct mmf_layer_norm_layer {
+    mmf_tensor *weight, *bias;
+    double eps;
+} mmf_layer_norm_layer;
+MMF_API mmf_layer_norm_layer mmf_layer_norm_build(mmf_builder *builder, const char *name, int64_t width,
+                                                  double eps);
+MMF_API mmf_tensor *mmf_layer_norm_run(mmf_tape *tape, const mmf_layer_norm_layer *layer, mmf_tensor *x);
+
+typedef struct mmf_embedding_layer {
+    mmf_tensor *weight;
+    int64_t padding;
+} mmf_embedding_layer;
+MMF_API mmf_embedding_layer mmf_embedding_build(mmf_builder *builder, const char *name, int64_t vocab,
+                                                int64_t width, int64_t padding);
+MMF_API mmf_tensor *mmf_embedding_run(mmf_tape *tape, const mmf_embedding_layer *layer,
+                                      const mmf_tensor *tokens);
+
+typedef struct mmf_conv_layer {
+    mmf_tensor *weight, *bias;
+    mmf_window window;
+    int n_spatial; /* 1 or 2 */
+} mmf_conv_layer;
+MMF_API mmf_conv_layer mmf_conv_build(mmf_builder *builder, const char *name, int n_spatial,
+                                      int64_t inputs, int64_t outputs, const mmf_window *window,
+                                      bool with_bias);
+MMF_API mmf_tensor *mmf_conv_run(mmf_tape *tape, const mmf_conv_layer *layer, mmf_tensor *x);
+
+/** LSTM or GRU of several layers, one or two directions, PyTorch's parameter names. */
+typedef struct mmf_rnn_layer {
+    mmf_rnn_weights *weights; /* n_layers * n_directions, layer-major */
+    int64_t hidden;
+    int n_layers, n_directions;
+    bool is_gru;
+    double dropout; /* on the outputs between layers */
+} mmf_rnn_layer;
+
+typedef struct mmf_rnn_options {
+    int64_t inputs, hidden;
+    int n_layers;
+    bool bidirectional, is_gru;
+    double dropout;
+} mmf_rnn_options;
+MMF_API mmf_rnn_layer mmf_rnn_build(mmf_builder *builder, const char *name,
+                                    const mmf_rnn_options *options);
+/** Results of all layers: `sequence` of the last one, (B, T, dirs H); states (layers dirs, B, H). */
+typedef struct mmf_rnn_result {
+    mmf_tensor *sequence, *h_n, *c_n;
+    mmf_tensor *last; /**< (B, dirs H): final states of the last layer, directions side by side */
+} mmf_rnn_result;
+/** @param all_states also stack h_n and c_n */
+MMF_API mmf_rnn_result mmf_rnn_run(mmf_tape *tape, const mmf_rnn_layer *layer, mmf_tensor *x,
+                                   const mmf_tensor *length, bool all_states);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

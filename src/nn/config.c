@@ -1,0 +1,382 @@
+/*
+ * config.c: values of a definition's options: from text, from JSON under our names or the reference's.
+ *
+ * Every value is kept as JSON, which is also how configurations are stored in model files.
+ */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "mmfuse/nn.h"
+
+#define MAX_NAMES 256
+#define MAX_LIST 4096
+
+struct mmf_config {
+    mmf_ctx *ctx;
+    const mmf_def *def;
+    json_t *values; /* object: only what was set */
+    json_t *standards; /* object: parsed defaults; null where "" */
+};
+
+static const mmf_option common[] = {
+    {"train_mode", NULL, MMF_OPTION_TEXT, 0, 0, "regression|classification", "classification",
+     "what the head predicts; the task sets it"},
+    {"num_classes", NULL, MMF_OPTION_INT, 1, 1000000, NULL, "1", "outputs of the head; the task sets it"},
+    {"mode", NULL, MMF_OPTION_TEXT, 0, 0, "eval|train", "eval", "how `verify` runs the file"},
+    {0},
+};
+
+const mmf_option *mmf_common_options(void)
+{
+    return common;
+}
+
+static bool row_is(const mmf_option *row, const char *name)
+{
+    return strcmp(row->name, name) == 0 || (row->alias && strcmp(row->alias, name) == 0);
+}
+
+static const mmf_option *find_option(const mmf_def *def, const char *name)
+{
+    for (const mmf_option *row = def->options; row && row->name; row++) {
+        if (row_is(row, name))
+            return row;
+    }
+    for (const mmf_option *row = common; row->name; row++) {
+        if (row_is(row, name))
+            return row;
+    }
+    return NULL;
+}
+
+static mmf_status unknown_option(const mmf_config *config, const char *name)
+{
+    const char *names[MAX_NAMES];
+    size_t n = 0;
+    for (const mmf_option *row = config->def->options; row && row->name && n < MAX_NAMES; row++)
+        names[n++] = row->name;
+    for (const mmf_option *row = common; row->name && n < MAX_NAMES; row++)
+        names[n++] = row->name;
+    const char *const nearest = mmf_text_nearest(name, names, n);
+    if (nearest)
+        return mmf_fail(config->ctx, MMF_ARG, "%s has no option \"%s\"; did you mean \"%s\"?",
+                        config->def->name, name, nearest);
+    return mmf_fail(config->ctx, MMF_ARG, "%s has no option \"%s\"; `mmfuse info %s` lists them",
+                    config->def->name, name, config->def->name);
+}
+
+/* ---- Parsing text ------------------------------------------------------------------------ */
+
+static bool has_choice(const char *choices, const char *text, size_t n)
+{
+    for (const char *c = choices; *c;) {
+        const size_t width = strcspn(c, "|");
+        if (width == n && strncmp(c, text, n) == 0)
+            return true;
+        c += width + (c[width] == '|');
+    }
+    return false;
+}
+
+static json_t *parse_scalar(const mmf_option *row, const char *text, size_t n)
+{
+    double number = 0;
+    switch (row->type) {
+    case MMF_OPTION_BOOL:
+        if ((n == 4 && strncmp(text, "true", 4) == 0) || (n == 1 && *text == '1'))
+            return json_true();
+        if ((n == 5 && strncmp(text, "false", 5) == 0) || (n == 1 && *text == '0'))
+            return json_false();
+        return NULL;
+    case MMF_OPTION_INT:
+    case MMF_OPTION_INTS:
+        if (!mmf_text_number(text, n, &number) || number != floor(number) || fabs(number) > 9e15)
+            return NULL;
+        return json_integer((json_int_t)number);
+    case MMF_OPTION_REAL:
+    case MMF_OPTION_REALS:
+        return mmf_text_number(text, n, &number) ? json_real(number) : NULL;
+    case MMF_OPTION_TEXT:
+    case MMF_OPTION_TEXTS:
+        return json_stringn(text, n);
+    }
+    return NULL;
+}
+
+static bool is_list(const mmf_option *row)
+{
+    return row->type >= MMF_OPTION_INTS;
+}
+
+/* "8,6,7", "[8, 6, 7]" or "8". NULL if an element does not parse. */
+static json_t *parse_text(const mmf_option *row, const char *text)
+{
+    if (!is_list(row))
+        return parse_scalar(row, text, strlen(text));
+    json_t *const list = json_array();
+    const char *end = text + strlen(text);
+    if (*text == '[' && end > text + 1 && end[-1] == ']') {
+        text++;
+        end--;
+    }
+    while (text < end) {
+        const char *stop = memchr(text, ',', (size_t)(end - text));
+        stop = stop ? stop : end;
+        const char *first = text, *last = stop;
+        while (first < last && *first == ' ')
+            first++;
+        while (last > first && last[-1] == ' ')
+            last--;
+        json_t *const value = parse_scalar(row, first, (size_t)(last - first));
+        if (!value || json_array_size(list) >= MAX_LIST || json_array_append_new(list, value) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+        text = stop + 1;
+    }
+    return list;
+}
+
+/* ---- Checking ---------------------------------------------------------------------------- */
+
+static const char *type_text(const mmf_option *row)
+{
+    static const char *const names[] = {"a whole number", "a number",         "true or false",
+                                        "a name",         "whole numbers",    "numbers",
+                                        "names"};
+    return names[row->type];
+}
+
+static mmf_status check_scalar(const mmf_config *config, const mmf_option *row, const json_t *value)
+{
+    const char *const model = config->def->name;
+    switch (row->type) {
+    case MMF_OPTION_BOOL:
+        if (!json_is_boolean(value))
+            break;
+        return MMF_OK;
+    case MMF_OPTION_TEXT:
+    case MMF_OPTION_TEXTS: {
+        const char *const text = json_string_value(value);
+        if (!text)
+            break;
+        if (row->choices && !has_choice(row->choices, text, strlen(text)))
+            return mmf_fail(config->ctx, MMF_ARG, "%s: option %s is \"%s\", expected one of %s", model,
+                            row->name, text, row->choices);
+        return MMF_OK;
+    }
+    case MMF_OPTION_INT:
+    case MMF_OPTION_INTS:
+    case MMF_OPTION_REAL:
+    case MMF_OPTION_REALS: {
+        const bool whole = row->type == MMF_OPTION_INT || row->type == MMF_OPTION_INTS;
+        if (!json_is_number(value) || (whole && !json_is_integer(value)))
+            break;
+        const double number = json_number_value(value);
+        if (!(number >= row->low && number <= row->high))
+            return mmf_fail(config->ctx, MMF_ARG, "%s: option %s is %g, allowed are %g to %g", model,
+                            row->name, number, row->low, row->high);
+        return MMF_OK;
+    }
+    }
+    return mmf_fail(config->ctx, MMF_ARG, "%s: option %s takes %s", model, row->name, type_text(row));
+}
+
+static mmf_status check(const mmf_config *config, const mmf_option *row, const json_t *value)
+{
+    if (!is_list(row))
+        return check_scalar(config, row, value);
+    if (!json_is_array(value))
+        return mmf_fail(config->ctx, MMF_ARG, "%s: option %s takes %s", config->def->name, row->name,
+                        type_text(row));
+    for (size_t i = 0; i < json_array_size(value); i++)
+        MMF_TRY(check_scalar(config, row, json_array_get(value, i)));
+    return MMF_OK;
+}
+
+/* ---- Life -------------------------------------------------------------------------------- */
+
+mmf_status mmf_config_create(mmf_ctx *ctx, mmf_config **out, const mmf_def *def)
+{
+    *out = NULL;
+    mmf_config *config = mmf_alloc_zero(ctx, 1, sizeof *config);
+    if (!config)
+        return MMF_NOMEM;
+    config->ctx = ctx;
+    config->def = def;
+    config->values = json_object();
+    config->standards = json_object();
+    const mmf_option *const tables[] = {def->options, common};
+    for (size_t t = 0; t < 2; t++) {
+        for (const mmf_option *row = tables[t]; row && row->name; row++) {
+            json_t *const value = *row->standard ? parse_text(row, row->standard) : json_null();
+            if (!value || json_object_set_new(config->standards, row->name, value) != 0) {
+                mmf_config_free(config);
+                return mmf_fail(ctx, MMF_INTERNAL, "%s: the default of option %s does not parse",
+                                def->name, row->name);
+            }
+        }
+    }
+    *out = config;
+    return MMF_OK;
+}
+
+mmf_status mmf_config_copy(mmf_ctx *ctx, mmf_config **out, const mmf_config *config)
+{
+    MMF_TRY(mmf_config_create(ctx, out, config->def));
+    if (json_object_update((*out)->values, config->values) != 0) {
+        mmf_config_free(*out);
+        *out = NULL;
+        return mmf_fail(ctx, MMF_NOMEM, "out of memory while copying a configuration");
+    }
+    return MMF_OK;
+}
+
+void mmf_config_free(mmf_config *config)
+{
+    if (!config)
+        return;
+    json_decref(config->values);
+    json_decref(config->standards);
+    mmf_free(config->ctx, config);
+}
+
+mmf_status mmf_config_set(mmf_config *config, const char *name, const char *value)
+{
+    const mmf_option *const row = find_option(config->def, name);
+    if (!row)
+        return unknown_option(config, name);
+    json_t *const parsed = parse_text(row, value);
+    if (!parsed)
+        return mmf_fail(config->ctx, MMF_ARG, "%s: option %s takes %s, got \"%s\"", config->def->name,
+                        row->name, type_text(row), value);
+    const mmf_status status = check(config, row, parsed);
+    if (status != MMF_OK) {
+        json_decref(parsed);
+        return status;
+    }
+    return json_object_set_new(config->values, row->name, parsed) == 0 ? MMF_OK : MMF_NOMEM;
+}
+
+static mmf_status set_value(mmf_config *config, const char *name, json_t *value)
+{
+    const mmf_option *const row = find_option(config->def, name);
+    if (!row)
+        return unknown_option(config, name);
+    if (json_is_null(value))
+        return MMF_OK;
+    json_t *stored = json_incref(value);
+    if (is_list(row) && !json_is_array(value)) { /* one value stands for all */
+        stored = json_array();
+        json_array_append(stored, value);
+        json_decref(value);
+    } else if (row->type == MMF_OPTION_REAL && json_is_integer(value)) {
+        stored = json_real(json_number_value(value));
+        json_decref(value);
+    }
+    const mmf_status status = check(config, row, stored);
+    if (status != MMF_OK) {
+        json_decref(stored);
+        return status;
+    }
+    return json_object_set_new(config->values, row->name, stored) == 0 ? MMF_OK : MMF_NOMEM;
+}
+
+mmf_status mmf_config_set_json(mmf_config *config, const char *json)
+{
+    json_error_t error;
+    json_t *const object = json_loads(json, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(object)) {
+        json_decref(object);
+        return mmf_fail(config->ctx, MMF_FORMAT, "configuration: line %d: %s", error.line,
+                        object ? "not an object" : error.text);
+    }
+    mmf_status status = MMF_OK;
+    const char *name = NULL;
+    json_t *value = NULL;
+    json_object_foreach(object, name, value) {
+        if (status == MMF_OK)
+            status = set_value(config, name, value);
+    }
+    json_decref(object);
+    return status;
+}
+
+static const json_t *value_of(const mmf_config *config, const char *name)
+{
+    const json_t *const set = json_object_get(config->values, name);
+    return set ? set : json_object_get(config->standards, name);
+}
+
+char *mmf_config_json(const mmf_config *config)
+{
+    json_t *const object = json_object();
+    const mmf_option *const tables[] = {config->def->options, common};
+    for (size_t t = 0; t < 2; t++) {
+        for (const mmf_option *row = tables[t]; row && row->name; row++) {
+            const json_t *const value = value_of(config, row->name);
+            if (!json_is_null(value))
+                json_object_set_new(object, row->name, json_deep_copy(value));
+        }
+    }
+    char *const dumped = json_dumps(object, JSON_REAL_PRECISION(12));
+    json_decref(object);
+    char *const copy = dumped ? mmf_strdup(config->ctx, dumped) : NULL;
+    free(dumped);
+    return copy;
+}
+
+/* ---- Reading ----------------------------------------------------------------------------- */
+
+bool mmf_config_is_set(const mmf_config *config, const char *name)
+{
+    return json_object_get(config->values, name) != NULL;
+}
+
+int64_t mmf_config_int(const mmf_config *config, const char *name)
+{
+    return (int64_t)json_integer_value(value_of(config, name));
+}
+
+double mmf_config_real(const mmf_config *config, const char *name)
+{
+    return json_number_value(value_of(config, name));
+}
+
+bool mmf_config_bool(const mmf_config *config, const char *name)
+{
+    return json_is_true(value_of(config, name));
+}
+
+const char *mmf_config_text(const mmf_config *config, const char *name)
+{
+    const char *const text = json_string_value(value_of(config, name));
+    return text ? text : "";
+}
+
+size_t mmf_config_count(const mmf_config *config, const char *name)
+{
+    return json_array_size(value_of(config, name));
+}
+
+static const json_t *element(const mmf_config *config, const char *name, size_t i)
+{
+    const json_t *const list = value_of(config, name);
+    const size_t n = json_array_size(list);
+    return json_array_get(list, n == 1 ? 0 : i);
+}
+
+double mmf_config_number_at(const mmf_config *config, const char *name, size_t i)
+{
+    return json_number_value(element(config, name, i));
+}
+
+const char *mmf_config_text_at(const mmf_config *config, const char *name, size_t i)
+{
+    const char *const text = json_string_value(element(config, name, i));
+    return text ? text : "";
+}

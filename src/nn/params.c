@@ -1,0 +1,326 @@
+/* params.c: the named parameter store and the builder that fills it. */
+#include "nn/builder.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- Initialisers ------------------------------------------------------------------------ */
+
+mmf_init mmf_init_constant(double value)
+{
+    return (mmf_init){MMF_INIT_CONSTANT, value, -1};
+}
+
+mmf_init mmf_init_uniform(double bound)
+{
+    return (mmf_init){MMF_INIT_UNIFORM, bound, -1};
+}
+
+mmf_init mmf_init_normal(double deviation)
+{
+    return (mmf_init){MMF_INIT_NORMAL, deviation, -1};
+}
+
+mmf_init mmf_init_fan_in(int64_t fan_in)
+{
+    return mmf_init_uniform(fan_in > 0 ? 1 / sqrt((double)fan_in) : 0);
+}
+
+/* Fans as PyTorch counts them: the first two dimensions times the product of the others. */
+static void fans(int n_dims, const int64_t *shape, double *fan_in, double *fan_out)
+{
+    double field = 1;
+    for (int d = 2; d < n_dims; d++)
+        field *= (double)shape[d];
+    *fan_in = (double)(n_dims > 1 ? shape[1] : shape[0]) * field;
+    *fan_out = (double)shape[0] * field;
+}
+
+mmf_init mmf_init_xavier_uniform(int n_dims, const int64_t *shape)
+{
+    double fan_in = 0, fan_out = 0;
+    fans(n_dims, shape, &fan_in, &fan_out);
+    return mmf_init_uniform(sqrt(6 / (fan_in + fan_out)));
+}
+
+mmf_init mmf_init_xavier_normal(int n_dims, const int64_t *shape)
+{
+    double fan_in = 0, fan_out = 0;
+    fans(n_dims, shape, &fan_in, &fan_out);
+    return mmf_init_normal(sqrt(2 / (fan_in + fan_out)));
+}
+
+mmf_init mmf_init_kaiming_normal(int n_dims, const int64_t *shape)
+{
+    double fan_in = 0, fan_out = 0;
+    fans(n_dims, shape, &fan_in, &fan_out);
+    return mmf_init_normal(sqrt(2 / fan_out));
+}
+
+static void init_param(const mmf_param *param, uint64_t seed)
+{
+    mmf_tensor *const t = param->tensor;
+    mmf_rng rng = mmf_rng_make(seed, mmf_rng_stream(param->name));
+    for (int64_t i = 0; i < t->count; i++) {
+        double value = param->init.a;
+        if (param->init.kind == MMF_INIT_UNIFORM)
+            value *= 2 * mmf_rng_uniform(&rng) - 1;
+        else if (param->init.kind == MMF_INIT_NORMAL)
+            value *= mmf_rng_normal(&rng);
+        t->data[i] = (mmf_real)value;
+    }
+    if (param->init.zero_row >= 0 && t->n_dims > 0) {
+        const int64_t row = t->count / t->shape[0];
+        memset(t->data + param->init.zero_row * row, 0, (size_t)row * sizeof *t->data);
+    }
+}
+
+void mmf_params_init(mmf_params *params, uint64_t seed)
+{
+    for (size_t i = 0; i < params->count; i++)
+        init_param(&params->items[i], seed);
+}
+
+/* ---- Store ------------------------------------------------------------------------------- */
+
+size_t mmf_params_count(const mmf_params *params)
+{
+    return params->count;
+}
+
+const mmf_param *mmf_params_at(const mmf_params *params, size_t i)
+{
+    return &params->items[i];
+}
+
+const mmf_param *mmf_params_find(const mmf_params *params, const char *name)
+{
+    for (size_t i = 0; i < params->count; i++) {
+        if (strcmp(params->items[i].name, name) == 0)
+            return &params->items[i];
+    }
+    return NULL;
+}
+
+int64_t mmf_params_size(const mmf_params *params)
+{
+    return params->trained_size;
+}
+
+mmf_real *mmf_params_values(const mmf_params *params)
+{
+    return params->values;
+}
+
+mmf_real *mmf_params_gradients(const mmf_params *params)
+{
+    return params->gradients;
+}
+
+int64_t mmf_params_state_size(const mmf_params *params)
+{
+    return params->state_size;
+}
+
+mmf_real *mmf_params_state(const mmf_params *params)
+{
+    return params->state;
+}
+
+void mmf_params_finish_gradients(mmf_params *params, const mmf_tape *tape)
+{
+    for (size_t i = 0; i < params->count; i++) {
+        mmf_tensor *const t = params->items[i].tensor;
+        if (t->grad && !mmf_tensor_has_grad(tape, t))
+            memset(t->grad, 0, (size_t)t->count * sizeof *t->grad);
+    }
+}
+
+/* Pieces of a flat block start on cache lines, so no two parameters share one. */
+static int64_t padded(int64_t count)
+{
+    const int64_t line = 64 / (int64_t)sizeof(mmf_real);
+    return (count + line - 1) / line * line;
+}
+
+mmf_status mmf_params__allocate(mmf_params *params)
+{
+    int64_t trained = 0, state = 0;
+    for (size_t i = 0; i < params->count; i++) {
+        const mmf_param *const p = &params->items[i];
+        *(p->role == MMF_PARAM_TRAINED ? &trained : &state) += padded(p->tensor->count);
+    }
+    params->trained_size = trained;
+    params->state_size = state;
+    params->values = mmf_alloc_zero(params->ctx, (size_t)trained, sizeof(mmf_real));
+    params->gradients = mmf_alloc_zero(params->ctx, (size_t)trained, sizeof(mmf_real));
+    params->state = mmf_alloc_zero(params->ctx, (size_t)state, sizeof(mmf_real));
+    if (!params->values || !params->gradients || !params->state)
+        return MMF_NOMEM;
+    trained = state = 0;
+    for (size_t i = 0; i < params->count; i++) {
+        mmf_tensor *const t = params->items[i].tensor;
+        if (params->items[i].role == MMF_PARAM_TRAINED) {
+            t->data = params->values + trained;
+            t->grad = params->gradients + trained;
+            t->wants_grad = true;
+            trained += padded(t->count);
+        } else {
+            t->data = params->state + state;
+            state += padded(t->count);
+        }
+    }
+    return MMF_OK;
+}
+
+/* ---- Builder ----------------------------------------------------------------------------- */
+
+mmf_ctx *mmf_builder_ctx(mmf_builder *builder)
+{
+    return builder->ctx;
+}
+
+mmf_status mmf_builder_status(const mmf_builder *builder)
+{
+    return builder->status;
+}
+
+mmf_status mmf_builder_fail(mmf_builder *builder, mmf_status status, const char *format, ...)
+{
+    if (builder->status != MMF_OK)
+        return builder->status;
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    builder->status = mmf_fail(builder->ctx, status, "%s", text);
+    return status;
+}
+
+void *mmf_builder_alloc(mmf_builder *builder, size_t bytes)
+{
+    void *const piece = mmf_arena_alloc(&builder->params->arena, bytes);
+    if (piece)
+        memset(piece, 0, bytes);
+    else if (builder->status == MMF_OK)
+        builder->status = MMF_NOMEM;
+    return piece;
+}
+
+const char *mmf_builder_text(mmf_builder *builder, const char *format, ...)
+{
+    char text[2 * MMF_SCOPE_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    const int n = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (n < 0 || (size_t)n >= sizeof text) {
+        mmf_builder_fail(builder, MMF_LIMIT, "a parameter's name is longer than %zu bytes", sizeof text);
+        return "";
+    }
+    char *const copy = mmf_builder_alloc(builder, (size_t)n + 1);
+    if (!copy)
+        return "";
+    memcpy(copy, text, (size_t)n + 1);
+    return copy;
+}
+
+void mmf_builder_enter(mmf_builder *builder, const char *name)
+{
+    const size_t used = strlen(builder->scope);
+    const int n = snprintf(builder->scope + used, sizeof builder->scope - used, "%s%s",
+                           *name ? name : "", *name ? "." : "");
+    if (n < 0 || used + (size_t)n + 2 >= sizeof builder->scope) {
+        builder->scope[used] = '\0';
+        mmf_builder_fail(builder, MMF_LIMIT, "parameter names nest deeper than %d bytes", MMF_SCOPE_BYTES);
+    }
+    /* A mark after the text tells mmf_builder_leave where this scope began. */
+    const size_t end = strlen(builder->scope);
+    builder->scope[end] = (char)1;
+    builder->scope[end + 1] = '\0';
+}
+
+void mmf_builder_leave(mmf_builder *builder)
+{
+    size_t end = strlen(builder->scope);
+    if (end > 0 && builder->scope[end - 1] == (char)1)
+        end--;
+    while (end > 0 && builder->scope[end - 1] != (char)1)
+        end--;
+    builder->scope[end] = '\0';
+}
+
+void mmf_builder_group(mmf_builder *builder, int group)
+{
+    builder->group = group;
+}
+
+void mmf_builder_set_width(mmf_builder *builder, int64_t width)
+{
+    builder->width = width;
+}
+
+int64_t mmf_builder_width(const mmf_builder *builder)
+{
+    return builder->width;
+}
+
+static void full_name(const mmf_builder *builder, const char *name, char *out, size_t size)
+{
+    size_t used = 0;
+    for (const char *c = builder->scope; *c && used + 1 < size; c++) {
+        if (*c != (char)1)
+            out[used++] = *c;
+    }
+    snprintf(out + used, size - used, "%s", name);
+}
+
+static bool make_room(mmf_params *params)
+{
+    if (params->count < params->capacity)
+        return true;
+    const size_t capacity = params->capacity ? 2 * params->capacity : 32;
+    mmf_param *const grown = mmf_realloc(params->ctx, params->items, capacity * sizeof *grown);
+    if (!grown)
+        return false;
+    params->items = grown;
+    params->capacity = capacity;
+    return true;
+}
+
+mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role, mmf_init init,
+                              int n_dims, const int64_t *shape)
+{
+    if (builder->status != MMF_OK)
+        return NULL;
+    char full[2 * MMF_SCOPE_BYTES];
+    full_name(builder, name, full, sizeof full);
+    size_t count = 1;
+    for (int d = 0; d < n_dims; d++) {
+        if (shape[d] <= 0 || !mmf_mul_ok(count, (size_t)shape[d], &count) || count > (size_t)1 << 40) {
+            mmf_builder_fail(builder, MMF_SHAPE, "parameter %s: dimension %d is %lld", full, d,
+                             (long long)shape[d]);
+            return NULL;
+        }
+    }
+    mmf_params *const params = builder->params;
+    if (params->count >= MMF_MAX_PARAMS || mmf_params_find(params, full)) {
+        mmf_builder_fail(builder, MMF_INTERNAL, "parameter %s is declared twice", full);
+        return NULL;
+    }
+    mmf_tensor *const tensor = mmf_builder_alloc(builder, sizeof *tensor);
+    const char *const stored = mmf_builder_text(builder, "%s", full);
+    if (!tensor || !make_room(params)) {
+        builder->status = MMF_NOMEM;
+        return NULL;
+    }
+    tensor->count = (int64_t)count;
+    tensor->n_dims = n_dims;
+    for (int d = 0; d < n_dims; d++)
+        tensor->shape[d] = shape[d];
+    params->items[params->count++] = (mmf_param){stored, role, builder->group, init, tensor};
+    return builder->status == MMF_OK ? tensor : NULL;
+}
