@@ -50,7 +50,7 @@ mmf_tensor *mmf_case_input(mmf_op_case *c, double low, double high, int n_dims,
         for (int64_t i = 0; i < out->count; i++)
             out->data[i] = c->replay[c->n_inputs][i];
     }
-    out->wants_grad = true;
+    out->wants_grad = !(c->frozen >> c->n_inputs & 1);
     c->inputs[c->n_inputs++] = out;
     return out;
 }

@@ -19,6 +19,7 @@ typedef struct mmf_op_case {
     int64_t scale; /* 1 for tests; larger for benchmarks: sizes grow with it */
     mmf_rng rng;
     const mmf_real *const *replay; /* given values of the inputs, in order; NULL: draw them */
+    unsigned frozen;               /* bit i: input i wants no gradient */
     int n_inputs;
     mmf_tensor *inputs[MMF_CASE_INPUTS];
     double gap; /* drawn values keep this distance from 0 (kinks); 0: no gap */

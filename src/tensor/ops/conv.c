@@ -1,0 +1,384 @@
+/*
+ * conv.c: 1-D and 2-D convolution and pooling; (B, C, T) is seen as (B, C, 1, T).
+ *
+ * Convolution is im2col and one product a sample; samples go to threads. Weight gradients are summed sample by
+ * sample in order, so their bits do not depend on the thread count.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "tensor/ops.h"
+#include "tensor/tape.h"
+
+typedef struct geometry {
+    int64_t batch, channels, height, width, outputs;
+    int64_t kernel[2], stride[2], padding[2];
+    int64_t out_height, out_width;
+} geometry;
+
+typedef struct conv_node {
+    mmf_node node;
+    mmf_tensor *x, *w, *b;
+    geometry g;
+} conv_node;
+
+/* Fills the geometry of a 4-D or 3-D input; false after setting the error. */
+static bool measure(mmf_tape *tape, const char *op, const mmf_tensor *x, const mmf_window *window, geometry *g)
+{
+    const bool flat = x->n_dims == 3;
+    *g = (geometry){.batch = x->shape[0], .channels = x->shape[1]};
+    g->height = flat ? 1 : x->shape[2];
+    g->width = flat ? x->shape[2] : x->shape[3];
+    for (int d = 0; d < 2; d++) {
+        const bool unused = flat && d == 0; /* the height of a 1-D window */
+        const int from = flat ? 0 : d;
+        g->kernel[d] = unused ? 1 : window->kernel[from];
+        g->stride[d] = unused || window->stride[from] == 0 ? 1 : window->stride[from];
+        g->padding[d] = unused ? 0 : window->padding[from];
+        if (g->kernel[d] < 1 || g->stride[d] < 1 || g->padding[d] < 0) {
+            mmf_tape__fail(tape, MMF_ARG, op, "window with kernel %lld, stride %lld, padding %lld",
+                           (long long)g->kernel[d], (long long)g->stride[d], (long long)g->padding[d]);
+            return false;
+        }
+    }
+    const int64_t room_h = g->height + 2 * g->padding[0] - g->kernel[0];
+    const int64_t room_w = g->width + 2 * g->padding[1] - g->kernel[1];
+    if (room_h < 0 || room_w < 0) {
+        mmf_tape__fail(tape, MMF_SHAPE, op, "a window of %lld x %lld does not fit into %lld x %lld",
+                       (long long)g->kernel[0], (long long)g->kernel[1], (long long)g->height, (long long)g->width);
+        return false;
+    }
+    g->out_height = room_h / g->stride[0] + 1;
+    g->out_width = room_w / g->stride[1] + 1;
+    return true;
+}
+
+/* Output columns of a row whose input column for kernel column kx lies inside: [first, last). */
+static void inside(const geometry *g, int64_t kx, int64_t *first, int64_t *last)
+{
+    const int64_t shift = kx - g->padding[1], stride = g->stride[1];
+    *first = shift >= 0 ? 0 : (-shift + stride - 1) / stride;
+    const int64_t room = g->width - shift;
+    *last = room <= 0 ? 0 : (room + stride - 1) / stride;
+    if (*last > g->out_width)
+        *last = g->out_width;
+    if (*first > *last)
+        *first = *last;
+}
+
+/* columns[(c, ky, kx), (oy, ox)] of one sample; `add`: the reverse, adding into the sample. */
+static void im2col(const geometry *g, mmf_real *sample, mmf_real *columns, bool add)
+{
+    const int64_t area = g->out_height * g->out_width;
+    for (int64_t row = 0; row < g->channels * g->kernel[0] * g->kernel[1]; row++) {
+        const int64_t kx = row % g->kernel[1], ky = row / g->kernel[1] % g->kernel[0];
+        mmf_real *const channel = sample + row / (g->kernel[0] * g->kernel[1]) * g->height * g->width;
+        int64_t first = 0, last = 0;
+        inside(g, kx, &first, &last);
+        for (int64_t oy = 0; oy < g->out_height; oy++) {
+            const int64_t y = oy * g->stride[0] + ky - g->padding[0];
+            mmf_real *const column = columns + row * area + oy * g->out_width;
+            if (y < 0 || y >= g->height) {
+                if (!add)
+                    memset(column, 0, (size_t)g->out_width * sizeof *column);
+                continue;
+            }
+            mmf_real *const line = channel + y * g->width + kx - g->padding[1];
+            if (add) {
+                for (int64_t ox = first; ox < last; ox++)
+                    line[ox * g->stride[1]] += column[ox];
+                continue;
+            }
+            for (int64_t ox = 0; ox < first; ox++)
+                column[ox] = 0;
+            if (g->stride[1] == 1 && last > first)
+                memcpy(column + first, line + first, (size_t)(last - first) * sizeof *column);
+            else
+                for (int64_t ox = first; ox < last; ox++)
+                    column[ox] = line[ox * g->stride[1]];
+            for (int64_t ox = last; ox < g->out_width; ox++)
+                column[ox] = 0;
+        }
+    }
+}
+
+typedef struct conv_job {
+    const mmf_tape *tape;
+    const conv_node *c;
+    mmf_real *columns; /* one sample's columns a range */
+    mmf_real *y, *dx;
+    int64_t depth, area;
+    mmf_real dx_beta;
+} conv_job;
+
+static void forward_range(void *argument, int64_t begin, int64_t end)
+{
+    const conv_job *const j = argument;
+    const geometry *const g = &j->c->g;
+    const int64_t size_in = g->channels * g->height * g->width, size_out = g->outputs * j->area;
+    for (int64_t b = begin; b < end; b++) {
+        mmf_real *const columns = j->columns + b * j->depth * j->area;
+        im2col(g, j->c->x->data + b * size_in, columns, false);
+        mmf_real *const y = j->y + b * size_out;
+        const mmf_gemm product = {false, false, g->outputs, j->area, j->depth, 1, j->c->w->data, j->depth,
+                                  columns, j->area, 0, y, j->area};
+        mmf_blas_gemm(&product);
+        for (int64_t o = 0; j->c->b && o < g->outputs; o++) {
+            const mmf_real shift = j->c->b->data[o];
+            for (int64_t i = 0; i < j->area; i++)
+                y[o * j->area + i] += shift;
+        }
+    }
+}
+
+static void input_grad_range(void *argument, int64_t begin, int64_t end)
+{
+    const conv_job *const j = argument;
+    const geometry *const g = &j->c->g;
+    const int64_t size_in = g->channels * g->height * g->width, size_out = g->outputs * j->area;
+    for (int64_t b = begin; b < end; b++) {
+        mmf_real *const columns = j->columns + b * j->depth * j->area;
+        const mmf_gemm product = {true, false, j->depth, j->area, g->outputs, 1, j->c->w->data, j->depth,
+                                  j->c->node.out->grad + b * size_out, j->area, 0, columns, j->area};
+        mmf_blas_gemm(&product);
+        if (j->dx_beta == (mmf_real)0)
+            memset(j->dx + b * size_in, 0, (size_t)size_in * sizeof *j->dx);
+        im2col(g, j->dx + b * size_in, columns, true);
+    }
+}
+
+/* dW = sum_b dY_b columns_b' ; columns are made again rather than kept. */
+static void weight_grad(mmf_tape *tape, conv_job *j, mmf_real *dw, bool fresh)
+{
+    const geometry *const g = &j->c->g;
+    const int64_t size_in = g->channels * g->height * g->width, size_out = g->outputs * j->area;
+    for (int64_t b = 0; b < g->batch; b++) {
+        im2col(g, j->c->x->data + b * size_in, j->columns, false);
+        mmf_tape__gemm(tape, &(mmf_gemm){false, true, g->outputs, j->depth, j->area, 1,
+                                         j->c->node.out->grad + b * size_out, j->area, j->columns, j->area,
+                                         fresh && b == 0 ? 0 : 1, dw, j->depth});
+    }
+}
+
+static void conv_backward(mmf_tape *tape, mmf_node *node)
+{
+    conv_node *const c = (conv_node *)node;
+    const geometry *const g = &c->g;
+    conv_job j = {.tape = tape, .c = c, .depth = g->channels * g->kernel[0] * g->kernel[1],
+                  .area = g->out_height * g->out_width};
+    j.columns = mmf_tape__reals(tape, g->batch * j.depth * j.area);
+    if (!j.columns)
+        return;
+    bool fresh = false;
+    mmf_real *const db = mmf_tape__grad(tape, c->b, &fresh);
+    for (int64_t o = 0; db && o < g->outputs; o++) {
+        mmf_real total = fresh ? 0 : db[o];
+        for (int64_t b = 0; b < g->batch; b++)
+            total += tape->k->sum(j.area, node->out->grad + (b * g->outputs + o) * j.area);
+        db[o] = total;
+    }
+    mmf_real *const dw = mmf_tape__grad(tape, c->w, &fresh);
+    if (dw)
+        weight_grad(tape, &j, dw, fresh);
+    j.dx = mmf_tape__grad(tape, c->x, &fresh);
+    if (j.dx) {
+        j.dx_beta = fresh ? 0 : 1;
+        mmf_tape__parallel(tape, g->batch, mmf_grain(j.depth * j.area), input_grad_range, &j);
+    }
+}
+
+static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
+                        const mmf_window *window)
+{
+    if (!x || !w)
+        return mmf_tape__missing(tape, op);
+    if (x->n_dims != n_dims || w->n_dims != n_dims || w->shape[1] != x->shape[1] || x->is_int ||
+        (b && b->count != w->shape[0]))
+        return mmf_tape__unfit(tape, op, x, w, "channels of the input and the weight must be equal");
+    mmf_window actual = *window; /* the kernel's size is the weight's */
+    actual.kernel[0] = w->shape[2];
+    actual.kernel[1] = n_dims == 4 ? w->shape[3] : 1;
+    conv_node c = {.x = x, .w = w, .b = b};
+    if (!measure(tape, op, x, &actual, &c.g))
+        return NULL;
+    c.g.outputs = w->shape[0];
+    const int64_t shape4[] = {x->shape[0], w->shape[0], c.g.out_height, c.g.out_width};
+    const int64_t shape3[] = {x->shape[0], w->shape[0], c.g.out_width};
+    mmf_tensor *const y = mmf_tape__tensor(tape, n_dims, n_dims == 4 ? shape4 : shape3);
+    conv_job j = {.tape = tape, .c = &c, .depth = w->count / w->shape[0],
+                  .area = c.g.out_height * c.g.out_width};
+    const mmf_tape_mark mark = mmf_tape_enter(tape);
+    j.columns = mmf_tape__reals(tape, c.g.batch * j.depth * j.area);
+    if (!y || !j.columns)
+        return NULL;
+    j.y = y->data;
+    mmf_tape__parallel(tape, c.g.batch, mmf_grain(j.depth * j.area), forward_range, &j);
+#ifndef MMF_ARENA_DEBUG
+    mmf_arena_rewind(&tape->arena, (mmf_arena_mark){mark.chunk, mark.used, mark.total});
+#else
+    (void)mark;
+#endif
+    const bool wants = x->wants_grad || w->wants_grad || (b && b->wants_grad);
+    conv_node *const node = mmf_tape__record(tape, sizeof *node, op, y, wants, conv_backward);
+    if (node) {
+        c.node = node->node;
+        *node = c;
+    }
+    return y;
+}
+
+mmf_tensor *mmf_conv1d(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b, const mmf_window *window)
+{
+    return conv(tape, "conv1d", 3, x, w, b, window);
+}
+
+mmf_tensor *mmf_conv2d(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b, const mmf_window *window)
+{
+    return conv(tape, "conv2d", 4, x, w, b, window);
+}
+
+/* ---- Pooling ----------------------------------------------------------------------------- */
+
+typedef struct pool_node {
+    mmf_node node;
+    mmf_tensor *x;
+    geometry g;
+    bool is_max;
+    int64_t *winner; /* max: place in the channel's plane */
+} pool_node;
+
+static void pool_backward(mmf_tape *tape, mmf_node *node)
+{
+    pool_node *const p = (pool_node *)node;
+    const geometry *const g = &p->g;
+    const int64_t area = g->out_height * g->out_width, plane = g->height * g->width;
+    const mmf_real share = 1 / (mmf_real)(g->kernel[0] * g->kernel[1]);
+    mmf_real *const dx = mmf_tape__grad_zeroed(tape, p->x);
+    for (int64_t i = 0; dx && i < node->out->count; i++) {
+        mmf_real *const to = dx + i / area * plane;
+        if (p->is_max) {
+            to[p->winner[i]] += node->out->grad[i];
+            continue;
+        }
+        const int64_t oy = i % area / g->out_width, ox = i % g->out_width;
+        for (int64_t k = 0; k < g->kernel[0] * g->kernel[1]; k++) {
+            const int64_t y = oy * g->stride[0] + k / g->kernel[1] - g->padding[0];
+            const int64_t x = ox * g->stride[1] + k % g->kernel[1] - g->padding[1];
+            if (y >= 0 && y < g->height && x >= 0 && x < g->width)
+                to[y * g->width + x] += share * node->out->grad[i];
+        }
+    }
+}
+
+static mmf_real pool_window(const pool_node *p, const mmf_real *plane, int64_t oy, int64_t ox, int64_t *winner)
+{
+    const geometry *const g = &p->g;
+    mmf_real total = 0, best = -INFINITY;
+    *winner = -1;
+    for (int64_t ky = 0; ky < g->kernel[0]; ky++) {
+        const int64_t y = oy * g->stride[0] + ky - g->padding[0];
+        for (int64_t kx = 0; y >= 0 && y < g->height && kx < g->kernel[1]; kx++) {
+            const int64_t x = ox * g->stride[1] + kx - g->padding[1];
+            if (x < 0 || x >= g->width)
+                continue;
+            const mmf_real value = plane[y * g->width + x];
+            total += value;
+            if (*winner < 0 || value > best || isnan(value)) {
+                best = value;
+                *winner = y * g->width + x;
+            }
+        }
+    }
+    return p->is_max ? best : total / (mmf_real)(g->kernel[0] * g->kernel[1]);
+}
+
+static mmf_tensor *pool(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_window *window, bool is_max)
+{
+    if (!x)
+        return mmf_tape__missing(tape, op);
+    pool_node p = {.x = x, .is_max = is_max};
+    if ((x->n_dims != 3 && x->n_dims != 4) || x->is_int)
+        return mmf_tape__fail(tape, MMF_SHAPE, op, "takes (B, C, T) or (B, C, H, W)");
+    if (!measure(tape, op, x, window, &p.g))
+        return NULL;
+    if (2 * p.g.padding[0] > p.g.kernel[0] || 2 * p.g.padding[1] > p.g.kernel[1])
+        return mmf_tape__fail(tape, MMF_ARG, op, "padding is more than half of the window");
+    const int64_t shape4[] = {x->shape[0], x->shape[1], p.g.out_height, p.g.out_width};
+    const int64_t shape3[] = {x->shape[0], x->shape[1], p.g.out_width};
+    mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->n_dims == 4 ? shape4 : shape3);
+    if (!y)
+        return NULL;
+    p.winner = mmf_tape__alloc(tape, (size_t)(is_max ? y->count : 1) * sizeof *p.winner);
+    if (!p.winner)
+        return NULL;
+    const int64_t area = p.g.out_height * p.g.out_width, plane = p.g.height * p.g.width;
+    for (int64_t i = 0; i < y->count; i++) {
+        int64_t winner = 0;
+        y->data[i] = pool_window(&p, x->data + i / area * plane, i % area / p.g.out_width, i % p.g.out_width, &winner);
+        if (is_max)
+            p.winner[i] = winner;
+    }
+    pool_node *const node = mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, pool_backward);
+    if (node) {
+        p.node = node->node;
+        *node = p;
+    }
+    return y;
+}
+
+mmf_tensor *mmf_max_pool(mmf_tape *tape, mmf_tensor *x, const mmf_window *window)
+{
+    return pool(tape, "max_pool", x, window, true);
+}
+
+mmf_tensor *mmf_avg_pool(mmf_tape *tape, mmf_tensor *x, const mmf_window *window)
+{
+    return pool(tape, "avg_pool", x, window, false);
+}
+
+/* ---- Examples ---------------------------------------------------------------------------- */
+
+static const mmf_window windows[] = {
+    {{3, 3}, {1, 1}, {1, 1}}, {{3, 2}, {2, 1}, {0, 1}}, {{2, 3}, {2, 3}, {1, 0}}, {{1, 1}, {1, 2}, {0, 0}}};
+
+static mmf_tensor *conv1d_example(mmf_op_case *c)
+{
+    const mmf_window *const w = &windows[c->index];
+    mmf_tensor *const x = mmf_case_input(c, -1, 1, 3, (int64_t[]){2, 3, 8 * c->scale});
+    mmf_tensor *const weight = mmf_case_input(c, -1, 1, 3, (int64_t[]){4, 3, w->kernel[0]});
+    return mmf_conv1d(c->tape, x, weight, c->index ? mmf_case_input(c, -1, 1, 1, (int64_t[]){4}) : NULL, w);
+}
+
+static mmf_tensor *conv2d_example(mmf_op_case *c)
+{
+    const mmf_window *const w = &windows[c->index];
+    mmf_tensor *const x = mmf_case_input(c, -1, 1, 4, (int64_t[]){2, 3, 6 * c->scale, 5});
+    mmf_tensor *const weight = mmf_case_input(c, -1, 1, 4, (int64_t[]){4, 3, w->kernel[0], w->kernel[1]});
+    return mmf_conv2d(c->tape, x, weight, c->index ? mmf_case_input(c, -1, 1, 1, (int64_t[]){4}) : NULL, w);
+}
+
+static mmf_tensor *pool_input(mmf_op_case *c)
+{
+    return c->index & 1 ? mmf_case_input(c, -1, 1, 3, (int64_t[]){2, 3, 9 * c->scale})
+                        : mmf_case_input(c, -1, 1, 4, (int64_t[]){2, 3, 6 * c->scale, 5});
+}
+
+static mmf_tensor *max_pool_example(mmf_op_case *c)
+{
+    return mmf_max_pool(c->tape, pool_input(c), &windows[c->index]);
+}
+
+static mmf_tensor *avg_pool_example(mmf_op_case *c)
+{
+    return mmf_avg_pool(c->tape, pool_input(c), &windows[c->index]);
+}
+
+static double conv_flops(const mmf_op_case *c, const mmf_tensor *out)
+{
+    return 2.0 * (double)out->count * (double)(c->inputs[1]->count / c->inputs[1]->shape[0]);
+}
+
+const mmf_op mmf_op_conv1d = {"conv1d", 4, conv1d_example, conv_flops, true};
+const mmf_op mmf_op_conv2d = {"conv2d", 4, conv2d_example, conv_flops, true};
+const mmf_op mmf_op_max_pool = {"max_pool", 4, max_pool_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_avg_pool = {"avg_pool", 4, avg_pool_example, mmf_flops_elementwise, true};

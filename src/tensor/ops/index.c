@@ -1,0 +1,191 @@
+/* index.c: look-ups by integer tensors, and the masks made from lengths. */
+#include <string.h>
+
+#include "tensor/ops.h"
+#include "tensor/tape.h"
+
+typedef struct index_node {
+    mmf_node node;
+    mmf_tensor *x;
+    const mmf_tensor *index;
+    int64_t width;   /* elements a looked-up row */
+    int64_t padding; /* row without gradient, -1: none */
+} index_node;
+
+static bool in_range(mmf_tape *tape, const char *op, const mmf_tensor *index, int64_t limit)
+{
+    if (!index->is_int) {
+        mmf_tape__fail(tape, MMF_DTYPE, op, "the index must be integers");
+        return false;
+    }
+    for (int64_t i = 0; i < index->count; i++) {
+        if (index->ints[i] < 0 || index->ints[i] >= limit) {
+            mmf_tape__fail(tape, MMF_ARG, op, "index %lld at position %lld, but there are %lld rows",
+                           (long long)index->ints[i], (long long)i, (long long)limit);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void select_backward(mmf_tape *tape, mmf_node *node)
+{
+    index_node *const n = (index_node *)node;
+    mmf_real *const dx = mmf_tape__grad_zeroed(tape, n->x);
+    for (int64_t i = 0; dx && i < n->index->count; i++) {
+        if (n->index->ints[i] != n->padding)
+            tape->k->axpby(n->width, 1, node->out->grad + i * n->width, 1, dx + n->index->ints[i] * n->width);
+    }
+}
+
+static mmf_tensor *select_rows(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_tensor *index,
+                               int64_t padding)
+{
+    if (!x || !index)
+        return mmf_tape__missing(tape, op);
+    if (x->n_dims < 1 || x->is_int || !in_range(tape, op, index, x->shape[0]))
+        return mmf_tape__fail(tape, MMF_SHAPE, op, "needs a table of rows");
+    int64_t shape[2 * MMF_MAX_DIMS];
+    int n_dims = 0;
+    for (int d = 0; d < index->n_dims; d++)
+        shape[n_dims++] = index->shape[d];
+    for (int d = 1; d < x->n_dims; d++)
+        shape[n_dims++] = x->shape[d];
+    mmf_tensor *const y = mmf_tape__tensor(tape, n_dims, shape);
+    if (!y)
+        return NULL;
+    const int64_t width = x->count / x->shape[0];
+    for (int64_t i = 0; i < index->count; i++)
+        memcpy(y->data + i * width, x->data + index->ints[i] * width, (size_t)width * sizeof *y->data);
+    index_node *const n = mmf_tape__record(tape, sizeof *n, op, y, x->wants_grad, select_backward);
+    if (n) {
+        n->x = x;
+        n->index = index;
+        n->width = width;
+        n->padding = padding;
+    }
+    return y;
+}
+
+mmf_tensor *mmf_index_select(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *index)
+{
+    return select_rows(tape, "index_select", x, index, -1);
+}
+
+mmf_tensor *mmf_embedding(mmf_tape *tape, mmf_tensor *table, const mmf_tensor *tokens, int64_t padding)
+{
+    return select_rows(tape, "embedding", table, tokens, padding);
+}
+
+/* ---- Gather and scatter ------------------------------------------------------------------ */
+
+static void gather_backward(mmf_tape *tape, mmf_node *node)
+{
+    index_node *const n = (index_node *)node;
+    mmf_real *const dx = mmf_tape__grad_zeroed(tape, n->x);
+    for (int64_t i = 0; dx && i < n->index->count; i++)
+        dx[i * n->width + n->index->ints[i]] += node->out->grad[i];
+}
+
+mmf_tensor *mmf_gather(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *index)
+{
+    static const char op[] = "gather";
+    if (!x || !index)
+        return mmf_tape__missing(tape, op);
+    const int64_t width = x->n_dims > 0 ? x->shape[x->n_dims - 1] : 0;
+    if (width < 1 || index->count != x->count / width)
+        return mmf_tape__unfit(tape, op, x, index, "one index a row of the last axis");
+    if (!in_range(tape, op, index, width))
+        return NULL;
+    mmf_tensor *const y = mmf_tape__tensor(tape, index->n_dims, index->shape);
+    if (!y)
+        return NULL;
+    for (int64_t i = 0; i < index->count; i++)
+        y->data[i] = x->data[i * width + index->ints[i]];
+    index_node *const n = mmf_tape__record(tape, sizeof *n, op, y, x->wants_grad, gather_backward);
+    if (n) {
+        n->x = x;
+        n->index = index;
+        n->width = width;
+    }
+    return y;
+}
+
+static void scatter_backward(mmf_tape *tape, mmf_node *node)
+{
+    index_node *const n = (index_node *)node;
+    bool fresh = false;
+    mmf_real *const dx = mmf_tape__grad(tape, n->x, &fresh);
+    for (int64_t i = 0; dx && i < n->index->count; i++)
+        tape->k->axpby(n->width, 1, node->out->grad + n->index->ints[i] * n->width, fresh ? 0 : 1,
+                       dx + i * n->width);
+}
+
+mmf_tensor *mmf_scatter_add(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *index, int64_t n_rows)
+{
+    static const char op[] = "scatter_add";
+    if (!x || !index)
+        return mmf_tape__missing(tape, op);
+    if (x->n_dims < 1 || index->count != x->shape[0] || n_rows < 1)
+        return mmf_tape__unfit(tape, op, x, index, "one index a row");
+    if (!in_range(tape, op, index, n_rows))
+        return NULL;
+    int64_t shape[MMF_MAX_DIMS];
+    memcpy(shape, x->shape, sizeof shape);
+    shape[0] = n_rows;
+    mmf_tensor *const y = mmf_full(tape, x->n_dims, shape, 0);
+    if (!y)
+        return NULL;
+    const int64_t width = x->shape[0] > 0 ? x->count / x->shape[0] : 0;
+    for (int64_t i = 0; i < index->count; i++)
+        tape->k->axpby(width, 1, x->data + i * width, 1, y->data + index->ints[i] * width);
+    index_node *const n = mmf_tape__record(tape, sizeof *n, op, y, x->wants_grad, scatter_backward);
+    if (n) {
+        n->x = x;
+        n->index = index;
+        n->width = width;
+    }
+    return y;
+}
+
+mmf_tensor *mmf_length_mask(mmf_tape *tape, const mmf_tensor *length, int64_t n_steps)
+{
+    if (!length)
+        return mmf_tape__missing(tape, "length_mask");
+    mmf_tensor *const mask = mmf_tape__tensor(tape, 2, (int64_t[]){length->count, n_steps});
+    for (int64_t i = 0; mask && i < mask->count; i++)
+        mask->data[i] = i % n_steps < length->ints[i / n_steps] ? 1 : 0;
+    return mask;
+}
+
+/* ---- Examples ---------------------------------------------------------------------------- */
+
+static mmf_tensor *table(mmf_op_case *c)
+{
+    return mmf_case_input(c, -2, 2, 2, (int64_t[]){6, 5 * c->scale});
+}
+
+static mmf_tensor *index_select_example(mmf_op_case *c)
+{
+    return mmf_index_select(c->tape, table(c), mmf_case_ints(c, 0, 6, 2, (int64_t[]){3, 4}));
+}
+
+static mmf_tensor *embedding_example(mmf_op_case *c)
+{
+    return mmf_embedding(c->tape, table(c), mmf_case_ints(c, 0, 6, 2, (int64_t[]){3, 4}), -1);
+}
+
+static mmf_tensor *gather_example(mmf_op_case *c)
+{
+    return mmf_gather(c->tape, table(c), mmf_case_ints(c, 0, 5, 1, (int64_t[]){6}));
+}
+
+static mmf_tensor *scatter_add_example(mmf_op_case *c)
+{
+    return mmf_scatter_add(c->tape, table(c), mmf_case_ints(c, 0, 4, 1, (int64_t[]){6}), 4);
+}
+
+const mmf_op mmf_op_index_select = {"index_select", 1, index_select_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_embedding = {"embedding", 1, embedding_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_gather = {"gather", 1, gather_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_scatter_add = {"scatter_add", 1, scatter_add_example, mmf_flops_elementwise, true};

@@ -1,0 +1,294 @@
+/* norm.c: layer norm, batch norm, L2 normalisation and cosine. */
+#include <math.h>
+#include <string.h>
+
+#include "tensor/ops.h"
+#include "tensor/tape.h"
+
+typedef struct layer_norm_node {
+    mmf_node node;
+    mmf_tensor *x, *weight, *bias;
+    int64_t width;
+    mmf_real *mean, *rstd;
+} layer_norm_node;
+
+static void layer_norm_backward(mmf_tape *tape, mmf_node *node)
+{
+    layer_norm_node *const n = (layer_norm_node *)node;
+    bool fresh = false;
+    mmf_real *const dx = mmf_tape__grad(tape, n->x, &fresh);
+    mmf_real *const dw = mmf_tape__grad_zeroed(tape, n->weight);
+    mmf_real *const db = mmf_tape__grad_zeroed(tape, n->bias);
+    const mmf_real beta = fresh ? 0 : 1;
+    for (int64_t r = 0; r < n->x->count / n->width; r++) {
+        const int64_t at = r * n->width;
+        tape->k->norm_row_grad(n->width, n->x->data + at, n->weight ? n->weight->data : NULL, n->mean[r],
+                               n->rstd[r], node->out->grad + at, beta, dx ? dx + at : NULL, dw, db);
+    }
+}
+
+typedef struct norm_job {
+    const mmf_tape *tape;
+    const layer_norm_node *n;
+    mmf_real eps;
+    mmf_real *y;
+} norm_job;
+
+static void norm_rows(void *argument, int64_t begin, int64_t end)
+{
+    const norm_job *const j = argument;
+    const layer_norm_node *const n = j->n;
+    for (int64_t r = begin; r < end; r++)
+        j->tape->k->norm_row(n->width, n->x->data + r * n->width, n->weight ? n->weight->data : NULL,
+                             n->bias ? n->bias->data : NULL, j->eps, j->y + r * n->width, &n->mean[r],
+                             &n->rstd[r]);
+}
+
+mmf_tensor *mmf_layer_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias, double eps)
+{
+    static const char op[] = "layer_norm";
+    if (!x)
+        return mmf_tape__missing(tape, op);
+    const int64_t width = x->n_dims > 0 ? x->shape[x->n_dims - 1] : 0;
+    if (width < 1 || (weight && weight->count != width) || (bias && bias->count != width))
+        return mmf_tape__unfit(tape, op, x, weight ? weight : x, "one weight and bias a feature");
+    const int64_t rows = x->count / width;
+    mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
+    layer_norm_node n = {.x = x, .weight = weight, .bias = bias, .width = width};
+    n.mean = mmf_tape__reals(tape, rows);
+    n.rstd = mmf_tape__reals(tape, rows);
+    if (!y || !n.mean || !n.rstd)
+        return NULL;
+    norm_job job = {tape, &n, (mmf_real)eps, y->data};
+    mmf_tape__parallel(tape, rows, mmf_grain(4 * width), norm_rows, &job);
+    const bool wants = x->wants_grad || (weight && weight->wants_grad) || (bias && bias->wants_grad);
+    layer_norm_node *const node = mmf_tape__record(tape, sizeof *node, op, y, wants, layer_norm_backward);
+    if (node) {
+        n.node = node->node;
+        *node = n;
+    }
+    return y;
+}
+
+/* ---- Batch norm -------------------------------------------------------------------------- */
+
+typedef struct batch_norm_node {
+    mmf_node node;
+    mmf_tensor *x, *weight, *bias;
+    int64_t outer, channels, inner;
+    mmf_real *mean, *rstd;
+    bool batch_statistics;
+} batch_norm_node;
+
+/* Mean and biased variance of each channel over the other axes, accumulated in double. */
+static void batch_statistics(const batch_norm_node *n, double *mean, double *var)
+{
+    const double count = (double)(n->outer * n->inner);
+    for (int64_t c = 0; c < n->channels; c++)
+        mean[c] = var[c] = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t o = 0; o < n->outer; o++) {
+            for (int64_t c = 0; c < n->channels; c++) {
+                const mmf_real *const run = n->x->data + (o * n->channels + c) * n->inner;
+                double total = 0;
+                for (int64_t i = 0; i < n->inner; i++) {
+                    const double d = (double)run[i] - (pass ? mean[c] : 0);
+                    total += pass ? d * d : d;
+                }
+                if (pass)
+                    var[c] += total / count;
+                else
+                    var[c] += total;
+            }
+        }
+        for (int64_t c = 0; pass == 0 && c < n->channels; c++) {
+            mean[c] = var[c] / count;
+            var[c] = 0;
+        }
+    }
+}
+
+/* With u = (x - mean) rstd, N values a channel:
+ *   dw = sum dy u,  db = sum dy,  dx = rstd w (dy - mean(dy) - u mean(dy u)) for batch statistics,
+ *   dx = rstd w dy where the statistics are constants. */
+static void batch_norm_backward(mmf_tape *tape, mmf_node *node)
+{
+    batch_norm_node *const n = (batch_norm_node *)node;
+    bool fresh_x = false, fresh_w = false, fresh_b = false;
+    mmf_real *const dx = mmf_tape__grad(tape, n->x, &fresh_x);
+    mmf_real *const dw = mmf_tape__grad(tape, n->weight, &fresh_w);
+    mmf_real *const db = mmf_tape__grad(tape, n->bias, &fresh_b);
+    double *const sums = mmf_tape__alloc(tape, (size_t)(2 * n->channels) * sizeof *sums);
+    if (!sums)
+        return;
+    memset(sums, 0, (size_t)(2 * n->channels) * sizeof *sums);
+    const double count = (double)(n->outer * n->inner);
+    for (int64_t r = 0; r < n->outer * n->channels; r++) {
+        const int64_t c = r % n->channels;
+        const mmf_real *const x = n->x->data + r * n->inner, *const dy = node->out->grad + r * n->inner;
+        double sum = 0, sum_u = 0;
+        for (int64_t i = 0; i < n->inner; i++) {
+            sum += (double)dy[i];
+            sum_u += (double)(dy[i] * (x[i] - n->mean[c]));
+        }
+        sums[2 * c] += sum;
+        sums[2 * c + 1] += sum_u * (double)n->rstd[c];
+    }
+    for (int64_t c = 0; c < n->channels; c++) {
+        if (dw)
+            dw[c] = (fresh_w ? 0 : dw[c]) + (mmf_real)sums[2 * c + 1];
+        if (db)
+            db[c] = (fresh_b ? 0 : db[c]) + (mmf_real)sums[2 * c];
+    }
+    for (int64_t r = 0; dx && r < n->outer * n->channels; r++) {
+        const int64_t c = r % n->channels;
+        const mmf_real *const x = n->x->data + r * n->inner, *const dy = node->out->grad + r * n->inner;
+        mmf_real *const d = dx + r * n->inner;
+        const mmf_real factor = n->rstd[c] * (n->weight ? n->weight->data[c] : 1);
+        const mmf_real mean_dy = n->batch_statistics ? (mmf_real)(sums[2 * c] / count) : 0;
+        const mmf_real slope = n->batch_statistics ? (mmf_real)(sums[2 * c + 1] / count) * n->rstd[c] : 0;
+        for (int64_t i = 0; i < n->inner; i++)
+            d[i] = (fresh_x ? 0 : d[i]) + factor * (dy[i] - mean_dy - (x[i] - n->mean[c]) * slope);
+    }
+}
+
+/* Fills mean and rstd; in training also moves the running statistics. */
+static bool choose_statistics(mmf_tape *tape, batch_norm_node *n, mmf_tensor *running_mean,
+                              mmf_tensor *running_var, double momentum, double eps)
+{
+    n->mean = mmf_tape__reals(tape, n->channels);
+    n->rstd = mmf_tape__reals(tape, n->channels);
+    double *const scratch = mmf_tape__alloc(tape, (size_t)(2 * n->channels) * sizeof *scratch);
+    if (!n->mean || !n->rstd || !scratch)
+        return false;
+    if (!n->batch_statistics) {
+        for (int64_t c = 0; c < n->channels; c++) {
+            n->mean[c] = running_mean->data[c];
+            n->rstd[c] = (mmf_real)(1 / sqrt((double)running_var->data[c] + eps));
+        }
+        return true;
+    }
+    double *const mean = scratch, *const var = scratch + n->channels;
+    const double count = (double)(n->outer * n->inner);
+    batch_statistics(n, mean, var);
+    for (int64_t c = 0; c < n->channels; c++) {
+        n->mean[c] = (mmf_real)mean[c];
+        n->rstd[c] = (mmf_real)(1 / sqrt(var[c] + eps));
+        const double old_mean = (double)running_mean->data[c], old_var = (double)running_var->data[c];
+        running_mean->data[c] = (mmf_real)((1 - momentum) * old_mean + momentum * mean[c]);
+        running_var->data[c] = (mmf_real)((1 - momentum) * old_var + momentum * var[c] * count / (count - 1));
+    }
+    return true;
+}
+
+mmf_tensor *mmf_batch_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
+                           mmf_tensor *running_mean, mmf_tensor *running_var, int axis, double momentum,
+                           double eps)
+{
+    static const char op[] = "batch_norm";
+    if (!x || !running_mean || !running_var)
+        return mmf_tape__missing(tape, op);
+    const int d = mmf_tape__axis(x, axis);
+    if (d < 0 || x->shape[d] != running_mean->count || running_var->count != running_mean->count ||
+        (weight && weight->count != x->shape[d]) || (bias && bias->count != x->shape[d]))
+        return mmf_tape__unfit(tape, op, x, running_mean, "one statistic a channel");
+    batch_norm_node n = {.x = x, .weight = weight, .bias = bias, .batch_statistics = tape->pass.training};
+    n.outer = mmf_tensor__outer(x, d);
+    n.channels = x->shape[d];
+    n.inner = mmf_tensor__inner(x, d);
+    if (n.batch_statistics && n.outer * n.inner < 2)
+        return mmf_tape__fail(tape, MMF_SHAPE, op,
+                              "training needs more than one value a channel: this batch has a single "
+                              "sample; choose a batch size that does not leave one over");
+    mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
+    if (!y || !choose_statistics(tape, &n, running_mean, running_var, momentum, eps))
+        return NULL;
+    for (int64_t r = 0; r < n.outer * n.channels; r++) {
+        const int64_t c = r % n.channels;
+        const mmf_real scale = n.rstd[c] * (weight ? weight->data[c] : 1), shift = bias ? bias->data[c] : 0;
+        const mmf_real *const from = x->data + r * n.inner;
+        mmf_real *const to = y->data + r * n.inner;
+        for (int64_t i = 0; i < n.inner; i++)
+            to[i] = (from[i] - n.mean[c]) * scale + shift;
+    }
+    const bool wants = x->wants_grad || (weight && weight->wants_grad) || (bias && bias->wants_grad);
+    batch_norm_node *const node = mmf_tape__record(tape, sizeof *node, op, y, wants, batch_norm_backward);
+    if (node) {
+        n.node = node->node;
+        *node = n;
+    }
+    return y;
+}
+
+/* ---- L2 normalisation and cosine, as compositions --------------------------------------- */
+
+/* Sums over the last axis and keeps it with size 1, so that the result broadcasts back. */
+static mmf_tensor *row_sum(mmf_tape *tape, mmf_tensor *x)
+{
+    mmf_tensor *const total = mmf_sum(tape, x, -1);
+    if (!total)
+        return NULL;
+    int64_t shape[MMF_MAX_DIMS];
+    for (int d = 0; d < x->n_dims; d++)
+        shape[d] = d + 1 < x->n_dims ? x->shape[d] : 1;
+    return mmf_reshape(tape, total, x->n_dims, shape);
+}
+
+mmf_tensor *mmf_l2_normalise(mmf_tape *tape, mmf_tensor *x, double eps)
+{
+    /* The square is clamped before the root, so a zero row has gradient 1/eps and never NaN. */
+    mmf_tensor *const square = row_sum(tape, mmf_mul(tape, x, x));
+    return mmf_div(tape, x, mmf_sqrt(tape, mmf_clamp(tape, square, eps * eps, INFINITY)));
+}
+
+mmf_tensor *mmf_cosine(mmf_tape *tape, mmf_tensor *a, mmf_tensor *b, double eps)
+{
+    mmf_tensor *const dot = mmf_sum(tape, mmf_mul(tape, a, b), -1);
+    mmf_tensor *const square_a = mmf_sum(tape, mmf_mul(tape, a, a), -1);
+    mmf_tensor *const square_b = mmf_sum(tape, mmf_mul(tape, b, b), -1);
+    mmf_tensor *const both = mmf_clamp(tape, mmf_mul(tape, square_a, square_b), eps * eps, INFINITY);
+    return mmf_div(tape, dot, mmf_sqrt(tape, both));
+}
+
+/* ---- Examples ---------------------------------------------------------------------------- */
+
+static mmf_tensor *layer_norm_example(mmf_op_case *c)
+{
+    const int64_t width = 21 * c->scale;
+    mmf_tensor *const x = mmf_case_input(c, -2, 2, 3, (int64_t[]){2, 3, width});
+    if (c->index == 1)
+        return mmf_layer_norm(c->tape, x, NULL, NULL, 1e-5);
+    mmf_tensor *const w = mmf_case_input(c, 0.5, 1.5, 1, &width);
+    mmf_tensor *const b = mmf_case_input(c, -1, 1, 1, &width);
+    return mmf_layer_norm(c->tape, x, w, b, 1e-5);
+}
+
+static mmf_tensor *batch_norm_example(mmf_op_case *c)
+{
+    const int axis = c->index % 3; /* the harness alternates training and evaluation passes */
+    const int64_t shape[] = {4, 3, 5 * c->scale};
+    const int64_t channels = shape[axis];
+    mmf_tensor *const x = mmf_case_input(c, -2, 2, 3, shape);
+    mmf_tensor *const w = mmf_case_input(c, 0.5, 1.5, 1, &channels);
+    mmf_tensor *const b = mmf_case_input(c, -1, 1, 1, &channels);
+    mmf_tensor *const mean = mmf_case_constant(c, -0.2, 0.2, 1, &channels);
+    mmf_tensor *const var = mmf_case_constant(c, 0.5, 1.5, 1, &channels);
+    return mmf_batch_norm(c->tape, x, w, b, mean, var, axis, 0.1, 1e-5);
+}
+
+static mmf_tensor *l2_normalise_example(mmf_op_case *c)
+{
+    return mmf_l2_normalise(c->tape, mmf_case_input(c, -2, 2, 2, (int64_t[]){4, 9 * c->scale}), 1e-12);
+}
+
+static mmf_tensor *cosine_example(mmf_op_case *c)
+{
+    const int64_t shape[] = {4, 9 * c->scale};
+    mmf_tensor *const a = mmf_case_input(c, -2, 2, 2, shape);
+    return mmf_cosine(c->tape, a, mmf_case_input(c, -2, 2, 2, shape), 1e-8);
+}
+
+const mmf_op mmf_op_layer_norm = {"layer_norm", 2, layer_norm_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_batch_norm = {"batch_norm", 6, batch_norm_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_l2_normalise = {"l2_normalise", 1, l2_normalise_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_cosine = {"cosine", 1, cosine_example, mmf_flops_elementwise, true};

@@ -1,0 +1,462 @@
+/*
+ * rnn.c: LSTM and GRU over sequences of their own lengths.
+ *
+ * The inputs of all steps are projected in one product; then every range of samples runs through time on its
+ * own, so threads meet once a sequence and not once a step. At a step behind a sample's length the state is
+ * zero and nothing is computed, which serves both directions: the forward one has ended there, the reverse
+ * one has not begun. Weight gradients are one product over all steps after the walk back.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "tensor/ops.h"
+#include "tensor/tape.h"
+
+typedef struct rnn_node {
+    mmf_node node;
+    mmf_rnn_weights w;
+    mmf_tensor *x, *cells; /* cells: LSTM only */
+    const mmf_tensor *length;
+    bool reverse, is_gru;
+    int64_t batch, steps, inputs, hidden, rows; /* rows: gate rows, 4H or 3H */
+    mmf_real *gates;  /* (B, T, rows): activated after the forward pass */
+    mmf_real *tanh_c; /* LSTM (B, T, H): tanh of the cell; GRU: the recurrent part of n before the reset */
+    mmf_real *dgates; /* backward: gradient of the pre-activations */
+    mmf_real *dhidden; /* backward, GRU: gradient of the recurrent pre-activations */
+    const mmf_real *w_hh_t; /* (H, rows): the recurrent weight transposed once, faster to multiply with */
+} rnn_node;
+
+typedef struct rnn_job {
+    const mmf_tape *tape;
+    rnn_node *n;
+    const mmf_real *d_sequence, *d_cells;
+} rnn_job;
+
+/* Samples a range: small enough for two threads at the usual batch of 32. */
+#define RANGE_ROWS 16
+
+static bool is_valid(const rnn_node *n, int64_t b, int64_t t)
+{
+    return !n->length || t < n->length->ints[b];
+}
+
+/* The step before t in the direction of the walk, -1 at the start. */
+static int64_t previous_step(const rnn_node *n, int64_t t)
+{
+    return n->reverse ? (t + 1 < n->steps ? t + 1 : -1) : t - 1;
+}
+
+static int64_t walk_step(const rnn_node *n, int64_t i)
+{
+    return n->reverse ? n->steps - 1 - i : i;
+}
+
+/* ---- LSTM -------------------------------------------------------------------------------- */
+
+static void lstm_rows(const rnn_job *j, int64_t begin, int64_t end, int64_t t, int64_t before,
+                      const mmf_real *zeros)
+{
+    rnn_node *const n = j->n;
+    const int64_t h = n->hidden;
+    mmf_real *const sequence = n->node.out->data, *const cells = n->cells->data;
+    for (int64_t b = begin; b < end; b++) {
+        const int64_t at = (b * n->steps + t) * h;
+        if (!is_valid(n, b, t)) {
+            memset(sequence + at, 0, (size_t)h * sizeof *sequence);
+            memset(cells + at, 0, (size_t)h * sizeof *cells);
+            continue;
+        }
+        const mmf_real *const old = before < 0 ? zeros : cells + (b * n->steps + before) * h;
+        j->tape->k->lstm_cell(h, n->gates + (b * n->steps + t) * n->rows, old, cells + at, n->tanh_c + at,
+                              sequence + at);
+    }
+}
+
+/* gates[begin..end, t] += h[begin..end, before] W_hh' */
+static void recurrent_product(const rnn_node *n, int64_t begin, int64_t end, int64_t t, int64_t before,
+                              mmf_real *out, int64_t ld_out, mmf_real beta)
+{
+    (void)t;
+    const mmf_gemm g = {false, false, end - begin, n->rows, n->hidden, 1,
+                        n->node.out->data + (begin * n->steps + before) * n->hidden, n->steps * n->hidden,
+                        n->w_hh_t, n->rows, beta, out, ld_out};
+    mmf_blas_gemm(&g);
+}
+
+static void lstm_forward_range(void *argument, int64_t begin, int64_t end)
+{
+    const rnn_job *const j = argument;
+    rnn_node *const n = j->n;
+    const mmf_real *const zeros = j->d_sequence; /* a row of zeros during the forward pass */
+    for (int64_t i = 0; i < n->steps; i++) {
+        const int64_t t = walk_step(n, i), before = previous_step(n, t);
+        if (before >= 0)
+            recurrent_product(n, begin, end, t, before, n->gates + (begin * n->steps + t) * n->rows,
+                              n->steps * n->rows, 1);
+        lstm_rows(j, begin, end, t, before, zeros);
+    }
+}
+
+/* dh[B, H] and dc[B, H] walk back through time; dgates keeps what the products afterwards need. */
+static void lstm_backward_range(void *argument, int64_t begin, int64_t end)
+{
+    const rnn_job *const j = argument;
+    rnn_node *const n = j->n;
+    const int64_t h = n->hidden;
+    mmf_real *const dh = n->dhidden + begin * h, *const dc = n->dhidden + (n->batch + begin) * h;
+    const mmf_real *const zeros = n->dhidden + 2 * n->batch * h;
+    memset(dh, 0, (size_t)((end - begin) * h) * sizeof *dh);
+    memset(dc, 0, (size_t)((end - begin) * h) * sizeof *dc);
+    for (int64_t i = n->steps - 1; i >= 0; i--) {
+        const int64_t t = walk_step(n, i), before = previous_step(n, t);
+        for (int64_t b = begin; b < end; b++) {
+            const int64_t step = b * n->steps + t, at = step * h, local = (b - begin) * h;
+            mmf_real *const dgates = n->dgates + step * n->rows;
+            if (!is_valid(n, b, t)) {
+                memset(dgates, 0, (size_t)n->rows * sizeof *dgates);
+                continue;
+            }
+            if (j->d_sequence)
+                j->tape->k->axpby(h, 1, j->d_sequence + at, 1, dh + local);
+            if (j->d_cells)
+                j->tape->k->axpby(h, 1, j->d_cells + at, 1, dc + local);
+            const mmf_real *const old = before < 0 ? zeros : n->cells->data + (b * n->steps + before) * h;
+            j->tape->k->lstm_cell_grad(h, n->gates + step * n->rows, old, n->tanh_c + at, dh + local, dc + local,
+                                       dgates);
+        }
+        const mmf_gemm g = {false, false, end - begin, h, n->rows, 1,
+                            n->dgates + (begin * n->steps + t) * n->rows, n->steps * n->rows,
+                            n->w.weight_hh->data, h, 0, dh, h};
+        mmf_blas_gemm(&g);
+    }
+}
+
+/* ---- GRU: n = tanh(x_n + r hh_n), h = (1 - z) n + z h_old --------------------------------- */
+
+static mmf_real squash(mmf_real x)
+{
+    return 1 / (1 + (mmf_real)exp((double)-x));
+}
+
+static void gru_forward_range(void *argument, int64_t begin, int64_t end)
+{
+    const rnn_job *const j = argument;
+    rnn_node *const n = j->n;
+    const int64_t h = n->hidden;
+    mmf_real *const part = n->dhidden + begin * n->rows; /* recurrent pre-activations of this step */
+    mmf_real *const sequence = n->node.out->data;
+    for (int64_t i = 0; i < n->steps; i++) {
+        const int64_t t = walk_step(n, i), before = previous_step(n, t);
+        if (before >= 0)
+            recurrent_product(n, begin, end, t, before, part, n->rows, 0);
+        else
+            memset(part, 0, (size_t)((end - begin) * n->rows) * sizeof *part);
+        for (int64_t b = begin; b < end; b++) {
+            const int64_t step = b * n->steps + t, at = step * h;
+            if (!is_valid(n, b, t)) {
+                memset(sequence + at, 0, (size_t)h * sizeof *sequence);
+                continue;
+            }
+            mmf_real *const g = n->gates + step * n->rows, *const hh = part + (b - begin) * n->rows;
+            const mmf_real *const bias = n->w.bias_hh ? n->w.bias_hh->data : NULL;
+            const mmf_real *const old = before < 0 ? NULL : sequence + (b * n->steps + before) * h;
+            for (int64_t u = 0; u < h; u++) {
+                const mmf_real r = squash(g[u] + hh[u] + (bias ? bias[u] : 0));
+                const mmf_real z = squash(g[h + u] + hh[h + u] + (bias ? bias[h + u] : 0));
+                const mmf_real hh_n = hh[2 * h + u] + (bias ? bias[2 * h + u] : 0);
+                const mmf_real new_h = (mmf_real)tanh((double)(g[2 * h + u] + r * hh_n));
+                g[u] = r;
+                g[h + u] = z;
+                g[2 * h + u] = new_h;
+                n->tanh_c[at + u] = hh_n;
+                sequence[at + u] = (1 - z) * new_h + (old ? z * old[u] : 0);
+            }
+        }
+    }
+}
+
+/* dgates: gradient of the input projection; dhidden: of the recurrent one (they differ by r in the n part). */
+static void gru_backward_range(void *argument, int64_t begin, int64_t end)
+{
+    const rnn_job *const j = argument;
+    rnn_node *const n = j->n;
+    const int64_t h = n->hidden, total = n->batch * n->steps * n->rows;
+    mmf_real *const dh = n->dhidden + total + begin * h;
+    memset(dh, 0, (size_t)((end - begin) * h) * sizeof *dh);
+    for (int64_t i = n->steps - 1; i >= 0; i--) {
+        const int64_t t = walk_step(n, i), before = previous_step(n, t);
+        for (int64_t b = begin; b < end; b++) {
+            const int64_t step = b * n->steps + t, at = step * h;
+            mmf_real *const dx = n->dgates + step * n->rows, *const dr = n->dhidden + step * n->rows;
+            mmf_real *const d = dh + (b - begin) * h;
+            if (!is_valid(n, b, t)) {
+                memset(dx, 0, (size_t)n->rows * sizeof *dx);
+                memset(dr, 0, (size_t)n->rows * sizeof *dr);
+                continue;
+            }
+            const mmf_real *const g = n->gates + step * n->rows;
+            const mmf_real *const old = before < 0 ? NULL : n->node.out->data + (b * n->steps + before) * h;
+            for (int64_t u = 0; u < h; u++) {
+                const mmf_real r = g[u], z = g[h + u], new_h = g[2 * h + u];
+                const mmf_real total_dh = d[u] + (j->d_sequence ? j->d_sequence[at + u] : 0);
+                const mmf_real dn = total_dh * (1 - z) * (1 - new_h * new_h);
+                const mmf_real dz = total_dh * ((old ? old[u] : 0) - new_h) * z * (1 - z);
+                const mmf_real d_reset = dn * n->tanh_c[at + u] * r * (1 - r);
+                dx[u] = dr[u] = d_reset;
+                dx[h + u] = dr[h + u] = dz;
+                dx[2 * h + u] = dn;
+                dr[2 * h + u] = dn * r;
+                d[u] = total_dh * z;
+            }
+        }
+        const mmf_gemm g = {false, false, end - begin, h, n->rows, 1,
+                            n->dhidden + (begin * n->steps + t) * n->rows, n->steps * n->rows,
+                            n->w.weight_hh->data, h, 1, dh, h};
+        mmf_blas_gemm(&g);
+    }
+}
+
+/* ---- Backward: the walk, then products over all steps ------------------------------------- */
+
+/* h at the step before each, zeros where there is none: what weight_hh was multiplied with. */
+static mmf_real *previous_states(mmf_tape *tape, const rnn_node *n)
+{
+    mmf_real *const out = mmf_tape__reals(tape, n->batch * n->steps * n->hidden);
+    for (int64_t step = 0; out && step < n->batch * n->steps; step++) {
+        const int64_t t = step % n->steps, before = previous_step(n, t);
+        mmf_real *const to = out + step * n->hidden;
+        if (before < 0)
+            memset(to, 0, (size_t)n->hidden * sizeof *to);
+        else
+            memcpy(to, n->node.out->data + (step - t + before) * n->hidden, (size_t)n->hidden * sizeof *to);
+    }
+    return out;
+}
+
+static void bias_grad(mmf_tape *tape, mmf_tensor *bias, int64_t steps, const mmf_real *d)
+{
+    bool fresh = false;
+    mmf_real *const db = mmf_tape__grad(tape, bias, &fresh);
+    if (db)
+        tape->k->column_sum(steps, bias->count, 1, d, fresh ? 0 : 1, db);
+}
+
+static void rnn_backward(mmf_tape *tape, mmf_node *node)
+{
+    rnn_node *const n = (rnn_node *)node;
+    const int64_t all = n->batch * n->steps, h = n->hidden;
+    n->dgates = mmf_tape__reals(tape, all * n->rows);
+    /* LSTM: dh, dc and a row of zeros; GRU: recurrent gradients of all steps and dh. */
+    const int64_t extra = n->is_gru ? all * n->rows + n->batch * h : (2 * n->batch + 1) * h;
+    n->dhidden = mmf_tape__reals(tape, extra);
+    mmf_real *const states = previous_states(tape, n);
+    if (!n->dgates || !n->dhidden || !states)
+        return;
+    if (!n->is_gru)
+        memset(n->dhidden + 2 * n->batch * h, 0, (size_t)h * sizeof *n->dhidden);
+    rnn_job job = {tape, n, mmf_tape__output_grad(tape, node->out), mmf_tape__output_grad(tape, n->cells)};
+    mmf_tape__parallel(tape, n->batch, RANGE_ROWS, n->is_gru ? gru_backward_range : lstm_backward_range, &job);
+    const mmf_real *const d_recurrent = n->is_gru ? n->dhidden : n->dgates;
+    bool fresh = false;
+    mmf_real *const dw_hh = mmf_tape__grad(tape, n->w.weight_hh, &fresh);
+    if (dw_hh)
+        mmf_tape__gemm(tape, &(mmf_gemm){true, false, n->rows, h, all, 1, d_recurrent, n->rows, states, h,
+                                         fresh ? 0 : 1, dw_hh, h});
+    mmf_real *const dw_ih = mmf_tape__grad(tape, n->w.weight_ih, &fresh);
+    if (dw_ih)
+        mmf_tape__gemm(tape, &(mmf_gemm){true, false, n->rows, n->inputs, all, 1, n->dgates, n->rows,
+                                         n->x->data, n->inputs, fresh ? 0 : 1, dw_ih, n->inputs});
+    bias_grad(tape, n->w.bias_ih, all, n->dgates);
+    bias_grad(tape, n->w.bias_hh, all, d_recurrent);
+    mmf_real *const dx = mmf_tape__grad(tape, n->x, &fresh);
+    if (dx)
+        mmf_tape__gemm(tape, &(mmf_gemm){false, false, all, n->inputs, n->rows, 1, n->dgates, n->rows,
+                                         n->w.weight_ih->data, n->inputs, fresh ? 0 : 1, dx, n->inputs});
+}
+
+/* ---- The state at each sample's own end -------------------------------------------------- */
+
+typedef struct last_node {
+    mmf_node node;
+    mmf_tensor *states, *sequence;
+    const mmf_tensor *length;
+    bool reverse;
+} last_node;
+
+static int64_t end_step(const last_node *l, int64_t b)
+{
+    return l->reverse ? 0 : (l->length ? l->length->ints[b] : l->states->shape[1]) - 1;
+}
+
+static void last_backward(mmf_tape *tape, mmf_node *node)
+{
+    last_node *const l = (last_node *)node;
+    const int64_t steps = l->states->shape[1], h = l->states->shape[2];
+    mmf_real *const d = mmf_tape__grad_zeroed(tape, l->states);
+    (void)mmf_tape__grad_zeroed(tape, l->sequence); /* the layer's node starts from its sequence */
+    for (int64_t b = 0; d && b < l->states->shape[0]; b++)
+        tape->k->axpby(h, 1, node->out->grad + b * h, 1, d + (b * steps + end_step(l, b)) * h);
+}
+
+static mmf_tensor *last_state(mmf_tape *tape, mmf_tensor *states, mmf_tensor *sequence,
+                              const mmf_tensor *length, bool reverse)
+{
+    last_node l = {.states = states, .sequence = sequence, .length = length, .reverse = reverse};
+    const int64_t rows = states->shape[0], h = states->shape[2];
+    mmf_tensor *const y = mmf_tape__tensor(tape, 2, (int64_t[]){rows, h});
+    for (int64_t b = 0; y && b < rows; b++)
+        memcpy(y->data + b * h, states->data + (b * states->shape[1] + end_step(&l, b)) * h,
+               (size_t)h * sizeof *y->data);
+    last_node *const node =
+        mmf_tape__record(tape, sizeof *node, "last_state", y, sequence->wants_grad, last_backward);
+    if (node) {
+        l.node = node->node;
+        *node = l;
+    }
+    return y;
+}
+
+/* ---- Forward ----------------------------------------------------------------------------- */
+
+static bool check(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_rnn_weights *w,
+                  const mmf_tensor *length, int64_t n_gates)
+{
+    if (!x || !w->weight_ih || !w->weight_hh) {
+        mmf_tape__missing(tape, op);
+        return false;
+    }
+    if (x->n_dims != 3 || x->is_int || w->weight_ih->shape[1] != x->shape[2] || x->shape[1] < 1 ||
+        w->weight_hh->shape[0] != n_gates * w->weight_hh->shape[1]) {
+        mmf_tape__unfit(tape, op, x, w->weight_ih, "takes (B, T, D) and weights of D inputs");
+        return false;
+    }
+    if (length && (!length->is_int || length->count != x->shape[0])) {
+        mmf_tape__unfit(tape, op, x, length, "one integer length a sample");
+        return false;
+    }
+    for (int64_t b = 0; length && b < length->count; b++) {
+        if (length->ints[b] < 1 || length->ints[b] > x->shape[1]) {
+            mmf_tape__fail(tape, MMF_ARG, op, "sample %lld has length %lld, expected 1 to %lld", (long long)b,
+                           (long long)length->ints[b], (long long)x->shape[1]);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Input projections of all steps, with the biases that may be added before the recurrence. */
+static bool project(mmf_tape *tape, rnn_node *n)
+{
+    const int64_t all = n->batch * n->steps;
+    n->gates = mmf_tape__reals(tape, all * n->rows);
+    n->tanh_c = mmf_tape__reals(tape, all * n->hidden);
+    mmf_real *const transposed = mmf_tape__reals(tape, n->rows * n->hidden);
+    mmf_real *const bias = mmf_tape__reals(tape, n->rows);
+    if (!n->gates || !n->tanh_c || !transposed || !bias)
+        return false;
+    mmf_tape__gemm(tape, &(mmf_gemm){false, true, all, n->rows, n->inputs, 1, n->x->data, n->inputs,
+                                     n->w.weight_ih->data, n->inputs, 0, n->gates, n->rows});
+    for (int64_t i = 0; i < n->rows; i++) {
+        bias[i] = n->w.bias_ih ? n->w.bias_ih->data[i] : 0;
+        if (!n->is_gru && n->w.bias_hh) /* the GRU's reset gate acts on the recurrent bias */
+            bias[i] += n->w.bias_hh->data[i];
+    }
+    tape->k->bias_act(all, n->rows, bias, MMF_ACT_NONE, n->gates);
+    for (int64_t r = 0; r < n->rows; r++) {
+        for (int64_t u = 0; u < n->hidden; u++)
+            transposed[u * n->rows + r] = n->w.weight_hh->data[r * n->hidden + u];
+    }
+    n->w_hh_t = transposed;
+    return true;
+}
+
+static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_rnn_weights *w,
+                          const mmf_tensor *length, bool reverse, bool is_gru)
+{
+    const mmf_rnn_output failed = {0};
+    if (!check(tape, op, x, w, length, is_gru ? 3 : 4))
+        return failed;
+    rnn_node n = {.w = *w, .x = x, .length = length, .reverse = reverse, .is_gru = is_gru};
+    n.batch = x->shape[0];
+    n.steps = x->shape[1];
+    n.inputs = x->shape[2];
+    n.hidden = w->weight_hh->shape[1];
+    n.rows = w->weight_hh->shape[0];
+    const int64_t shape[] = {n.batch, n.steps, n.hidden};
+    mmf_tensor *const sequence = mmf_tape__tensor(tape, 3, shape);
+    n.cells = is_gru ? NULL : mmf_tape__tensor(tape, 3, shape);
+    const int64_t n_scratch = is_gru ? n.batch * n.rows : n.hidden;
+    mmf_real *const scratch = mmf_tape__reals(tape, n_scratch);
+    if (!sequence || !scratch || !project(tape, &n))
+        return failed;
+    n.node.out = sequence;
+    n.dhidden = scratch; /* GRU: the step's recurrent part */
+    memset(scratch, 0, (size_t)n_scratch * sizeof *scratch);
+    rnn_job job = {.tape = tape, .n = &n, .d_sequence = scratch}; /* LSTM: a row of zeros */
+    mmf_tape__parallel(tape, n.batch, RANGE_ROWS, is_gru ? gru_forward_range : lstm_forward_range, &job);
+    const bool wants = x->wants_grad || w->weight_ih->wants_grad || w->weight_hh->wants_grad ||
+                       (w->bias_ih && w->bias_ih->wants_grad) || (w->bias_hh && w->bias_hh->wants_grad);
+    rnn_node *const node = mmf_tape__record(tape, sizeof *node, op, sequence, wants, rnn_backward);
+    if (node) {
+        n.node = node->node;
+        *node = n;
+        if (n.cells)
+            n.cells->wants_grad = true;
+    }
+    return (mmf_rnn_output){sequence, last_state(tape, sequence, sequence, length, reverse),
+                            is_gru ? NULL : last_state(tape, n.cells, sequence, length, reverse)};
+}
+
+mmf_rnn_output mmf_lstm(mmf_tape *tape, mmf_tensor *x, const mmf_rnn_weights *w, const mmf_tensor *length,
+                        bool reverse)
+{
+    return run(tape, "lstm", x, w, length, reverse, false);
+}
+
+mmf_rnn_output mmf_gru(mmf_tape *tape, mmf_tensor *x, const mmf_rnn_weights *w, const mmf_tensor *length,
+                       bool reverse)
+{
+    return run(tape, "gru", x, w, length, reverse, true);
+}
+
+/* ---- Examples: lengths and direction vary; all three outputs reach the result ------------- */
+
+static mmf_tensor *example(mmf_op_case *c, bool is_gru)
+{
+    const int64_t h = 3 * c->scale, d = 4, rows = (is_gru ? 3 : 4) * h;
+    mmf_tensor *const x = mmf_case_input(c, -1, 1, 3, (int64_t[]){3, 5, d});
+    mmf_rnn_weights w = {0};
+    w.weight_ih = mmf_case_input(c, -1, 1, 2, (int64_t[]){rows, d});
+    w.weight_hh = mmf_case_input(c, -1, 1, 2, (int64_t[]){rows, h});
+    if (c->index != 3) {
+        w.bias_ih = mmf_case_input(c, -1, 1, 1, &rows);
+        w.bias_hh = mmf_case_input(c, -1, 1, 1, &rows);
+    }
+    const mmf_tensor *const length = c->index & 1 ? mmf_case_ints(c, 1, 6, 1, (int64_t[]){3}) : NULL;
+    const mmf_rnn_output o = run(c->tape, is_gru ? "gru" : "lstm", x, &w, length, c->index >> 1, is_gru);
+    mmf_tensor *const ends = is_gru ? o.h_n : mmf_concat(c->tape, (mmf_tensor *[]){o.h_n, o.c_n}, 2, 1);
+    if (!o.sequence || !ends)
+        return NULL;
+    mmf_tensor *const flat = mmf_reshape(c->tape, o.sequence, 2, (int64_t[]){3, -1});
+    return mmf_concat(c->tape, (mmf_tensor *[]){flat, ends}, 2, 1);
+}
+
+static mmf_tensor *lstm_example(mmf_op_case *c)
+{
+    return example(c, false);
+}
+
+static mmf_tensor *gru_example(mmf_op_case *c)
+{
+    return example(c, true);
+}
+
+static double rnn_flops(const mmf_op_case *c, const mmf_tensor *out)
+{
+    (void)out;
+    const double steps = (double)(c->inputs[0]->shape[0] * c->inputs[0]->shape[1]);
+    return 2 * steps * (double)(c->inputs[1]->count + c->inputs[2]->count);
+}
+
+const mmf_op mmf_op_lstm = {"lstm", 4, lstm_example, rnn_flops, true};
+const mmf_op mmf_op_gru = {"gru", 4, gru_example, rnn_flops, true};
