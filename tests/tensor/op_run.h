@@ -7,6 +7,10 @@
 
 #include "tensor/ops.h"
 
+/** Sizes of the comparison of the two precisions: odd ones leave remainders in every kernel. */
+enum { OP_N_SCALES = 6 };
+static const int64_t op_scales[OP_N_SCALES] = {1, 2, 3, 7, 16, 29};
+
 /** One call: example `index` of `op` at size `scale`. */
 typedef struct op_call {
     const mmf_op *op;
