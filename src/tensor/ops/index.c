@@ -158,6 +158,46 @@ mmf_tensor *mmf_length_mask(mmf_tape *tape, const mmf_tensor *length, int64_t n_
     return mask;
 }
 
+mmf_tensor *mmf_token_lengths(mmf_tape *tape, const mmf_tensor *tokens, int64_t padding)
+{
+    if (!tokens || !tokens->is_int || tokens->n_dims != 2)
+        return mmf_tape__fail(tape, MMF_SHAPE, "token_lengths", "takes integer tokens (B, T)");
+    const int64_t rows = tokens->shape[0], steps = tokens->shape[1];
+    int64_t *const length = mmf_tape__alloc(tape, (size_t)rows * sizeof *length);
+    for (int64_t b = 0; length && b < rows; b++) {
+        length[b] = steps;
+        while (length[b] > 1 && tokens->ints[b * steps + length[b] - 1] == padding)
+            length[b]--;
+    }
+    return length ? mmf_input_ints(tape, length, 1, &rows) : NULL;
+}
+
+mmf_tensor *mmf_argmax(mmf_tape *tape, const mmf_tensor *x)
+{
+    if (!x || x->is_int || x->n_dims < 1 || x->shape[x->n_dims - 1] < 1)
+        return mmf_tape__fail(tape, MMF_SHAPE, "argmax", "needs a last axis with at least one element");
+    const int64_t width = x->shape[x->n_dims - 1], rows = x->count / width;
+    int64_t *const best = mmf_tape__alloc(tape, (size_t)rows * sizeof *best);
+    for (int64_t r = 0; best && r < rows; r++) {
+        best[r] = 0;
+        for (int64_t j = 1; j < width; j++)
+            best[r] = x->data[r * width + j] > x->data[r * width + best[r]] ? j : best[r];
+    }
+    return best ? mmf_input_ints(tape, best, x->n_dims - 1, x->shape) : NULL;
+}
+
+mmf_tensor *mmf_one_hot(mmf_tape *tape, const mmf_tensor *index, int64_t n_classes)
+{
+    if (!index)
+        return mmf_tape__missing(tape, "one_hot");
+    if (!in_range(tape, "one_hot", index, n_classes))
+        return NULL;
+    mmf_tensor *const out = mmf_full(tape, 2, (int64_t[]){index->count, n_classes}, 0);
+    for (int64_t i = 0; out && i < index->count; i++)
+        out->data[i * n_classes + index->ints[i]] = 1;
+    return out;
+}
+
 /* ---- Examples ---------------------------------------------------------------------------- */
 
 static mmf_tensor *table(mmf_op_case *c)
