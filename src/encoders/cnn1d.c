@@ -27,7 +27,8 @@ static int64_t n_parts(int64_t steps)
     return steps < N_PARTS ? steps : N_PARTS;
 }
 
-static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, void **self)
+static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                        void **self)
 {
     cnn1d_encoder *const e = mmf_builder_alloc(b, sizeof *e);
     if (!e)
@@ -47,15 +48,16 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     return mmf_builder_status(b);
 }
 
-static mmf_tensor *block(mmf_tape *tape, const mmf_conv_layer *conv, const mmf_batch_norm_layer *norm,
-                         mmf_tensor *x, bool pool)
+static mmf_tensor *block(mmf_tape *tape, const mmf_conv_layer *conv,
+                         const mmf_batch_norm_layer *norm, mmf_tensor *x, bool pool)
 {
     const mmf_window two = {{2, 1}, {2, 1}, {0, 0}};
     x = mmf_relu(tape, mmf_batch_norm_run(tape, norm, mmf_conv_run(tape, conv, x)));
     return pool ? mmf_max_pool(tape, x, &two) : x;
 }
 
-static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step, mmf_named *out)
+static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
+                mmf_named *out)
 {
     (void)step;
     const cnn1d_encoder *const e = self;

@@ -1,8 +1,8 @@
 /*
  * encoder.h: choosing and running the encoder of one modality.
  *
- * An encoder takes one input and puts out `feature` (B, D); its width is mmf_builder_width after `build`.
- * A specification is "NAME" or "NAME:WIDTH", such as "lstm:128".
+ * An encoder takes one input and puts out `feature` (B, D); its width is mmf_builder_width after
+ * `build`. A specification is "NAME" or "NAME:WIDTH", such as "lstm:128".
  */
 #ifndef MMFUSE_ENCODERS_ENCODER_H
 #define MMFUSE_ENCODERS_ENCODER_H
@@ -15,13 +15,15 @@ typedef struct mmf_encoder {
     const char *input; /* name of the modality */
     void *self;
     int64_t width;
-    mmf_tensor *absent; /* (width): learned stand-in where the modality is missing; NULL if it never is */
+    mmf_tensor
+        *absent; /* (width): learned stand-in where the modality is missing; NULL if it never is */
 } mmf_encoder;
 
 /** All encoders in the order of the table. */
 const mmf_def *const *mmf_encoders(size_t *count);
 
-/** "mlp" for vectors, "gru" for sequences, "cnn2d" for images, "lstm" over embeddings for tokens. */
+/** "mlp" for vectors, "gru" for sequences, "cnn2d" for images, "lstm" over embeddings for tokens.
+ */
 const char *mmf_encoder_default(const mmf_input_schema *input);
 
 /**
@@ -34,7 +36,8 @@ const char *mmf_encoder_default(const mmf_input_schema *input);
 mmf_encoder mmf_encoder_build(mmf_builder *builder, const char *name, const mmf_input_schema *input,
                               const char *spec, int64_t width, double dropout);
 
-/** The specification of a modality in a list option of "modality=spec" entries, NULL if there is none. */
+/** The specification of a modality in a list option of "modality=spec" entries, NULL if there is
+ * none. */
 const char *mmf_encoder_spec(const mmf_config *config, const char *option, const char *modality);
 
 /**
@@ -46,6 +49,7 @@ mmf_tensor *mmf_encoder_run(mmf_tape *tape, const mmf_encoder *encoder, const mm
 /** 1/0 for each sample as a column (B, 1), NULL if the modality is always there. */
 mmf_tensor *mmf_present_column(mmf_tape *tape, const mmf_named *in, const char *modality);
 /** Replaces rows of x (B, D) by `absent` (D) where present is 0; x itself when present is NULL. */
-mmf_tensor *mmf_replace_absent(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present, mmf_tensor *absent);
+mmf_tensor *mmf_replace_absent(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present,
+                               mmf_tensor *absent);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * recurrent.c: LSTM or GRU over a packed sequence; the feature joins the final state with the mean over
- * valid steps, because a final state alone forgets early steps of long sensor recordings.
+ * recurrent.c: LSTM or GRU over a packed sequence; the feature joins the final state with the mean
+ * over valid steps, because a final state alone forgets early steps of long sensor recordings.
  */
 #include "mmfuse/nn.h"
 
@@ -18,8 +18,8 @@ typedef struct recurrent_encoder {
     double dropout;
 } recurrent_encoder;
 
-static mmf_status build_as(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, bool is_gru,
-                           void **self)
+static mmf_status build_as(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                           bool is_gru, void **self)
 {
     recurrent_encoder *const e = mmf_builder_alloc(b, sizeof *e);
     if (!e)
@@ -28,7 +28,10 @@ static mmf_status build_as(mmf_builder *b, const mmf_config *config, const mmf_s
     const int64_t width = mmf_config_int(config, "width");
     const bool two = mmf_config_bool(config, "bidirectional");
     *e = (recurrent_encoder){.input = in->name, .dropout = mmf_config_real(config, "dropout")};
-    const mmf_rnn_options o = {.inputs = in->shape[1], .hidden = width, .n_layers = 1, .bidirectional = two,
+    const mmf_rnn_options o = {.inputs = in->shape[1],
+                               .hidden = width,
+                               .n_layers = 1,
+                               .bidirectional = two,
                                .is_gru = is_gru};
     e->rnn = mmf_rnn_build(b, "rnn", &o);
     e->linear = mmf_linear_build(b, "linear", 2 * (two ? 2 : 1) * width, width, true);
@@ -37,17 +40,20 @@ static mmf_status build_as(mmf_builder *b, const mmf_config *config, const mmf_s
     return mmf_builder_status(b);
 }
 
-static mmf_status build_lstm(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, void **self)
+static mmf_status build_lstm(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                             void **self)
 {
     return build_as(b, config, inputs, false, self);
 }
 
-static mmf_status build_gru(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, void **self)
+static mmf_status build_gru(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                            void **self)
 {
     return build_as(b, config, inputs, true, self);
 }
 
-static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step, mmf_named *out)
+static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
+                mmf_named *out)
 {
     (void)step;
     const recurrent_encoder *const e = self;
@@ -74,7 +80,8 @@ const mmf_def mmf_encoder_recurrent_lstm = {
 const mmf_def mmf_encoder_recurrent_gru = {
     .name = "gru",
     .title = "GRU over valid steps",
-    .paper = "Cho et al., Learning phrase representations using RNN encoder-decoder, EMNLP 2014, D14-1179",
+    .paper = "Cho et al., Learning phrase representations using RNN encoder-decoder, EMNLP 2014, "
+             "D14-1179",
     .equations = "relu(W [h_end ; mean_t h_t] + b)",
     .kind = MMF_KIND_ENCODER,
     .takes = MMF_TAKES_SEQUENCES,

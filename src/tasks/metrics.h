@@ -1,8 +1,8 @@
 /*
  * metrics.h: scores of predictions, as plain functions of arrays.
  *
- * Fractions, never percent. A score that is undefined (correlation of a constant, AUROC with one class)
- * is NaN. Names are those of docs/metrics.md.
+ * Fractions, never percent. A score that is undefined (correlation of a constant, AUROC with one
+ * class) is NaN. Names are those of docs/metrics.md.
  */
 #ifndef MMFUSE_TASKS_METRICS_H
 #define MMFUSE_TASKS_METRICS_H

@@ -1,8 +1,8 @@
 /*
  * conv.c: 1-D and 2-D convolution and pooling; (B, C, T) is seen as (B, C, 1, T).
  *
- * Convolution is im2col and one product a sample; samples go to threads. Weight gradients are summed sample by
- * sample in order, so their bits do not depend on the thread count.
+ * Convolution is im2col and one product a sample; samples go to threads. Weight gradients are
+ * summed sample by sample in order, so their bits do not depend on the thread count.
  */
 #include <math.h>
 #include <string.h>
@@ -23,7 +23,8 @@ typedef struct conv_node {
 } conv_node;
 
 /* Fills the geometry of a 4-D or 3-D input; false after setting the error. */
-static bool measure(mmf_tape *tape, const char *op, const mmf_tensor *x, const mmf_window *window, geometry *g)
+static bool measure(mmf_tape *tape, const char *op, const mmf_tensor *x, const mmf_window *window,
+                    geometry *g)
 {
     const bool flat = x->n_dims == 3;
     *g = (geometry){.batch = x->shape[0], .channels = x->shape[1]};
@@ -37,7 +38,8 @@ static bool measure(mmf_tape *tape, const char *op, const mmf_tensor *x, const m
         g->padding[d] = unused ? 0 : window->padding[from];
         if (g->kernel[d] < 1 || g->stride[d] < 1 || g->padding[d] < 0) {
             mmf_tape__fail(tape, MMF_ARG, op, "window with kernel %lld, stride %lld, padding %lld",
-                           (long long)g->kernel[d], (long long)g->stride[d], (long long)g->padding[d]);
+                           (long long)g->kernel[d], (long long)g->stride[d],
+                           (long long)g->padding[d]);
             return false;
         }
     }
@@ -45,7 +47,8 @@ static bool measure(mmf_tape *tape, const char *op, const mmf_tensor *x, const m
     const int64_t room_w = g->width + 2 * g->padding[1] - g->kernel[1];
     if (room_h < 0 || room_w < 0) {
         mmf_tape__fail(tape, MMF_SHAPE, op, "a window of %lld x %lld does not fit into %lld x %lld",
-                       (long long)g->kernel[0], (long long)g->kernel[1], (long long)g->height, (long long)g->width);
+                       (long long)g->kernel[0], (long long)g->kernel[1], (long long)g->height,
+                       (long long)g->width);
         return false;
     }
     g->out_height = room_h / g->stride[0] + 1;
@@ -72,7 +75,8 @@ static void im2col(const geometry *g, mmf_real *sample, mmf_real *columns, bool 
     const int64_t area = g->out_height * g->out_width;
     for (int64_t row = 0; row < g->channels * g->kernel[0] * g->kernel[1]; row++) {
         const int64_t kx = row % g->kernel[1], ky = row / g->kernel[1] % g->kernel[0];
-        mmf_real *const channel = sample + row / (g->kernel[0] * g->kernel[1]) * g->height * g->width;
+        mmf_real *const channel =
+            sample + row / (g->kernel[0] * g->kernel[1]) * g->height * g->width;
         int64_t first = 0, last = 0;
         inside(g, kx, &first, &last);
         for (int64_t oy = 0; oy < g->out_height; oy++) {
@@ -120,8 +124,9 @@ static void forward_range(void *argument, int64_t begin, int64_t end)
         mmf_real *const columns = j->columns + b * j->depth * j->area;
         im2col(g, j->c->x->data + b * size_in, columns, false);
         mmf_real *const y = j->y + b * size_out;
-        const mmf_gemm product = {false, false, g->outputs, j->area, j->depth, 1, j->c->w->data, j->depth,
-                                  columns, j->area, 0, y, j->area};
+        const mmf_gemm product = {false,         false,    g->outputs, j->area, j->depth, 1,
+                                  j->c->w->data, j->depth, columns,    j->area, 0,        y,
+                                  j->area};
         mmf_blas_gemm(&product);
         for (int64_t o = 0; j->c->b && o < g->outputs; o++) {
             const mmf_real shift = j->c->b->data[o];
@@ -138,8 +143,11 @@ static void input_grad_range(void *argument, int64_t begin, int64_t end)
     const int64_t size_in = g->channels * g->height * g->width, size_out = g->outputs * j->area;
     for (int64_t b = begin; b < end; b++) {
         mmf_real *const columns = j->columns + b * j->depth * j->area;
-        const mmf_gemm product = {true, false, j->depth, j->area, g->outputs, 1, j->c->w->data, j->depth,
-                                  j->c->node.out->grad + b * size_out, j->area, 0, columns, j->area};
+        const mmf_gemm product = {true,          false,      j->depth,
+                                  j->area,       g->outputs, 1,
+                                  j->c->w->data, j->depth,   j->c->node.out->grad + b * size_out,
+                                  j->area,       0,          columns,
+                                  j->area};
         mmf_blas_gemm(&product);
         if (j->dx_beta == (mmf_real)0)
             memset(j->dx + b * size_in, 0, (size_t)size_in * sizeof *j->dx);
@@ -155,8 +163,8 @@ static void weight_grad(mmf_tape *tape, conv_job *j, mmf_real *dw, bool fresh)
     for (int64_t b = 0; b < g->batch; b++) {
         im2col(g, j->c->x->data + b * size_in, j->columns, false);
         mmf_tape__gemm(tape, &(mmf_gemm){false, true, g->outputs, j->depth, j->area, 1,
-                                         j->c->node.out->grad + b * size_out, j->area, j->columns, j->area,
-                                         fresh && b == 0 ? 0 : 1, dw, j->depth});
+                                         j->c->node.out->grad + b * size_out, j->area, j->columns,
+                                         j->area, fresh && b == 0 ? 0 : 1, dw, j->depth});
     }
 }
 
@@ -164,7 +172,9 @@ static void conv_backward(mmf_tape *tape, mmf_node *node)
 {
     conv_node *const c = (conv_node *)node;
     const geometry *const g = &c->g;
-    conv_job j = {.tape = tape, .c = c, .depth = g->channels * g->kernel[0] * g->kernel[1],
+    conv_job j = {.tape = tape,
+                  .c = c,
+                  .depth = g->channels * g->kernel[0] * g->kernel[1],
                   .area = g->out_height * g->out_width};
     j.columns = mmf_tape__reals(tape, g->batch * j.depth * j.area);
     if (!j.columns)
@@ -187,14 +197,15 @@ static void conv_backward(mmf_tape *tape, mmf_node *node)
     }
 }
 
-static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
-                        const mmf_window *window)
+static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *x, mmf_tensor *w,
+                        mmf_tensor *b, const mmf_window *window)
 {
     if (!x || !w)
         return mmf_tape__missing(tape, op);
     if (x->n_dims != n_dims || w->n_dims != n_dims || w->shape[1] != x->shape[1] || x->is_int ||
         (b && b->count != w->shape[0]))
-        return mmf_tape__unfit(tape, op, x, w, "channels of the input and the weight must be equal");
+        return mmf_tape__unfit(tape, op, x, w,
+                               "channels of the input and the weight must be equal");
     mmf_window actual = *window; /* the kernel's size is the weight's */
     actual.kernel[0] = w->shape[2];
     actual.kernel[1] = n_dims == 4 ? w->shape[3] : 1;
@@ -205,7 +216,9 @@ static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *
     const int64_t shape4[] = {x->shape[0], w->shape[0], c.g.out_height, c.g.out_width};
     const int64_t shape3[] = {x->shape[0], w->shape[0], c.g.out_width};
     mmf_tensor *const y = mmf_tape__tensor(tape, n_dims, n_dims == 4 ? shape4 : shape3);
-    conv_job j = {.tape = tape, .c = &c, .depth = w->count / w->shape[0],
+    conv_job j = {.tape = tape,
+                  .c = &c,
+                  .depth = w->count / w->shape[0],
                   .area = c.g.out_height * c.g.out_width};
     const mmf_tape_mark mark = mmf_tape_enter(tape);
     j.columns = mmf_tape__reals(tape, c.g.batch * j.depth * j.area);
@@ -227,12 +240,14 @@ static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *
     return y;
 }
 
-mmf_tensor *mmf_conv1d(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b, const mmf_window *window)
+mmf_tensor *mmf_conv1d(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
+                       const mmf_window *window)
 {
     return conv(tape, "conv1d", 3, x, w, b, window);
 }
 
-mmf_tensor *mmf_conv2d(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b, const mmf_window *window)
+mmf_tensor *mmf_conv2d(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
+                       const mmf_window *window)
 {
     return conv(tape, "conv2d", 4, x, w, b, window);
 }
@@ -270,7 +285,8 @@ static void pool_backward(mmf_tape *tape, mmf_node *node)
     }
 }
 
-static mmf_real pool_window(const pool_node *p, const mmf_real *plane, int64_t oy, int64_t ox, int64_t *winner)
+static mmf_real pool_window(const pool_node *p, const mmf_real *plane, int64_t oy, int64_t ox,
+                            int64_t *winner)
 {
     const geometry *const g = &p->g;
     mmf_real total = 0, best = -INFINITY;
@@ -292,7 +308,8 @@ static mmf_real pool_window(const pool_node *p, const mmf_real *plane, int64_t o
     return p->is_max ? best : total / (mmf_real)(g->kernel[0] * g->kernel[1]);
 }
 
-static mmf_tensor *pool(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_window *window, bool is_max)
+static mmf_tensor *pool(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_window *window,
+                        bool is_max)
 {
     if (!x)
         return mmf_tape__missing(tape, op);
@@ -314,11 +331,13 @@ static mmf_tensor *pool(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf
     const int64_t area = p.g.out_height * p.g.out_width, plane = p.g.height * p.g.width;
     for (int64_t i = 0; i < y->count; i++) {
         int64_t winner = 0;
-        y->data[i] = pool_window(&p, x->data + i / area * plane, i % area / p.g.out_width, i % p.g.out_width, &winner);
+        y->data[i] = pool_window(&p, x->data + i / area * plane, i % area / p.g.out_width,
+                                 i % p.g.out_width, &winner);
         if (is_max)
             p.winner[i] = winner;
     }
-    pool_node *const node = mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, pool_backward);
+    pool_node *const node =
+        mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, pool_backward);
     if (node) {
         p.node = node->node;
         *node = p;
@@ -338,23 +357,28 @@ mmf_tensor *mmf_avg_pool(mmf_tape *tape, mmf_tensor *x, const mmf_window *window
 
 /* ---- Examples ---------------------------------------------------------------------------- */
 
-static const mmf_window windows[] = {
-    {{3, 3}, {1, 1}, {1, 1}}, {{3, 2}, {2, 1}, {0, 1}}, {{2, 3}, {2, 3}, {1, 0}}, {{1, 1}, {1, 2}, {0, 0}}};
+static const mmf_window windows[] = {{{3, 3}, {1, 1}, {1, 1}},
+                                     {{3, 2}, {2, 1}, {0, 1}},
+                                     {{2, 3}, {2, 3}, {1, 0}},
+                                     {{1, 1}, {1, 2}, {0, 0}}};
 
 static mmf_tensor *conv1d_example(mmf_op_case *c)
 {
     const mmf_window *const w = &windows[c->index];
     mmf_tensor *const x = mmf_case_input(c, -1, 1, 3, (int64_t[]){2, 3, 8 * c->scale});
     mmf_tensor *const weight = mmf_case_input(c, -1, 1, 3, (int64_t[]){4, 3, w->kernel[0]});
-    return mmf_conv1d(c->tape, x, weight, c->index ? mmf_case_input(c, -1, 1, 1, (int64_t[]){4}) : NULL, w);
+    return mmf_conv1d(c->tape, x, weight,
+                      c->index ? mmf_case_input(c, -1, 1, 1, (int64_t[]){4}) : NULL, w);
 }
 
 static mmf_tensor *conv2d_example(mmf_op_case *c)
 {
     const mmf_window *const w = &windows[c->index];
     mmf_tensor *const x = mmf_case_input(c, -1, 1, 4, (int64_t[]){2, 3, 6 * c->scale, 5});
-    mmf_tensor *const weight = mmf_case_input(c, -1, 1, 4, (int64_t[]){4, 3, w->kernel[0], w->kernel[1]});
-    return mmf_conv2d(c->tape, x, weight, c->index ? mmf_case_input(c, -1, 1, 1, (int64_t[]){4}) : NULL, w);
+    mmf_tensor *const weight =
+        mmf_case_input(c, -1, 1, 4, (int64_t[]){4, 3, w->kernel[0], w->kernel[1]});
+    return mmf_conv2d(c->tape, x, weight,
+                      c->index ? mmf_case_input(c, -1, 1, 1, (int64_t[]){4}) : NULL, w);
 }
 
 static mmf_tensor *pool_input(mmf_op_case *c)

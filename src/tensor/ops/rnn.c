@@ -1,10 +1,11 @@
 /*
  * rnn.c: LSTM and GRU over sequences of their own lengths.
  *
- * The inputs of all steps are projected in one product; then every range of samples runs through time on its
- * own, so threads meet once a sequence and not once a step. At a step behind a sample's length the state is
- * zero and nothing is computed, which serves both directions: the forward one has ended there, the reverse
- * one has not begun. Weight gradients are one product over all steps after the walk back.
+ * The inputs of all steps are projected in one product; then every range of samples runs through
+ * time on its own, so threads meet once a sequence and not once a step. At a step behind a sample's
+ * length the state is zero and nothing is computed, which serves both directions: the forward one
+ * has ended there, the reverse one has not begun. Weight gradients are one product over all steps
+ * after the walk back.
  */
 #include <math.h>
 #include <string.h>
@@ -19,11 +20,13 @@ typedef struct rnn_node {
     const mmf_tensor *length;
     bool reverse, is_gru;
     int64_t batch, steps, inputs, hidden, rows; /* rows: gate rows, 4H or 3H */
-    mmf_real *gates;  /* (B, T, rows): activated after the forward pass */
-    mmf_real *tanh_c; /* LSTM (B, T, H): tanh of the cell; GRU: the recurrent part of n before the reset */
-    mmf_real *dgates; /* backward: gradient of the pre-activations */
+    mmf_real *gates;                            /* (B, T, rows): activated after the forward pass */
+    mmf_real *tanh_c;  /* LSTM (B, T, H): tanh of the cell; GRU: the recurrent part of n before the
+                          reset */
+    mmf_real *dgates;  /* backward: gradient of the pre-activations */
     mmf_real *dhidden; /* backward, GRU: gradient of the recurrent pre-activations */
-    const mmf_real *w_hh_t; /* (H, rows): the recurrent weight transposed once, faster to multiply with */
+    const mmf_real
+        *w_hh_t; /* (H, rows): the recurrent weight transposed once, faster to multiply with */
 } rnn_node;
 
 typedef struct rnn_job {
@@ -67,19 +70,29 @@ static void lstm_rows(const rnn_job *j, int64_t begin, int64_t end, int64_t t, i
             continue;
         }
         const mmf_real *const old = before < 0 ? zeros : cells + (b * n->steps + before) * h;
-        j->tape->k->lstm_cell(h, n->gates + (b * n->steps + t) * n->rows, old, cells + at, n->tanh_c + at,
-                              sequence + at);
+        j->tape->k->lstm_cell(h, n->gates + (b * n->steps + t) * n->rows, old, cells + at,
+                              n->tanh_c + at, sequence + at);
     }
 }
 
 /* gates[begin..end, t] += h[begin..end, before] W_hh' */
-static void recurrent_product(const rnn_node *n, int64_t begin, int64_t end, int64_t t, int64_t before,
-                              mmf_real *out, int64_t ld_out, mmf_real beta)
+static void recurrent_product(const rnn_node *n, int64_t begin, int64_t end, int64_t t,
+                              int64_t before, mmf_real *out, int64_t ld_out, mmf_real beta)
 {
     (void)t;
-    const mmf_gemm g = {false, false, end - begin, n->rows, n->hidden, 1,
-                        n->node.out->data + (begin * n->steps + before) * n->hidden, n->steps * n->hidden,
-                        n->w_hh_t, n->rows, beta, out, ld_out};
+    const mmf_gemm g = {false,
+                        false,
+                        end - begin,
+                        n->rows,
+                        n->hidden,
+                        1,
+                        n->node.out->data + (begin * n->steps + before) * n->hidden,
+                        n->steps * n->hidden,
+                        n->w_hh_t,
+                        n->rows,
+                        beta,
+                        out,
+                        ld_out};
     mmf_blas_gemm(&g);
 }
 
@@ -120,13 +133,24 @@ static void lstm_backward_range(void *argument, int64_t begin, int64_t end)
                 j->tape->k->axpby(h, 1, j->d_sequence + at, 1, dh + local);
             if (j->d_cells)
                 j->tape->k->axpby(h, 1, j->d_cells + at, 1, dc + local);
-            const mmf_real *const old = before < 0 ? zeros : n->cells->data + (b * n->steps + before) * h;
-            j->tape->k->lstm_cell_grad(h, n->gates + step * n->rows, old, n->tanh_c + at, dh + local, dc + local,
-                                       dgates);
+            const mmf_real *const old =
+                before < 0 ? zeros : n->cells->data + (b * n->steps + before) * h;
+            j->tape->k->lstm_cell_grad(h, n->gates + step * n->rows, old, n->tanh_c + at,
+                                       dh + local, dc + local, dgates);
         }
-        const mmf_gemm g = {false, false, end - begin, h, n->rows, 1,
-                            n->dgates + (begin * n->steps + t) * n->rows, n->steps * n->rows,
-                            n->w.weight_hh->data, h, 0, dh, h};
+        const mmf_gemm g = {false,
+                            false,
+                            end - begin,
+                            h,
+                            n->rows,
+                            1,
+                            n->dgates + (begin * n->steps + t) * n->rows,
+                            n->steps * n->rows,
+                            n->w.weight_hh->data,
+                            h,
+                            0,
+                            dh,
+                            h};
         mmf_blas_gemm(&g);
     }
 }
@@ -143,7 +167,8 @@ static void gru_forward_range(void *argument, int64_t begin, int64_t end)
     const rnn_job *const j = argument;
     rnn_node *const n = j->n;
     const int64_t h = n->hidden;
-    mmf_real *const part = n->dhidden + begin * n->rows; /* recurrent pre-activations of this step */
+    mmf_real *const part =
+        n->dhidden + begin * n->rows; /* recurrent pre-activations of this step */
     mmf_real *const sequence = n->node.out->data;
     for (int64_t i = 0; i < n->steps; i++) {
         const int64_t t = walk_step(n, i), before = previous_step(n, t);
@@ -175,7 +200,8 @@ static void gru_forward_range(void *argument, int64_t begin, int64_t end)
     }
 }
 
-/* dgates: gradient of the input projection; dhidden: of the recurrent one (they differ by r in the n part). */
+/* dgates: gradient of the input projection; dhidden: of the recurrent one (they differ by r in the
+ * n part). */
 static void gru_backward_range(void *argument, int64_t begin, int64_t end)
 {
     const rnn_job *const j = argument;
@@ -187,7 +213,8 @@ static void gru_backward_range(void *argument, int64_t begin, int64_t end)
         const int64_t t = walk_step(n, i), before = previous_step(n, t);
         for (int64_t b = begin; b < end; b++) {
             const int64_t step = b * n->steps + t, at = step * h;
-            mmf_real *const dx = n->dgates + step * n->rows, *const dr = n->dhidden + step * n->rows;
+            mmf_real *const dx = n->dgates + step * n->rows, *const dr =
+                                                                 n->dhidden + step * n->rows;
             mmf_real *const d = dh + (b - begin) * h;
             if (!is_valid(n, b, t)) {
                 memset(dx, 0, (size_t)n->rows * sizeof *dx);
@@ -195,7 +222,8 @@ static void gru_backward_range(void *argument, int64_t begin, int64_t end)
                 continue;
             }
             const mmf_real *const g = n->gates + step * n->rows;
-            const mmf_real *const old = before < 0 ? NULL : n->node.out->data + (b * n->steps + before) * h;
+            const mmf_real *const old =
+                before < 0 ? NULL : n->node.out->data + (b * n->steps + before) * h;
             for (int64_t u = 0; u < h; u++) {
                 const mmf_real r = g[u], z = g[h + u], new_h = g[2 * h + u];
                 const mmf_real total_dh = d[u] + (j->d_sequence ? j->d_sequence[at + u] : 0);
@@ -209,9 +237,19 @@ static void gru_backward_range(void *argument, int64_t begin, int64_t end)
                 d[u] = total_dh * z;
             }
         }
-        const mmf_gemm g = {false, false, end - begin, h, n->rows, 1,
-                            n->dhidden + (begin * n->steps + t) * n->rows, n->steps * n->rows,
-                            n->w.weight_hh->data, h, 1, dh, h};
+        const mmf_gemm g = {false,
+                            false,
+                            end - begin,
+                            h,
+                            n->rows,
+                            1,
+                            n->dhidden + (begin * n->steps + t) * n->rows,
+                            n->steps * n->rows,
+                            n->w.weight_hh->data,
+                            h,
+                            1,
+                            dh,
+                            h};
         mmf_blas_gemm(&g);
     }
 }
@@ -228,7 +266,8 @@ static mmf_real *previous_states(mmf_tape *tape, const rnn_node *n)
         if (before < 0)
             memset(to, 0, (size_t)n->hidden * sizeof *to);
         else
-            memcpy(to, n->node.out->data + (step - t + before) * n->hidden, (size_t)n->hidden * sizeof *to);
+            memcpy(to, n->node.out->data + (step - t + before) * n->hidden,
+                   (size_t)n->hidden * sizeof *to);
     }
     return out;
 }
@@ -254,24 +293,28 @@ static void rnn_backward(mmf_tape *tape, mmf_node *node)
         return;
     if (!n->is_gru)
         memset(n->dhidden + 2 * n->batch * h, 0, (size_t)h * sizeof *n->dhidden);
-    rnn_job job = {tape, n, mmf_tape__output_grad(tape, node->out), mmf_tape__output_grad(tape, n->cells)};
-    mmf_tape__parallel(tape, n->batch, RANGE_ROWS, n->is_gru ? gru_backward_range : lstm_backward_range, &job);
+    rnn_job job = {tape, n, mmf_tape__output_grad(tape, node->out),
+                   mmf_tape__output_grad(tape, n->cells)};
+    mmf_tape__parallel(tape, n->batch, RANGE_ROWS,
+                       n->is_gru ? gru_backward_range : lstm_backward_range, &job);
     const mmf_real *const d_recurrent = n->is_gru ? n->dhidden : n->dgates;
     bool fresh = false;
     mmf_real *const dw_hh = mmf_tape__grad(tape, n->w.weight_hh, &fresh);
     if (dw_hh)
-        mmf_tape__gemm(tape, &(mmf_gemm){true, false, n->rows, h, all, 1, d_recurrent, n->rows, states, h,
-                                         fresh ? 0 : 1, dw_hh, h});
+        mmf_tape__gemm(tape, &(mmf_gemm){true, false, n->rows, h, all, 1, d_recurrent, n->rows,
+                                         states, h, fresh ? 0 : 1, dw_hh, h});
     mmf_real *const dw_ih = mmf_tape__grad(tape, n->w.weight_ih, &fresh);
     if (dw_ih)
-        mmf_tape__gemm(tape, &(mmf_gemm){true, false, n->rows, n->inputs, all, 1, n->dgates, n->rows,
-                                         n->x->data, n->inputs, fresh ? 0 : 1, dw_ih, n->inputs});
+        mmf_tape__gemm(tape,
+                       &(mmf_gemm){true, false, n->rows, n->inputs, all, 1, n->dgates, n->rows,
+                                   n->x->data, n->inputs, fresh ? 0 : 1, dw_ih, n->inputs});
     bias_grad(tape, n->w.bias_ih, all, n->dgates);
     bias_grad(tape, n->w.bias_hh, all, d_recurrent);
     mmf_real *const dx = mmf_tape__grad(tape, n->x, &fresh);
     if (dx)
-        mmf_tape__gemm(tape, &(mmf_gemm){false, false, all, n->inputs, n->rows, 1, n->dgates, n->rows,
-                                         n->w.weight_ih->data, n->inputs, fresh ? 0 : 1, dx, n->inputs});
+        mmf_tape__gemm(tape,
+                       &(mmf_gemm){false, false, all, n->inputs, n->rows, 1, n->dgates, n->rows,
+                                   n->w.weight_ih->data, n->inputs, fresh ? 0 : 1, dx, n->inputs});
 }
 
 /* ---- The state at each sample's own end -------------------------------------------------- */
@@ -336,8 +379,8 @@ static bool check(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_rnn_w
     }
     for (int64_t b = 0; length && b < length->count; b++) {
         if (length->ints[b] < 1 || length->ints[b] > x->shape[1]) {
-            mmf_tape__fail(tape, MMF_ARG, op, "sample %lld has length %lld, expected 1 to %lld", (long long)b,
-                           (long long)length->ints[b], (long long)x->shape[1]);
+            mmf_tape__fail(tape, MMF_ARG, op, "sample %lld has length %lld, expected 1 to %lld",
+                           (long long)b, (long long)length->ints[b], (long long)x->shape[1]);
             return false;
         }
     }
@@ -393,9 +436,11 @@ static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const m
     n.dhidden = scratch; /* GRU: the step's recurrent part */
     memset(scratch, 0, (size_t)n_scratch * sizeof *scratch);
     rnn_job job = {.tape = tape, .n = &n, .d_sequence = scratch}; /* LSTM: a row of zeros */
-    mmf_tape__parallel(tape, n.batch, RANGE_ROWS, is_gru ? gru_forward_range : lstm_forward_range, &job);
+    mmf_tape__parallel(tape, n.batch, RANGE_ROWS, is_gru ? gru_forward_range : lstm_forward_range,
+                       &job);
     const bool wants = x->wants_grad || w->weight_ih->wants_grad || w->weight_hh->wants_grad ||
-                       (w->bias_ih && w->bias_ih->wants_grad) || (w->bias_hh && w->bias_hh->wants_grad);
+                       (w->bias_ih && w->bias_ih->wants_grad) ||
+                       (w->bias_hh && w->bias_hh->wants_grad);
     rnn_node *const node = mmf_tape__record(tape, sizeof *node, op, sequence, wants, rnn_backward);
     if (node) {
         n.node = node->node;
@@ -407,14 +452,14 @@ static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const m
                             is_gru ? NULL : last_state(tape, n.cells, sequence, length, reverse)};
 }
 
-mmf_rnn_output mmf_lstm(mmf_tape *tape, mmf_tensor *x, const mmf_rnn_weights *w, const mmf_tensor *length,
-                        bool reverse)
+mmf_rnn_output mmf_lstm(mmf_tape *tape, mmf_tensor *x, const mmf_rnn_weights *w,
+                        const mmf_tensor *length, bool reverse)
 {
     return run(tape, "lstm", x, w, length, reverse, false);
 }
 
-mmf_rnn_output mmf_gru(mmf_tape *tape, mmf_tensor *x, const mmf_rnn_weights *w, const mmf_tensor *length,
-                       bool reverse)
+mmf_rnn_output mmf_gru(mmf_tape *tape, mmf_tensor *x, const mmf_rnn_weights *w,
+                       const mmf_tensor *length, bool reverse)
 {
     return run(tape, "gru", x, w, length, reverse, true);
 }
@@ -432,9 +477,12 @@ static mmf_tensor *example(mmf_op_case *c, bool is_gru)
         w.bias_ih = mmf_case_input(c, -1, 1, 1, &rows);
         w.bias_hh = mmf_case_input(c, -1, 1, 1, &rows);
     }
-    const mmf_tensor *const length = c->index & 1 ? mmf_case_ints(c, 1, 6, 1, (int64_t[]){3}) : NULL;
-    const mmf_rnn_output o = run(c->tape, is_gru ? "gru" : "lstm", x, &w, length, c->index >> 1, is_gru);
-    mmf_tensor *const ends = is_gru ? o.h_n : mmf_concat(c->tape, (mmf_tensor *[]){o.h_n, o.c_n}, 2, 1);
+    const mmf_tensor *const length =
+        c->index & 1 ? mmf_case_ints(c, 1, 6, 1, (int64_t[]){3}) : NULL;
+    const mmf_rnn_output o =
+        run(c->tape, is_gru ? "gru" : "lstm", x, &w, length, c->index >> 1, is_gru);
+    mmf_tensor *const ends =
+        is_gru ? o.h_n : mmf_concat(c->tape, (mmf_tensor *[]){o.h_n, o.c_n}, 2, 1);
     if (!o.sequence || !ends)
         return NULL;
     mmf_tensor *const flat = mmf_reshape(c->tape, o.sequence, 2, (int64_t[]){3, -1});
