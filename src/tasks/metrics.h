@@ -116,6 +116,8 @@ mmf_status mmf_metrics_soft(mmf_ctx *ctx, mmf_metrics *out, const double *probab
  * class 1 where its probability is >= 0.5. NaN never wins; a row of NaN predicts 0.
  */
 int64_t mmf_predicted_class(const double *row, int64_t n_classes);
+/** The same without the rule for two classes. */
+int64_t mmf_largest_class(const double *row, int64_t n_classes);
 
 /**
  * Per-class counts (K, K), confusion[true * K + predicted], with mmf_predicted_class. Rows whose

@@ -83,7 +83,7 @@ static void calibration_count(calibration *cal, double c, bool hit)
 
 static void calibration_close(mmf_ctx *ctx, calibration *cal, mmf_metrics *out)
 {
-    double total = 0, sum = 0, largest = 0;
+    double total = 0, sum = 0, worst = 0;
     for (int64_t i = 0; i < cal->n_bins; i++) {
         const bin *const b = &cal->bins[i];
         if (b->count == 0)
@@ -91,10 +91,10 @@ static void calibration_close(mmf_ctx *ctx, calibration *cal, mmf_metrics *out)
         const double gap = fabs(b->hits - b->confidence); /* times the count */
         sum += gap;
         total += b->count;
-        largest = fmax(largest, gap / b->count);
+        worst = fmax(worst, gap / b->count);
     }
     mmf_metrics_add(out, "ece", ratio(sum, total));
-    mmf_metrics_add(out, "mce", total > 0 ? largest : NAN);
+    mmf_metrics_add(out, "mce", total > 0 ? worst : NAN);
     mmf_free(ctx, cal->bins);
 }
 
@@ -160,10 +160,10 @@ static void ranking_close(const ranking *r, mmf_metrics *out)
 
 /* ---- One class a row --------------------------------------------------------------------- */
 
-static int64_t largest(const double *row, int64_t n)
+int64_t mmf_largest_class(const double *row, int64_t n_classes)
 {
     int64_t best = 0;
-    for (int64_t k = 1; k < n; k++) {
+    for (int64_t k = 1; k < n_classes; k++) {
         if (row[k] > row[best] || isnan(row[best]))
             best = k;
     }
@@ -172,7 +172,7 @@ static int64_t largest(const double *row, int64_t n)
 
 int64_t mmf_predicted_class(const double *row, int64_t n_classes)
 {
-    return n_classes == 2 ? row[1] >= 0.5 : largest(row, n_classes);
+    return n_classes == 2 ? row[1] >= 0.5 : mmf_largest_class(row, n_classes);
 }
 
 void mmf_confusion(const double *probability, const int64_t *classes, int64_t n, int64_t n_classes,
@@ -220,7 +220,7 @@ typedef struct classification {
 
 static int64_t predict(const classification *c, const double *row)
 {
-    return c->binary ? row[1] >= c->options.threshold : largest(row, c->n_classes);
+    return c->binary ? row[1] >= c->options.threshold : mmf_largest_class(row, c->n_classes);
 }
 
 static void decisions(const classification *c, mmf_metrics *out)
@@ -287,7 +287,8 @@ static mmf_status probabilities(mmf_ctx *ctx, const classification *c, mmf_metri
             const double error = row[k] - (k == truth);
             brier += c->binary && k != c->options.positive ? 0 : error * error;
         }
-        calibration_count(&cal, row[largest(row, c->n_classes)], predict(c, row) == truth);
+        calibration_count(&cal, row[mmf_largest_class(row, c->n_classes)],
+                          predict(c, row) == truth);
     }
     mmf_metrics_add(out, "nll", ratio(nll, (double)c->n));
     mmf_metrics_add(out, "brier", ratio(brier, (double)c->n));
@@ -510,7 +511,7 @@ mmf_status mmf_metrics_soft(mmf_ctx *ctx, mmf_metrics *out, const double *probab
     if (!classes)
         return MMF_NOMEM;
     for (int64_t i = 0; i < n; i++)
-        classes[i] = largest(target + i * n_classes, n_classes);
+        classes[i] = mmf_largest_class(target + i * n_classes, n_classes);
     const mmf_status status =
         mmf_metrics_classification(ctx, out, probability, classes, n, n_classes);
     mmf_free(ctx, classes);
