@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "tasks/metrics.h"
+#include "tasks/metric_functions.h"
 
 /* Keeps the logarithm of a combined probability finite. */
 #define MIN_PROBABILITY 1e-12
