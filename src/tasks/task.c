@@ -168,7 +168,7 @@ static mmf_status score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task, in
     case MMF_TARGET_CLASS:
         for (int64_t i = 0; i < n; i++)
             classes[i] = (int64_t)targets[i];
-        return mmf_metrics_classification(ctx, out, predictions, classes, n, task->n_outputs, NULL);
+        return mmf_metrics_classification(ctx, out, predictions, classes, n, task->n_outputs);
     case MMF_TARGET_MULTILABEL:
         return mmf_metrics_multilabel(ctx, out, predictions, targets, n, task->n_outputs);
     case MMF_TARGET_SOFT:

@@ -29,7 +29,8 @@ void mmf_feed_clear(mmf_feed *feed);
 void mmf_feed_put(const mmf_feed *feed, mmf_tape *tape, const mmf_batch_input *inputs,
                   const size_t *map, int64_t n_rows, uint64_t use, mmf_named *named);
 
-/** Inputs of a data set; only `only` if that is not NULL. Strings are borrowed; free inputs with mmf_free. */
+/** Inputs of a data set; only `only` if that is not NULL. Strings are borrowed; free inputs with
+ * mmf_free. */
 mmf_status mmf_schema_of(mmf_ctx *ctx, mmf_schema *out, const mmf_dataset *dataset,
                          const char *only);
 
