@@ -9,8 +9,7 @@
 #include "io/utf8.h"
 
 static const mmf_format *const formats[] = {
-    &mmf_format_npz,
-    &mmf_format_npy,
+    &mmf_format_npz, &mmf_format_npy, &mmf_format_csv, &mmf_format_tsv, &mmf_format_safetensors,
 };
 
 #define MAX_EXTENSION_BYTES 16
@@ -157,7 +156,8 @@ static mmf_status open_entries(mmf_archive *archive, mmf_archive **out)
     if (status == MMF_OK)
         status = index_names(archive);
     if (status != MMF_OK) {
-        mmf_fail_within(archive->ctx, status, "%s: ", archive->path);
+        mmf_fail_within(archive->ctx, status, "%s: %s", archive->path,
+                        archive->from_helper ? "what its helper program wrote: " : "");
         mmf_archive_close(archive);
         return status;
     }
@@ -182,7 +182,9 @@ mmf_status mmf_archive_open(mmf_ctx *ctx, mmf_archive **out, const char *path,
     if (archive->format) {
         status = mmf_map_open(ctx, &archive->mapping, path);
     } else {
-        status = mmf_fail(ctx, MMF_UNSUPPORTED, "%s: no reader for .%s files", path, extension);
+        status = mmf_helper_run(archive, strcmp(extension, "h5") == 0 ? "hdf5" : extension);
+        archive->format = &mmf_format_npz;
+        archive->from_helper = true;
     }
     if (status != MMF_OK) {
         archive->format = NULL;

@@ -38,6 +38,7 @@ struct mmf_archive {
     char *path;
     mmf_io_options options; /* with the defaults filled in */
     const mmf_format *format;
+    bool from_helper;           /* the bytes are the output of a helper program */
     mmf_mapping mapping;        /* what to unmap; empty for bytes that the caller lent */
     const unsigned char *bytes; /* the whole file */
     size_t n_bytes;
