@@ -59,10 +59,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         x = x ? mmf_reshape(tape, x, 2, (int64_t[]){x->shape[0], -1}) : NULL;
         mmf_tensor *const present = mmf_present_column(tape, in, name);
         model->parts[n++] = present ? mmf_mul(tape, x, present) : x;
-        if (present)
-            model->parts[n++] = present;
-        else if (model->inputs->inputs[m].has_present && x)
-            model->parts[n++] = mmf_full(tape, 2, (int64_t[]){x->shape[0], 1}, 1);
+        if (model->inputs->inputs[m].has_present && x)
+            model->parts[n++] =
+                present ? present : mmf_full(tape, 2, (int64_t[]){x->shape[0], 1}, 1);
     }
     mmf_head_run(tape, &model->head, mmf_concat(tape, model->parts, n, 1), out);
 }

@@ -4,7 +4,8 @@
 
 #include "mmfuse/base.h"
 
-/** Mean and sample deviation (n - 1; 0 for n = 1) of the finite values; n counts them. */
+/** Mean and sample deviation (n - 1; 0 for n = 1) of the finite values; n counts them, and without
+ * any both are NaN. */
 typedef struct mmf_summary {
     double mean, deviation;
     int64_t n;
