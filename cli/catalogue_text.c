@@ -105,9 +105,9 @@ json_t *cli_def_json(const mmf_def *def, bool is_model)
 static const char *type_name(mmf_option_type type)
 {
     static const char *const names[] = {
-        [MMF_OPTION_INT] = "integer",      [MMF_OPTION_REAL] = "number",
-        [MMF_OPTION_BOOL] = "boolean",     [MMF_OPTION_TEXT] = "text",
-        [MMF_OPTION_INTS] = "integers",    [MMF_OPTION_REALS] = "numbers",
+        [MMF_OPTION_INT] = "integer",   [MMF_OPTION_REAL] = "number",
+        [MMF_OPTION_BOOL] = "boolean",  [MMF_OPTION_TEXT] = "text",
+        [MMF_OPTION_INTS] = "integers", [MMF_OPTION_REALS] = "numbers",
         [MMF_OPTION_TEXTS] = "texts",
     };
     return names[type];
@@ -142,8 +142,8 @@ json_t *cli_options_json(const mmf_option *rows)
 void cli_print_options(const mmf_option *rows)
 {
     out_table table = out_table_make(5, "l");
-    for (const char *const *head = (const char *const[]){"name", "default", "values", "also", "",
-                                                         NULL};
+    for (const char *const *head =
+             (const char *const[]){"name", "default", "values", "also", "", NULL};
          *head; head++)
         out_cell(&table, "%s", *head);
     for (const mmf_option *row = rows; row && row->name; row++) {

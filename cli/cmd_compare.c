@@ -90,9 +90,8 @@ static size_t say_failures(const mmf_comparison *comparison)
 static int print_results(compare_run *run, const mmf_comparison *comparison)
 {
     const size_t n_failed = say_failures(comparison);
-    char *const text = run->common.json
-                           ? mmf_comparison_json(comparison)
-                           : mmf_comparison_table(comparison, out_has_colour(stdout));
+    char *const text = run->common.json ? mmf_comparison_json(comparison)
+                                        : mmf_comparison_table(comparison, out_has_colour(stdout));
     if (!text)
         return cli_failed(&run->session, MMF_NOMEM);
     fputs(text, stdout);

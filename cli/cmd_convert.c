@@ -149,12 +149,13 @@ int cmd_convert(int argc, char **argv)
     if (code != OPT_GO_ON)
         return code;
     cli_catch_interrupt(&session);
-    conversion c = {.session = &session, .from = args.items[0], .progress = out_progress_make(),
+    conversion c = {.session = &session,
+                    .from = args.items[0],
+                    .progress = out_progress_make(),
                     .arrays = json_array()};
     const mmf_status status = convert(&c, args.items[1], values.deflate);
     out_progress_clear(&c.progress);
-    code = status == MMF_OK ? report(&c, args.items[1], common.json)
-                            : cli_failed(&session, status);
+    code = status == MMF_OK ? report(&c, args.items[1], common.json) : cli_failed(&session, status);
     json_decref(c.arrays);
     mmf_npz_discard(c.writer);
     mmf_archive_close(c.archive);

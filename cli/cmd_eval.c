@@ -73,8 +73,8 @@ static void subset_text(const mmf_schema *schema, uint64_t use, char *out, size_
     for (size_t m = 0; m < schema->count; m++) {
         if (!(use >> m & 1))
             continue;
-        const int n = snprintf(out + used, size - used, "%s%s", used ? " + " : "",
-                               schema->inputs[m].name);
+        const int n =
+            snprintf(out + used, size - used, "%s%s", used ? " + " : "", schema->inputs[m].name);
         used += n > 0 && (size_t)n < size - used ? (size_t)n : 0;
     }
 }

@@ -110,8 +110,7 @@ static void write_csv(const predict_run *run, const char *id, const double *valu
         write_cell(file, text);
         free(text);
     } else {
-        write_cell(file, cli_class_name(task, largest(values, task->n_outputs), name,
-                                        sizeof name));
+        write_cell(file, cli_class_name(task, largest(values, task->n_outputs), name, sizeof name));
     }
     for (int64_t k = 0; k < task->n_outputs; k++)
         fprintf(file, ",%.9g", values[k]);
@@ -180,9 +179,9 @@ static int predict_file(predict_run *run)
 {
     int code = cli_open_for_model(&run->session, &run->dataset, run->model, run->path, &run->data);
     if (code == OPT_GO_ON)
-        code = cli_choose_rows(&run->session, "predict", run->model, run->dataset,
-                               run->values.part ? run->values.part : "all", &run->split,
-                               &run->rows);
+        code =
+            cli_choose_rows(&run->session, "predict", run->model, run->dataset,
+                            run->values.part ? run->values.part : "all", &run->split, &run->rows);
     if (code != OPT_GO_ON)
         return code;
     double *const values =
@@ -271,19 +270,18 @@ static int read_object(sample_reader *reader, FILE *file)
 static int predict_samples(predict_run *run)
 {
     sample_reader reader = {0};
-    double *const values =
-        out_alloc((size_t)mmf_model_task(run->model)->n_outputs, sizeof *values);
+    double *const values = out_alloc((size_t)mmf_model_task(run->model)->n_outputs, sizeof *values);
     int code = CLI_OK;
     int found = 0;
     if (!is_json(run))
         write_csv_head(run);
     while (code == CLI_OK && (found = read_object(&reader, stdin)) > 0) {
         char id[MAX_ID_BYTES] = "";
-        mmf_status status = mmf_model_predict_json(run->model, reader.text, reader.length, values,
-                                                   id, sizeof id);
+        mmf_status status =
+            mmf_model_predict_json(run->model, reader.text, reader.length, values, id, sizeof id);
         if (status != MMF_OK) {
-            status = mmf_fail_within(run->session.ctx, status, "standard input, line %lld: ",
-                                     (long long)reader.first_line);
+            status = mmf_fail_within(run->session.ctx, status,
+                                     "standard input, line %lld: ", (long long)reader.first_line);
             code = cli_failed(&run->session, status);
             break;
         }

@@ -1,11 +1,9 @@
 /* cmd_train.c: trains one model on a data file and saves it. */
-#include <errno.h>
 #include <jansson.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "scoring.h"
 #include "train_options.h"
@@ -25,7 +23,7 @@ static const opt_row train_rows[] = {
     {"config", 0, OPT_TEXT, offsetof(train_values, config), "FILE", 0, 0, NULL,
      "options of the model as a JSON object, under our names or the paper's code's"},
     {"checkpoint", 0, OPT_TEXT, offsetof(train_values, checkpoint), "FILE", 0, 0, NULL,
-     "state for --resume (default: OUT.checkpoint, removed at the end)"},
+     "state for --resume (default: OUT.checkpoint); removed when training is done"},
     {"resume", 0, OPT_FLAG, offsetof(train_values, resume), NULL, 0, 0, NULL,
      "go on from the checkpoint of an interrupted run, to the same result"},
     {0},
@@ -53,8 +51,8 @@ static const char *name_checkpoint(train_run *run)
 {
     if (run->values.checkpoint)
         return run->values.checkpoint;
-    const int n = snprintf(run->checkpoint, sizeof run->checkpoint, "%s" CHECKPOINT_SUFFIX,
-                           run->values.out);
+    const int n =
+        snprintf(run->checkpoint, sizeof run->checkpoint, "%s" CHECKPOINT_SUFFIX, run->values.out);
     return n > 0 && (size_t)n < sizeof run->checkpoint ? run->checkpoint : NULL;
 }
 
@@ -69,8 +67,7 @@ static int prepare(train_run *run, const mmf_def *def, const mmf_split_options *
     code = cli_open_data(&run->session, &run->dataset, run->path, &run->data);
     if (code != OPT_GO_ON)
         return code;
-    const mmf_status status =
-        mmf_split_make(run->session.ctx, &run->parts, run->dataset, split);
+    const mmf_status status = mmf_split_make(run->session.ctx, &run->parts, run->dataset, split);
     if (status != MMF_OK)
         return cli_refused(&run->session, status);
     cli_say("training %s on %s: %lld train, %lld valid, %lld test rows", run->values.model,
@@ -79,14 +76,10 @@ static int prepare(train_run *run, const mmf_def *def, const mmf_split_options *
     return OPT_GO_ON;
 }
 
-static int say_interrupted(const train_run *run, const char *checkpoint)
+static int say_interrupted(const train_run *run)
 {
-    const char *const text = run->values.resume ? "" : " --resume";
-    if (access(checkpoint, F_OK) == 0)
-        cli_say("mmfuse: interrupted; the state is in %s; go on with\n  %s%s", checkpoint,
-                run->command, text);
-    else
-        cli_say("mmfuse: interrupted before there was anything to save");
+    cli_failed(&run->session, MMF_CANCELLED);
+    cli_say("go on with\n  %s%s", run->command, run->values.resume ? "" : " --resume");
     return CLI_INTERRUPTED;
 }
 
@@ -95,28 +88,26 @@ static int fit(train_run *run)
     const char *const checkpoint = name_checkpoint(run);
     if (!checkpoint)
         return cli_error("%s: the path is too long", run->values.out);
-    cli_watch watch = {.ctx = run->session.ctx, .progress = out_progress_make()};
+    out_progress progress = out_progress_make();
     mmf_train_options options = cli_train_options(&run->train, &run->data);
     options.checkpoint = checkpoint;
     options.resume = run->values.resume;
     options.command = run->command;
     options.watch = cli_watch_epoch;
-    options.watch_user = &watch;
+    options.watch_user = &progress;
     cli_catch_interrupt(&run->session);
     const double start = out_clock();
     mmf_status status = mmf_train(run->session.ctx, &run->model, run->dataset, &run->parts,
                                   run->values.model, run->config, &options);
     run->seconds = out_clock() - start;
-    out_progress_clear(&watch.progress);
+    out_progress_clear(&progress);
     if (status == MMF_CANCELLED)
-        return say_interrupted(run, checkpoint);
+        return say_interrupted(run);
     if (status != MMF_OK)
         return cli_refused(&run->session, status);
     status = mmf_model_save(run->model, run->values.out);
     if (status != MMF_OK)
         return cli_failed(&run->session, status);
-    if (!run->values.checkpoint && unlink(checkpoint) != 0 && errno != ENOENT)
-        cli_say("mmfuse: warning: cannot remove %s: %s", checkpoint, strerror(errno));
     return OPT_GO_ON;
 }
 
@@ -135,8 +126,7 @@ static void print_json(const train_run *run, const mmf_metrics scores[3])
     json_object_set_new(object, "parameters", json_integer(mmf_model_n_parameters(run->model)));
     json_object_set_new(object, "seconds", out_json_number(run->seconds));
     for (int p = MMF_TRAIN; p <= MMF_TEST; p++)
-        json_object_set_new(counts, cli_part_name((mmf_part)p),
-                            json_integer(run->parts.count[p]));
+        json_object_set_new(counts, cli_part_name((mmf_part)p), json_integer(run->parts.count[p]));
     json_object_set_new(object, "n", counts);
     json_t *const metrics = json_object();
     for (int p = MMF_VALID; p <= MMF_TEST; p++) {
@@ -208,9 +198,9 @@ int cmd_train(int argc, char **argv)
 {
     train_run run = {.train = CLI_TRAIN_INIT};
     const opt_group groups[] = {
-        {"Model", train_rows, &run.values}, {"Its structure", cli_model_rows, &run.train},
+        {"Model", train_rows, &run.values},       {"Its structure", cli_model_rows, &run.train},
         {"Training", cli_train_rows, &run.train}, {"Data", cli_data_rows, &run.data},
-        {"Parts", cli_split_rows, &run.split}, {"General", cli_common_rows, &run.common},
+        {"Parts", cli_split_rows, &run.split},    {"General", cli_common_rows, &run.common},
     };
     const opt_command command = {
         .verb = "train",

@@ -97,8 +97,7 @@ static void print_text(const char *path, const file_lines *lines, bool passed, c
         printf("%s: FAILED, %zu of %zu tensors\n", path, n_failed, lines->count);
 }
 
-static json_t *file_json(const char *path, const file_lines *lines, bool passed,
-                         const char *error)
+static json_t *file_json(const char *path, const file_lines *lines, bool passed, const char *error)
 {
     json_t *const object = json_object();
     json_t *const tensors = json_array();

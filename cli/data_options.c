@@ -14,8 +14,7 @@ const opt_row cli_data_rows[] = {
     {"target", 0, OPT_TEXT, offsetof(cli_data, target), "NAME", 0, 0, NULL,
      "array to predict (default: label)"},
     {"task", 0, OPT_CHOICE, offsetof(cli_data, task), NULL, 0, 0,
-     "regression|classification|multilabel|soft",
-     "what the target means (default: by its values)"},
+     "regression|classification|multilabel|soft", "what the target means (default: by its values)"},
     {"kind", 0, OPT_TEXTS, offsetof(cli_data, kinds), "NAME=KIND", 0, 0, NULL,
      "read a modality as tokens, features or sequence; may be repeated"},
     {"non-finite", 0, OPT_CHOICE, offsetof(cli_data, non_finite), NULL, 0, 0, "zero|absent",
@@ -120,9 +119,8 @@ char *cli_quote_command(int argc, char *const *argv)
     for (int i = 0; i < argc; i++) {
         const char *const word = argv[i];
         const bool is_plain =
-            *word &&
-            strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                         "-_=.,:/+@%") == strlen(word);
+            *word && strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                  "-_=.,:/+@%") == strlen(word);
         *at++ = ' ';
         if (!is_plain)
             *at++ = '\'';

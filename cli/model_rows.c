@@ -22,8 +22,7 @@ int cli_open_for_model(const cli_session *session, mmf_dataset **out, const mmf_
         return code;
     made.options.modalities = NULL; /* the model's */
     made.options.target_optional = true;
-    const mmf_status status =
-        mmf_model_open_data(session->ctx, out, model, path, &made.options);
+    const mmf_status status = mmf_model_open_data(session->ctx, out, model, path, &made.options);
     return status == MMF_OK ? OPT_GO_ON : cli_failed(session, status);
 }
 
@@ -62,8 +61,8 @@ int cli_use_bits(const char *verb, const mmf_model *model, const char *modalitie
 /* The split options of the command in the training record; false if there is none. */
 static bool recorded_split(const mmf_model *model, cli_split *out, char ***words, size_t *n_words)
 {
-    json_t *const record = json_loads(mmf_model_record(model) ? mmf_model_record(model) : "", 0,
-                                      NULL);
+    json_t *const record =
+        json_loads(mmf_model_record(model) ? mmf_model_record(model) : "", 0, NULL);
     const char *const command = json_string_value(json_object_get(record, "command"));
     *words = command ? cli_split_command(command, n_words) : NULL;
     json_decref(record);

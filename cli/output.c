@@ -170,6 +170,14 @@ static char column_align(const out_table *table, size_t column)
     return table->align[column < n ? column : n - 1];
 }
 
+void out_table_clear(out_table *table)
+{
+    for (size_t i = 0; i < table->n_cells; i++)
+        free(table->cells[i]);
+    free(table->cells);
+    *table = (out_table){0};
+}
+
 void out_table_print(out_table *table, FILE *file, int indent)
 {
     size_t *const widths = out_alloc(table->n_columns, sizeof *widths);
@@ -194,11 +202,8 @@ void out_table_print(out_table *table, FILE *file, int indent)
         else
             fputs("  ", file);
     }
-    for (size_t i = 0; i < table->n_cells; i++)
-        free(table->cells[i]);
-    free(table->cells);
     free(widths);
-    *table = (out_table){0};
+    out_table_clear(table);
 }
 
 void out_metrics_print(const mmf_metrics *const *sets, const char *const *titles, size_t n_sets)
@@ -341,8 +346,7 @@ bool out_file_close(out_file *out, bool keep)
     if (keep && fine)
         fine = rename(out->temporary, out->path) == 0;
     if (keep && !fine)
-        fprintf(stderr, "mmfuse: %s: cannot write: %s\n", out->path,
-                strerror(errno ? errno : EIO));
+        fprintf(stderr, "mmfuse: %s: cannot write: %s\n", out->path, strerror(errno ? errno : EIO));
     if (!keep || !fine)
         unlink(out->temporary);
     free(out->temporary);

@@ -54,6 +54,8 @@ out_table out_table_make(size_t n_columns, const char *align);
 void out_cell(out_table *table, const char *format, ...) MMF_PRINTF(2, 3);
 /** Prints and releases. @param indent spaces before each row */
 void out_table_print(out_table *table, FILE *file, int indent);
+/** Releases a table that was not printed. */
+void out_table_clear(out_table *table);
 /** A two-column table of metrics, or one column more for each further set with a title. */
 void out_metrics_print(const mmf_metrics *const *sets, const char *const *titles, size_t n_sets);
 

@@ -1,15 +1,13 @@
 /* train_options.c: options of training, a model's configuration, and progress while it trains. */
 #include "train_options.h"
 
-#include <math.h>
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_CONFIG_BYTES ((size_t)1 << 20)
-/* A run that takes longer than this is announced after its first epoch. */
-#define LONG_SECONDS 20
 
 const opt_row cli_train_rows[] = {
     {"seed", 0, OPT_INT, offsetof(cli_train, seed), "N", 0, 9e15, NULL,
@@ -108,7 +106,7 @@ static int config_from_file(const cli_session *session, mmf_config *config, cons
 {
     FILE *const file = fopen(path, "rbe");
     if (!file)
-        return cli_error("%s: cannot read the configuration: %m", path);
+        return cli_error("%s: cannot read the configuration: %s", path, strerror(errno));
     char *const text = out_alloc(MAX_CONFIG_BYTES + 1, 1);
     const size_t n = fread(text, 1, MAX_CONFIG_BYTES + 1, file);
     const bool failed = ferror(file) != 0;
@@ -174,40 +172,19 @@ int cli_model_config(const cli_session *session, mmf_config **out, const mmf_def
 
 /* ---- Progress ---------------------------------------------------------------------------- */
 
-static void say_estimate(cli_watch *watch, const mmf_train_event *event)
-{
-    char seconds[32], bytes[32];
-    watch->estimated = true;
-    if (!(event->seconds_left >= LONG_SECONDS))
-        return;
-    out_progress_clear(&watch->progress);
-    cli_say("%s: at most %s more for %lld epochs, %s of memory", event->stage,
-            out_seconds_text(seconds, sizeof seconds, event->seconds_left),
-            (long long)event->n_epochs,
-            out_bytes_text(bytes, sizeof bytes,
-                           (double)mmf_ctx_memory(watch->ctx).peak_bytes));
-}
-
 void cli_watch_epoch(void *user, const mmf_train_event *event)
 {
-    cli_watch *const watch = user;
+    out_progress *const progress = user;
     char left[32], score[32], loss[32];
-    if (event->epoch_ended) {
-        watch->n_epochs_ended++;
-        if (!watch->estimated)
-            say_estimate(watch, event);
-    }
-    const double share =
-        event->n_steps > 0 ? (double)event->step / (double)event->n_steps : 0;
+    const double share = event->n_steps > 0 ? (double)event->step / (double)event->n_steps : 0;
     out_number_text(loss, sizeof loss, event->train_loss);
     out_seconds_text(left, sizeof left, event->seconds_left);
     if (event->epoch_ended)
-        out_progress_show(&watch->progress, 1, "%s  epoch %lld/%lld  loss %s  valid %s%s  %s left",
-                          event->stage, (long long)event->epoch + 1, (long long)event->n_epochs,
-                          loss, out_number_text(score, sizeof score, event->score),
+        out_progress_show(progress, 1, "%s  epoch %lld/%lld  loss %s  valid %s%s  %s left",
+                          event->stage, (long long)event->epoch, (long long)event->n_epochs, loss,
+                          out_number_text(score, sizeof score, event->score),
                           event->is_best ? " best" : "", left);
     else
-        out_progress_show(&watch->progress, share, "%s  epoch %lld/%lld  loss %s  %s left",
-                          event->stage, (long long)event->epoch + 1, (long long)event->n_epochs,
-                          loss, left);
+        out_progress_show(progress, share, "%s  epoch %lld/%lld  loss %s  %s left", event->stage,
+                          (long long)event->epoch, (long long)event->n_epochs, loss, left);
 }

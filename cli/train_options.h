@@ -32,15 +32,7 @@ mmf_train_options cli_train_options(const cli_train *train, const cli_data *data
 int cli_model_config(const cli_session *session, mmf_config **out, const mmf_def *def,
                      const cli_train *train, const char *config_file);
 
-/** What cli_watch_epoch draws with: a bar an epoch, and an estimate after the first one. */
-typedef struct cli_watch {
-    const mmf_ctx *ctx;
-    out_progress progress;
-    bool estimated;
-    int64_t n_epochs_ended;
-} cli_watch;
-
-/** An mmf_train_watch; `user` is a cli_watch. */
+/** An mmf_train_watch that draws a bar an epoch; `user` is an out_progress. */
 void cli_watch_epoch(void *user, const mmf_train_event *event);
 
 #endif
