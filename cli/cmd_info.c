@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "info.h"
+#include "model_rows.h"
 
 #define MAX_NAMES 256
 
@@ -18,19 +19,6 @@ static const opt_row info_rows[] = {
      "describe this machine: processor, kernels, libraries"},
     {0},
 };
-
-/* A model file is known by its header, whatever it is called. */
-static bool is_model_file(const char *path)
-{
-    unsigned char head[65536];
-    const char key[] = "\"mmfuse\"";
-    FILE *const file = fopen(path, "rbe");
-    if (!file)
-        return false;
-    const size_t n = fread(head, 1, sizeof head, file);
-    fclose(file);
-    return n > 9 && head[8] == '{' && memmem(head, n, key, sizeof key - 1) != NULL;
-}
 
 static int unknown_name(const char *name)
 {
@@ -59,7 +47,7 @@ static int describe(const cli_session *session, const char *name, const cli_data
     if (!exists && !strpbrk(name, "./"))
         return unknown_name(name);
     const size_t n = strlen(name);
-    if (is_model_file(name) || (n > 4 && strcmp(name + n - 4, ".mmf") == 0))
+    if (cli_is_model_file(name) || (n > 4 && strcmp(name + n - 4, ".mmf") == 0))
         return cli_info_model_file(session, name, as_json);
     return cli_info_data(session, name, data, split, as_json);
 }

@@ -94,7 +94,7 @@ int cmd_list(int argc, char **argv)
     size_t n = 0;
     const mmf_def *const *const models = mmf_catalogue(MMF_KIND_MODEL, &n);
     print_models(models, n);
-    print_pieces("Operators (--set and the models above use them)", MMF_KIND_OPERATOR);
-    print_pieces("Encoders (--encoder MODALITY=NAME:WIDTH)", MMF_KIND_ENCODER);
+    print_pieces("Operators: what intermediate and late models fuse with", MMF_KIND_OPERATOR);
+    print_pieces("Encoders: --encoder MODALITY=NAME:WIDTH chooses one", MMF_KIND_ENCODER);
     return CLI_OK;
 }

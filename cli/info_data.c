@@ -191,8 +191,9 @@ static void first_command(data_facts *facts, const cli_data *data)
 {
     char *words[16];
     char compare[] = "compare", train[] = "train", model[] = "--model", out[] = "-o",
-         file[] = "model.mmf", zero[] = "--non-finite=zero", seeds[] = "--seeds=3", only[512],
-         target[512], task[64], modalities[1024], folds[] = "--folds=5";
+         file[] = "model.mmf", zero[] = "zero", nonfinite[] = "--non-finite", seeds[] = "--seeds",
+         three[] = "3", only[512], target[512], task[64], modalities[1024], folds[] = "--folds",
+         five[] = "5";
     char *path = strdup(facts->path);
     int n = 0;
     const bool single = mmf_dataset_n_modalities(facts->dataset) == 1;
@@ -206,6 +207,7 @@ static void first_command(data_facts *facts, const cli_data *data)
         words[n++] = file;
     } else {
         words[n++] = seeds;
+        words[n++] = three;
     }
     if (data->modalities) {
         snprintf(modalities, sizeof modalities, "--modalities=%s", data->modalities);
@@ -219,11 +221,15 @@ static void first_command(data_facts *facts, const cli_data *data)
         snprintf(task, sizeof task, "--task=%s", data->task);
         words[n++] = task;
     }
-    if (n_nonfinite(facts) > 0)
+    if (n_nonfinite(facts) > 0) {
+        words[n++] = nonfinite;
         words[n++] = zero;
+    }
     /* Too few rows to hold some back: every row is valid once, or train. */
-    if (!mmf_dataset_has_split(facts->dataset) && mmf_dataset_count(facts->dataset) < 300)
+    if (!mmf_dataset_has_split(facts->dataset) && mmf_dataset_count(facts->dataset) < 300) {
         words[n++] = folds;
+        words[n++] = five;
+    }
     char *const text = path ? cli_quote_command(n, words) : NULL;
     snprintf(facts->command, sizeof facts->command, "%s", text ? text : "");
     free(text);

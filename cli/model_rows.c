@@ -2,14 +2,33 @@
 #include "model_rows.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "scoring.h"
+
+bool cli_is_model_file(const char *path)
+{
+    unsigned char head[65536];
+    const char key[] = "\"mmfuse\"";
+    FILE *const file = fopen(path, "rbe");
+    if (!file)
+        return false;
+    const size_t n = fread(head, 1, sizeof head, file);
+    fclose(file);
+    return n > 9 && head[8] == '{' && memmem(head, n, key, sizeof key - 1) != NULL;
+}
 
 int cli_load_model(const cli_session *session, mmf_model **out, const char *path)
 {
     const mmf_status status = mmf_model_load(session->ctx, out, path);
-    return status == MMF_OK ? OPT_GO_ON : cli_failed(session, status);
+    if (status == MMF_OK)
+        return OPT_GO_ON;
+    const int code = cli_failed(session, status);
+    if (access(path, R_OK) == 0 && !cli_is_model_file(path))
+        cli_say("the model comes first, then the data");
+    return code;
 }
 
 int cli_open_for_model(const cli_session *session, mmf_dataset **out, const mmf_model *model,
@@ -46,9 +65,10 @@ int cli_use_bits(const char *verb, const mmf_model *model, const char *modalitie
             for (; n < schema->count && n < 64; n++)
                 names[n] = schema->inputs[n].name;
             const char *const nearest = opt_nearest(name, names, n);
-            return opt_misuse(verb, "the model has no modality \"%s\"; %s %s", name,
-                              nearest ? "did you mean" : "its first is",
-                              nearest ? nearest : names[0]);
+            return nearest ? opt_misuse(verb, "the model has no modality \"%s\"; did you mean %s?",
+                                        name, nearest)
+                           : opt_misuse(verb, "the model has no modality \"%s\"; its first is %s",
+                                        name, names[0]);
         }
         *use |= UINT64_C(1) << m;
         at += width + (at[width] == ',');

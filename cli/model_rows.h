@@ -11,6 +11,8 @@ typedef struct cli_rows {
     int64_t count;
 } cli_rows;
 
+/** True for a model file, known by its header, whatever it is called. */
+bool cli_is_model_file(const char *path);
 /** Loads a model. @return OPT_GO_ON or an exit code */
 int cli_load_model(const cli_session *session, mmf_model **out, const char *path);
 

@@ -22,25 +22,28 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Edit distance with one row of memory; names beyond MAX_NAME are never near. */
+/* Edit distance where swapped neighbours count once; names beyond MAX_NAME are never near. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t row[MAX_NAME + 1];
+    size_t rows[3][MAX_NAME + 1] = {0}; /* of the table: two above, above, this */
     const size_t n_a = strlen(a), n_b = strlen(b);
     if (n_a > MAX_NAME || n_b > MAX_NAME)
         return MAX_NAME;
     for (size_t j = 0; j <= n_b; j++)
-        row[j] = j;
+        rows[2][j] = j;
     for (size_t i = 1; i <= n_a; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
+        memcpy(rows[0], rows[1], sizeof rows[0]);
+        memcpy(rows[1], rows[2], sizeof rows[0]);
+        rows[2][0] = i;
         for (size_t j = 1; j <= n_b; j++) {
-            const size_t above = row[j];
-            row[j] = smaller(smaller(row[j], row[j - 1]) + 1, diagonal + (a[i - 1] != b[j - 1]));
-            diagonal = above;
+            size_t best = smaller(rows[1][j], rows[2][j - 1]) + 1;
+            best = smaller(best, rows[1][j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                best = smaller(best, rows[0][j - 2] + 1);
+            rows[2][j] = best;
         }
     }
-    return row[n_b];
+    return rows[2][n_b];
 }
 
 const char *opt_nearest(const char *name, const char *const *candidates, size_t n)

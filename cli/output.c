@@ -187,20 +187,21 @@ void out_table_print(out_table *table, FILE *file, int indent)
         *width = n > *width ? n : *width;
     }
     const bool colour = out_has_colour(file);
-    for (size_t i = 0; i < table->n_cells; i++) {
-        const size_t column = i % table->n_columns;
-        const bool is_last = column + 1 == table->n_columns;
-        const int pad = (int)(widths[column] - n_characters(table->cells[i]));
-        if (column == 0)
-            fprintf(file, "%*s%s", indent, "", colour && i == 0 ? "\033[1m" : "");
-        if (column_align(table, column) == 'r')
-            fprintf(file, "%*s%s", pad, "", table->cells[i]);
-        else
-            fprintf(file, "%s%*s", table->cells[i], is_last ? 0 : pad, "");
-        if (is_last)
-            fprintf(file, "%s\n", colour && i + 1 == table->n_columns ? "\033[0m" : "");
-        else
-            fputs("  ", file);
+    for (size_t i = 0; i < table->n_cells; i += table->n_columns) {
+        size_t blanks = (size_t)indent; /* written only before something: no blanks at line ends */
+        fputs(colour && i == 0 ? "\033[1m" : "", file);
+        for (size_t c = 0; c < table->n_columns; c++) {
+            const char *const cell = table->cells[i + c];
+            const size_t pad = widths[c] - n_characters(cell);
+            const bool is_right = column_align(table, c) == 'r';
+            blanks += is_right ? pad : 0;
+            if (*cell) {
+                fprintf(file, "%*s%s", (int)blanks, "", cell);
+                blanks = 0;
+            }
+            blanks += 2 + (is_right ? 0 : pad);
+        }
+        fprintf(file, "%s\n", colour && i == 0 ? "\033[0m" : "");
     }
     free(widths);
     out_table_clear(table);

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define MAX_MODELS 256
+
 /* A signal handler is given nothing but the signal's number, so the context it cancels has to be
  * found in a file-scope variable: the only one of the command. */
 static mmf_ctx *volatile interrupted_ctx;
@@ -129,7 +131,13 @@ const mmf_def *cli_find_model(const char *verb, const char *name)
     const mmf_def *const def = mmf_model_find(name);
     if (def)
         return def;
-    const char *const nearest = mmf_model_nearest(name);
+    const char *names[MAX_MODELS];
+    size_t n = 0;
+    const mmf_def *const *const models = mmf_catalogue(MMF_KIND_MODEL, &n);
+    n = n < MAX_MODELS ? n : MAX_MODELS;
+    for (size_t i = 0; i < n; i++)
+        names[i] = models[i]->name;
+    const char *const nearest = opt_nearest(name, names, n);
     if (nearest)
         opt_misuse(verb, "there is no model \"%s\"; did you mean %s?", name, nearest);
     else
