@@ -57,7 +57,7 @@ function(mmfuse_add_kernels target real_definition)
 endfunction()
 
 add_library(mmfuse_floor OBJECT ${floor_sources})
-target_link_libraries(mmfuse_floor PUBLIC mmfuse_flags PkgConfig::JANSSON PkgConfig::MINIZIP ZLIB::ZLIB)
+target_link_libraries(mmfuse_floor PUBLIC mmfuse_flags PkgConfig::JANSSON PkgConfig::MINIZIP ZLIB::ZLIB m)
 if(MMF_STATIC)
   target_link_libraries(mmfuse_floor PUBLIC libminizip.a libz.a)
 endif()

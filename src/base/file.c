@@ -17,29 +17,30 @@ struct mmf_writer {
     char *path, *temporary;
 };
 
+mmf_status mmf_map_descriptor(mmf_ctx *ctx, mmf_mapping *out, int descriptor, const char *path)
+{
+    *out = (mmf_mapping){0};
+    struct stat info;
+    if (fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode))
+        return mmf_fail(ctx, MMF_IO, "%s: not a regular file", path);
+    if (info.st_size == 0)
+        return MMF_OK;
+    void *const bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    if (bytes == MAP_FAILED)
+        return mmf_fail(ctx, MMF_IO, "%s: cannot map: %s", path, strerror(errno));
+    *out = (mmf_mapping){bytes, (size_t)info.st_size};
+    return MMF_OK;
+}
+
 mmf_status mmf_map_open(mmf_ctx *ctx, mmf_mapping *out, const char *path)
 {
     *out = (mmf_mapping){0};
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0)
         return mmf_fail(ctx, MMF_IO, "%s: cannot open: %s", path, strerror(errno));
-    struct stat info;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-        close(fd);
-        return mmf_fail(ctx, MMF_IO, "%s: not a regular file", path);
-    }
-    out->n_bytes = (size_t)info.st_size;
-    if (out->n_bytes > 0) {
-        void *const bytes = mmap(NULL, out->n_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (bytes == MAP_FAILED) {
-            close(fd);
-            *out = (mmf_mapping){0};
-            return mmf_fail(ctx, MMF_IO, "%s: cannot map: %s", path, strerror(errno));
-        }
-        out->bytes = bytes;
-    }
-    close(fd);
-    return MMF_OK;
+    const mmf_status status = mmf_map_descriptor(ctx, out, descriptor, path);
+    close(descriptor);
+    return status;
 }
 
 void mmf_map_close(mmf_mapping *mapping)
@@ -69,6 +70,16 @@ static bool injected_fault(mmf_ctx *ctx)
     return true;
 }
 
+/* A stream of its own, so that closing it leaves standard output open. */
+static FILE *open_stdout(void)
+{
+    const int copy = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    FILE *const file = copy < 0 ? NULL : fdopen(copy, "wb");
+    if (!file && copy >= 0)
+        close(copy);
+    return file;
+}
+
 mmf_status mmf_writer_open(mmf_ctx *ctx, mmf_writer **out, const char *path)
 {
     *out = NULL;
@@ -77,12 +88,17 @@ mmf_status mmf_writer_open(mmf_ctx *ctx, mmf_writer **out, const char *path)
         return MMF_NOMEM;
     writer->ctx = ctx;
     const size_t temporary_bytes = strlen(path) + 32;
-    writer->path = mmf_strdup(ctx, path);
-    writer->temporary = mmf_alloc(ctx, temporary_bytes);
-    mmf_status status = writer->path && writer->temporary ? MMF_OK : MMF_NOMEM;
+    const bool to_stdout = strcmp(path, "-") == 0;
+    writer->path = mmf_strdup(ctx, to_stdout ? "standard output" : path);
+    writer->temporary = writer->path ? mmf_alloc(ctx, temporary_bytes) : NULL;
+    mmf_status status = writer->temporary ? MMF_OK : MMF_NOMEM;
     if (status == MMF_OK) {
-        snprintf(writer->temporary, temporary_bytes, "%s.%ld.part", path, (long)getpid());
-        writer->file = injected_fault(ctx) ? NULL : fopen(writer->temporary, "wbe");
+        writer->temporary[0] = '\0';
+        if (!to_stdout)
+            snprintf(writer->temporary, temporary_bytes, "%s.%ld.part", path, (long)getpid());
+        writer->file = injected_fault(ctx) ? NULL
+                       : to_stdout         ? open_stdout()
+                                           : fopen(writer->temporary, "wbe");
         if (!writer->file)
             status = write_failed(writer);
     }
@@ -113,13 +129,14 @@ mmf_status mmf_writer_seek(mmf_writer *writer, uint64_t position)
 mmf_status mmf_writer_commit(mmf_writer *writer)
 {
     mmf_status status = MMF_OK;
+    const bool has_name = writer->temporary[0] != '\0'; /* standard output has none to give */
     if (injected_fault(writer->ctx) || fflush(writer->file) != 0 ||
-        fsync(fileno(writer->file)) != 0)
+        (has_name && fsync(fileno(writer->file)) != 0))
         status = write_failed(writer);
     if (fclose(writer->file) != 0 && status == MMF_OK)
         status = write_failed(writer);
     writer->file = NULL;
-    if (status == MMF_OK && rename(writer->temporary, writer->path) != 0)
+    if (status == MMF_OK && has_name && rename(writer->temporary, writer->path) != 0)
         status = write_failed(writer);
     if (status == MMF_OK)
         writer->temporary[0] = '\0';

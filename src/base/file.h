@@ -16,12 +16,15 @@ typedef struct mmf_mapping {
 
 /** @errors IO (cannot open, not a regular file); the message names `path`. */
 mmf_status mmf_map_open(mmf_ctx *ctx, mmf_mapping *out, const char *path);
+/** As mmf_map_open for an open file, which stays open; `path` serves messages only. */
+mmf_status mmf_map_descriptor(mmf_ctx *ctx, mmf_mapping *out, int descriptor, const char *path);
 void mmf_map_close(mmf_mapping *mapping);
 
 typedef struct mmf_writer mmf_writer;
 
 /**
- * Starts a new version of `path` under a temporary name in the same folder.
+ * Starts a new version of `path` under a temporary name in the same folder. The path "-" is
+ * standard output, which must be a file where mmf_writer_seek is used.
  *
  * @param out  the caller ends it with mmf_writer_commit or mmf_writer_discard, both of which free
  * it

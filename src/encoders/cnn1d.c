@@ -41,7 +41,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     e->norm_1 = mmf_batch_norm_build(b, "norm_1", width, 1);
     e->conv_2 = mmf_conv_build(b, "conv_2", 1, width, width, &window, true);
     e->norm_2 = mmf_batch_norm_build(b, "norm_2", width, 1);
-    e->pooled_steps = steps >= 4 * N_PARTS ? steps / 2 / 2 : steps;
+    e->pooled_steps = steps / 4 >= N_PARTS ? steps / 2 / 2 : steps;
     e->linear = mmf_linear_build(b, "linear", n_parts(e->pooled_steps) * width, width, true);
     mmf_builder_set_width(b, width);
     *self = e;

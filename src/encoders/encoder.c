@@ -97,7 +97,7 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
         return e;
     char *end = NULL;
     const long long given = chosen[n] == ':' ? strtoll(chosen + n + 1, &end, 10) : choice->width;
-    if (chosen[n] == ':' && (end == chosen + n + 1 || *end))
+    if (end && (end == chosen + n + 1 || *end))
         mmf_builder_fail(b, MMF_ARG, "encoder \"%s\" of %s: expected NAME:WIDTH", chosen,
                          input->name);
     set_option(b, config, "width", (double)given);

@@ -34,7 +34,7 @@ static mmf_status build_as(mmf_builder *b, const mmf_config *config, const mmf_s
                                .bidirectional = two,
                                .is_gru = is_gru};
     e->rnn = mmf_rnn_build(b, "rnn", &o);
-    e->linear = mmf_linear_build(b, "linear", 2 * (two ? 2 : 1) * width, width, true);
+    e->linear = mmf_linear_build(b, "linear", (two ? 4 : 2) * width, width, true);
     mmf_builder_set_width(b, width);
     *self = e;
     return mmf_builder_status(b);

@@ -33,7 +33,7 @@ mmf_rnn_layer mmf_rnn_build(mmf_builder *b, const char *name, const mmf_rnn_opti
                            .n_directions = o->bidirectional ? 2 : 1,
                            .is_gru = o->is_gru,
                            .dropout = o->dropout};
-    const size_t n_parts = (size_t)(layer.n_layers * layer.n_directions);
+    const size_t n_parts = (size_t)layer.n_layers * (size_t)layer.n_directions;
     layer.weights = mmf_builder_alloc(b, n_parts * sizeof *layer.weights);
     if (!layer.weights)
         return layer;

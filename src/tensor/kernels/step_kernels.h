@@ -31,7 +31,7 @@ static void philox_block(uint64_t seed, uint64_t stream, uint64_t first,
         key0 += 0x9E3779B9u;
         key1 += 0xBB67AE85u;
     }
-    for (int l = 0; l < LANES; l++) {
+    for (ptrdiff_t l = 0; l < LANES; l++) {
         bits[4 * l] = c0[l];
         bits[4 * l + 1] = c1[l];
         bits[4 * l + 2] = c2[l];

@@ -399,7 +399,8 @@ static mmf_tensor *avg_pool_example(mmf_op_case *c)
 
 static double conv_flops(const mmf_op_case *c, const mmf_tensor *out)
 {
-    return 2.0 * (double)out->count * (double)(c->inputs[1]->count / c->inputs[1]->shape[0]);
+    const int64_t taps = c->inputs[1]->count / c->inputs[1]->shape[0];
+    return 2.0 * (double)out->count * (double)taps;
 }
 
 const mmf_op mmf_op_conv1d = {"conv1d", 4, conv1d_example, conv_flops, true};

@@ -284,7 +284,8 @@ mmf_tensor *mmf_kl_loss(mmf_tape *tape, mmf_tensor *log_p, const mmf_tensor *tar
     mmf_tensor *const y = row_loss(tape, op, log_p, &slope);
     if (!y)
         return NULL;
-    const double rows = (double)(log_p->count / log_p->shape[log_p->n_dims - 1]);
+    const int64_t n_rows = log_p->count / log_p->shape[log_p->n_dims - 1];
+    const double rows = (double)n_rows;
     double total = 0;
     for (int64_t i = 0; i < log_p->count; i++) {
         const double q = (double)target->data[i];

@@ -212,8 +212,8 @@ mmf_tensor *mmf_slice(mmf_tape *tape, mmf_tensor *x, int axis, int64_t first, in
         return mmf_tape__missing(tape, op);
     const int d = mmf_tape__axis(x, axis);
     if (d < 0 || first < 0 || length < 0 || first > x->shape[d] - length)
-        return mmf_tape__fail(tape, MMF_SHAPE, op, "elements %lld to %lld of axis %d with %lld",
-                              (long long)first, (long long)(first + length), axis,
+        return mmf_tape__fail(tape, MMF_SHAPE, op, "%lld elements from %lld of axis %d with %lld",
+                              (long long)length, (long long)first, axis,
                               d < 0 ? 0LL : (long long)x->shape[d]);
     int64_t shape[MMF_MAX_DIMS];
     memcpy(shape, x->shape, sizeof shape);

@@ -113,7 +113,7 @@ static void softmax_backward(mmf_tape *tape, mmf_node *node)
 mmf_tensor *mmf_softmax(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *mask, mmf_empty_row empty)
 {
     static const char op[] = "softmax";
-    softmax_node s;
+    softmax_node s = {0};
     int64_t rows = 0;
     mmf_tensor *const y = prepare(tape, op, x, mask, &s, &rows);
     if (!y)
@@ -158,7 +158,7 @@ mmf_tensor *mmf_log_softmax(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *mas
                             mmf_empty_row empty)
 {
     static const char op[] = "log_softmax";
-    softmax_node s;
+    softmax_node s = {0};
     int64_t rows = 0;
     mmf_tensor *const y = prepare(tape, op, x, mask, &s, &rows);
     if (!y)
