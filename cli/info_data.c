@@ -424,8 +424,9 @@ static int find_out(const cli_session *session, data_facts *facts, const cli_dat
     if (kind != MMF_TARGET_NONE || mmf_dataset_has_split(facts->dataset)) {
         const mmf_status status =
             mmf_split_make(session->ctx, &facts->parts, facts->dataset, split);
+        /* What is in the file is worth seeing even when it cannot be divided as asked. */
         if (status != MMF_OK)
-            return cli_refused(session, status);
+            cli_say("mmfuse: warning: %s", mmf_ctx_error(session->ctx));
     }
     find_lengths(facts);
     count_groups(facts);
