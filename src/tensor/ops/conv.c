@@ -317,15 +317,18 @@ static void pool_backward(mmf_tape *tape, mmf_node *node)
 static mmf_real max_under(const mmf_real *plane, int64_t width, const pool_span *s, int32_t *winner)
 {
     int64_t best = s->y0 * width + s->x0;
+    mmf_real top = plane[best];
     for (int64_t y = s->y0; y < s->y1; y++) {
         for (int64_t x = s->x0; x < s->x1; x++) {
-            const int64_t at = y * width + x;
-            if (!(plane[at] <= plane[best]) && !isnan(plane[best]))
-                best = at;
+            /* Selected, not branched on: which element wins cannot be predicted. */
+            const mmf_real value = plane[y * width + x];
+            const bool wins = !(value <= top) & (top == top);
+            best = wins ? y * width + x : best;
+            top = wins ? value : top;
         }
     }
     *winner = (int32_t)best;
-    return plane[best];
+    return top;
 }
 
 static void pool_range(void *argument, int64_t begin, int64_t end)
