@@ -54,7 +54,7 @@ static mmf_status create(mmf_batch *batch, const mmf_dataset *ds)
 mmf_status mmf_batch_create(mmf_ctx *ctx, mmf_batch *out, const mmf_dataset *dataset,
                             int64_t capacity)
 {
-    *out = (mmf_batch){.ctx = ctx, .capacity = capacity};
+    *out = (mmf_batch){.ctx = ctx, .capacity = capacity, .wanted = UINT64_MAX};
     if (capacity < 1) {
         *out = (mmf_batch){.ctx = ctx};
         return mmf_fail(ctx, MMF_ARG, "batch size: expected 1 or more, found %lld",
@@ -210,8 +210,11 @@ mmf_status mmf_batch_fill(mmf_batch *batch, mmf_dataset *dataset,
             return mmf_fail(batch->ctx, MMF_ARG, "%s: row %lld was asked for; there are %lld",
                             dataset->path, (long long)rows[b], (long long)dataset->n_samples);
     }
-    for (size_t i = 0; i < dataset->n_modalities; i++)
+    for (size_t i = 0; i < dataset->n_modalities; i++) {
+        if (!(batch->wanted >> i & 1))
+            continue;
         MMF_TRY(fill_input(&batch->inputs[i], dataset, i, normalisation, rows, n_rows));
+    }
     fill_target(batch, dataset, rows, n_rows);
     batch->n_rows = n_rows;
     return MMF_OK;

@@ -75,13 +75,11 @@ static mmf_status describe_column(mmf_archive *archive, column *c)
     c->n_key = strlen(c->name);
     c->number = -1;
     c->all_whole = true;
-    if (!dot) {
+    /* "No." and "Dr. Who" are names like any other. */
+    if (!dot || dot == c->name || dot[1] == '\0' || dot[1] == ' ') {
         c->kind = one_of(c->name, texts) ? TEXT : strcmp(c->name, "split") == 0 ? SPLIT : ANY;
         return MMF_OK;
     }
-    if (dot == c->name || dot[1] == '\0')
-        return mmf_fail(archive->ctx, MMF_FORMAT,
-                        "column \"%s\": expected NAME or NAME.PART around the dot", c->name);
     if (one_of(dot + 1, per_file))
         return mmf_fail(archive->ctx, MMF_FORMAT,
                         "column \"%s\": a table has no place for it; names come from the columns, "
@@ -372,7 +370,8 @@ static mmf_status classify_cell(const mmf_archive *archive, const mmf_cell *cell
     return mmf_fail(archive->ctx, MMF_FORMAT,
                     "column \"%s\", row %lld (line %zu): \"%.*s\" is not a number%s", c->name,
                     (long long)row, line, n, cell->text,
-                    c->kind == SPLIT ? "; expected 0, 1, 2 or train, valid, test" : "");
+                    c->kind == SPLIT ? "; expected 0, 1, 2 or train, valid, test"
+                                     : "; a column NAME.PART holds numbers");
 }
 
 /* Calls for each cell of the next row; both passes share the check of its length. */
