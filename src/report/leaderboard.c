@@ -165,13 +165,19 @@ static const char *measure(mmf_target_kind kind)
     return kind == MMF_TARGET_REAL ? "mean absolute error" : mmf_compare__gain_metric(kind);
 }
 
+/* As the reader sees it: an end of the interval that is printed as 0 is 0. */
+static double as_printed(double value)
+{
+    return round(value * 1000) / 1000;
+}
+
 static void add_gain(mmf_text *text, const mmf_comparison *c)
 {
     if (c->best_single)
         mmf_text_add(text, "\n* best single modality on validation\n");
     if (!c->best_single || !c->best_fusion || !isfinite(c->gain))
         return;
-    if (c->gain_low <= 0 && c->gain_high >= 0)
+    if (as_printed(c->gain_low) <= 0 && as_printed(c->gain_high) >= 0)
         mmf_text_add(text,
                      "There is no clear gain of %s over %s: %.3f [%.3f, %.3f] in %s on test "
                      "(95 %% paired bootstrap over rows).\n",

@@ -105,6 +105,8 @@ static void claims_are_honest(void **state)
     mmf_comparison *const c = &e.comparison;
     c->gain_low = -0.01;
     assert_says(c, "There is no clear gain of tfn over only-audio: 0.410 [-0.010, 0.440]");
+    c->gain_low = 0.0004;
+    assert_says(c, "There is no clear gain of tfn over only-audio: 0.410 [0.000, 0.440]");
     c->gain = -0.05;
     c->gain_low = -0.08;
     c->gain_high = -0.02;
