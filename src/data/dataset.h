@@ -93,7 +93,8 @@ mmf_status mmf_data_check_target(mmf_dataset *ds, const char *task);
  */
 mmf_status mmf_data_divide(mmf_ctx *ctx, const mmf_dataset *ds, const int64_t *rows, int64_t n_rows,
                            const double *shares, int64_t n_parts, mmf_rng rng, int64_t *part_of);
-/** FORMAT where the file's own split, `part_of` [N], tears related rows apart. */
+/** FORMAT where the file's own split, `part_of` [N], divides rows that share an index row; a
+ * warning in the log where it divides a group. */
 mmf_status mmf_data_check_torn(mmf_ctx *ctx, const mmf_dataset *ds, const int64_t *part_of);
 
 /* ---- Small accessors ----------------------------------------------------------------------- */
