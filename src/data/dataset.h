@@ -68,8 +68,6 @@ mmf_status mmf_data_load(mmf_dataset *ds, const char *name, mmf_array *out);
 /** As mmf_data_load for the entry "base.suffix". */
 mmf_status mmf_data_load_companion(mmf_dataset *ds, const char *base, const char *suffix,
                                    mmf_array *out);
-/** True for an array with the type and number of dimensions of a modality. */
-bool mmf_data_fits_modality(const mmf_array *header);
 
 /* ---- dataset_check.c: every value that later code relies on -------------------------------- */
 

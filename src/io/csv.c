@@ -255,7 +255,10 @@ static mmf_status array_of(mmf_archive *archive, column *const *group, mmf_array
                        .n_dims = group[0]->name[group[0]->n_key] == '.' ? 2 : 1,
                        .shape = {reader->n_rows, (int64_t)n},
                        .item_bytes = text ? width : 8};
-    MMF_TRY(mmf_array_measure(archive->ctx, out, archive->options.max_bytes, &n_bytes));
+    const mmf_status status =
+        mmf_array_measure(archive->ctx, out, archive->options.max_bytes, &n_bytes);
+    if (status != MMF_OK)
+        return mmf_fail_within(archive->ctx, status, "column \"%s\": ", group[0]->name);
     if (text && n_bytes > FREE_STRING_BYTES && n_bytes / MAX_STRING_GROWTH > archive->n_bytes)
         return mmf_fail(archive->ctx, MMF_LIMIT,
                         "column \"%s\": its longest cell of %zu bytes in each of %lld rows would "

@@ -16,7 +16,8 @@ typedef struct table_row {
     char cells[N_COLUMNS][CELL_BYTES];
 } table_row;
 
-static const char bold[] = "\033[1m", yellow[] = "\033[33m", red[] = "\033[31m", plain[] = "\033[0m";
+static const char bold[] = "\033[1m", yellow[] = "\033[33m", red[] = "\033[31m",
+                  plain[] = "\033[0m";
 
 /* ---- Cells ------------------------------------------------------------------------------- */
 
@@ -107,12 +108,10 @@ static void fill_row(table_row *row, const mmf_comparison *c, size_t i)
     const bool is_best_single = c->best_single && strcmp(leader->model, c->best_single) == 0;
     snprintf(row->cells[RANK], CELL_BYTES, "%zu", i + 1);
     snprintf(row->cells[MODEL], CELL_BYTES, "%.80s%s", leader->model, is_best_single ? " *" : "");
-    snprintf(row->cells[STRUCTURE], CELL_BYTES, "%s",
-             def && def->structure ? def->structure : "-");
+    snprintf(row->cells[STRUCTURE], CELL_BYTES, "%s", def && def->structure ? def->structure : "-");
     put_summary(row->cells[TEST], mmf_compare__summary(c, leader->model, true, metric));
     put_summary(row->cells[VALID], mmf_compare__summary(c, leader->model, false, metric));
-    put_score(row->cells[SECOND],
-              mmf_metrics_get(&leader->test_mean, second_metric(c->task.kind)));
+    put_score(row->cells[SECOND], mmf_metrics_get(&leader->test_mean, second_metric(c->task.kind)));
     put_count(row->cells[PARAMETERS], leader->n_parameters);
     put_train_seconds(row->cells[SECONDS], leader->train_seconds);
     put_latency(row->cells[LATENCY], leader->latency);
@@ -166,13 +165,19 @@ static const char *measure(mmf_target_kind kind)
     return kind == MMF_TARGET_REAL ? "mean absolute error" : mmf_compare__gain_metric(kind);
 }
 
+/* As the reader sees it: an end of the interval that is printed as 0 is 0. */
+static double as_printed(double value)
+{
+    return round(value * 1000) / 1000;
+}
+
 static void add_gain(mmf_text *text, const mmf_comparison *c)
 {
     if (c->best_single)
         mmf_text_add(text, "\n* best single modality on validation\n");
     if (!c->best_single || !c->best_fusion || !isfinite(c->gain))
         return;
-    if (c->gain_low <= 0 && c->gain_high >= 0)
+    if (as_printed(c->gain_low) <= 0 && as_printed(c->gain_high) >= 0)
         mmf_text_add(text,
                      "There is no clear gain of %s over %s: %.3f [%.3f, %.3f] in %s on test "
                      "(95 %% paired bootstrap over rows).\n",

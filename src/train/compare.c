@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "tasks/task.h"
-#include "train/clock.h"
 #include "train/jobs.h"
+#include "train/trainer.h"
 
 #define BOOTSTRAP_DRAWS 10000
 
@@ -300,8 +300,7 @@ static void tell(const schedule *s, size_t n_running)
     size_t n_done = 0;
     for (size_t t = 0; t < s->plan->out->n_trials; t++)
         n_done += s->states[t] == MMF_JOB_ENDED;
-    options->watch(options->watch_user, s->plan->out, n_done, n_running,
-                   mmf_clock_seconds() - s->begin);
+    options->watch(options->watch_user, s->plan->out, n_done, n_running, mmf_seconds() - s->begin);
 }
 
 static void tick(void *user, size_t n_running)
@@ -417,7 +416,7 @@ static mmf_status compare(mmf_plan *plan)
 {
     MMF_TRY(mmf_plan__make(plan));
     const size_t n = plan->out->n_trials;
-    schedule s = {.plan = plan, .begin = mmf_clock_seconds()};
+    schedule s = {.plan = plan, .begin = mmf_seconds()};
     s.states = mmf_alloc_zero(plan->ctx, n, sizeof *s.states);
     s.order = mmf_alloc_zero(plan->ctx, n, sizeof *s.order);
     const mmf_status status = s.states && s.order ? run_schedule(&s) : MMF_NOMEM;

@@ -14,6 +14,9 @@
 #include "base/text.h"
 #include "train/compare.h"
 
+#define RESULT_DIGITS 12
+#define EXACT_DIGITS 17 /* a kept trial has the bits of one that has just ended */
+
 /* ---- JSON -------------------------------------------------------------------------------- */
 
 /* Adds a number; JSON knows neither NaN nor infinity. */
@@ -132,9 +135,10 @@ static json_t *comparison_json(const mmf_comparison *c)
 }
 
 /* Takes over `object`; the text is the caller's, to be freed with mmf_free. NULL: no memory. */
-static char *dump(mmf_ctx *ctx, json_t *object)
+static char *dump(mmf_ctx *ctx, json_t *object, size_t n_digits)
 {
-    char *const text = object ? json_dumps(object, JSON_INDENT(1)) : NULL;
+    char *const text =
+        object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(n_digits)) : NULL;
     json_decref(object);
     char *const copy = text ? mmf_strdup(ctx, text) : NULL;
     free(text);
@@ -143,7 +147,7 @@ static char *dump(mmf_ctx *ctx, json_t *object)
 
 char *mmf_comparison_json(const mmf_comparison *comparison)
 {
-    return dump(comparison->ctx, comparison_json(comparison));
+    return dump(comparison->ctx, comparison_json(comparison), RESULT_DIGITS);
 }
 
 /* ---- CSV --------------------------------------------------------------------------------- */
@@ -272,7 +276,7 @@ mmf_status mmf_trial__save(const mmf_plan *plan, size_t trial, const mmf_trial *
     fingerprint_text(plan, trial, mark);
     json_t *const object = trial_json(result);
     put_text(object, "fingerprint", mark);
-    char *const text = dump(plan->ctx, object);
+    char *const text = dump(plan->ctx, object, EXACT_DIGITS);
     char *const path = mmf_trial__path(plan, trial, "trials", "json");
     const mmf_status status =
         text && path ? mmf_write_text(plan->ctx, path, text, strlen(text)) : MMF_NOMEM;

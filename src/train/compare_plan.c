@@ -180,6 +180,25 @@ static bool has_option(const mmf_def *def, const char *name)
     return false;
 }
 
+/* The entries of one modality in "audio=lstm:128,image=cnn2d": a unimodal model is configured as
+ * the late models configure their parts, so that they can share it. */
+static mmf_status set_own_encoder(mmf_plan *plan, const mmf_candidate *c, const char *list)
+{
+    const size_t n = strlen(c->modality);
+    mmf_text own = {.ctx = plan->ctx};
+    for (const char *at = list; *at;) {
+        const size_t width = strcspn(at, ",");
+        if (width > n && strncmp(at, c->modality, n) == 0 && at[n] == '=')
+            mmf_text_add(&own, "%s%.*s", own.length ? "," : "", (int)width, at);
+        at += width + (at[width] == ',');
+    }
+    mmf_status status = own.status;
+    if (status == MMF_OK && own.length > 0)
+        status = mmf_config_set(c->config, "encoder", own.data);
+    mmf_text_clear(&own);
+    return status;
+}
+
 static mmf_status set_everywhere(mmf_plan *plan, const char *name, const char *value)
 {
     bool found = false;
@@ -188,7 +207,9 @@ static mmf_status set_everywhere(mmf_plan *plan, const char *name, const char *v
         if (!has_option(c->def, name))
             continue;
         found = true;
-        MMF_TRY(mmf_config_set(c->config, name, value));
+        MMF_TRY(c->modality && strcmp(name, "encoder") == 0
+                    ? set_own_encoder(plan, c, value)
+                    : mmf_config_set(c->config, name, value));
     }
     if (!found)
         return mmf_fail(plan->ctx, MMF_ARG,
@@ -222,15 +243,34 @@ static mmf_status set_options(mmf_plan *plan, const char *text)
     return status;
 }
 
+static mmf_status check_encoders(mmf_plan *plan, const char *list)
+{
+    char name[NAME_BYTES];
+    for (const char *at = list; *at;) {
+        const size_t width = strcspn(at, ","), n = strcspn(at, "=,");
+        snprintf(name, sizeof name, "%.*s", (int)n, at);
+        if (n == width)
+            return mmf_fail(plan->ctx, MMF_ARG, "encoder \"%s\": expected MODALITY=NAME:WIDTH",
+                            name);
+        if (!mmf_schema_find(&plan->schema, name))
+            return mmf_fail(plan->ctx, MMF_ARG, "encoder of \"%s\": %s has no such modality", name,
+                            mmf_dataset_path(plan->dataset));
+        at += width + (at[width] == ',');
+    }
+    return MMF_OK;
+}
+
 static mmf_status configure(mmf_plan *plan)
 {
     for (size_t i = 0; i < plan->n_candidates; i++)
         MMF_TRY(mmf_config_create(plan->ctx, &plan->candidates[i].config, plan->candidates[i].def));
     if (plan->options->set)
         MMF_TRY(set_options(plan, plan->options->set));
-    if (plan->options->encoders && *plan->options->encoders)
-        MMF_TRY(set_everywhere(plan, "encoder", plan->options->encoders));
-    return MMF_OK;
+    const char *const encoders = plan->options->encoders;
+    if (!encoders || !*encoders)
+        return MMF_OK;
+    MMF_TRY(check_encoders(plan, encoders));
+    return set_everywhere(plan, "encoder", encoders);
 }
 
 /* ---- Splits ------------------------------------------------------------------------------ */

@@ -1,8 +1,9 @@
 /* compare_trial.c: one trial inside its child process: train, predict, score, time, save. */
 #include <math.h>
 
-#include "train/clock.h"
 #include "train/compare.h"
+#include "train/timing.h"
+#include "train/trainer.h"
 
 #define LATENCY_CALLS 200
 #define LATENCY_WARM_UP 20
@@ -38,18 +39,18 @@ static mmf_status time_calls(latency_probe *probe, const int64_t *rows, int64_t 
                              double *latency)
 {
     int n = 0;
-    const double begin = mmf_clock_seconds();
+    const double begin = mmf_seconds();
     for (int i = 0; i < LATENCY_WARM_UP + LATENCY_CALLS; i++) {
         MMF_TRY(take_sample(probe, rows[i % n_rows]));
-        const double before = mmf_clock_seconds();
+        const double before = mmf_seconds();
         MMF_TRY(mmf_model_predict(probe->model, probe->samples, probe->out));
-        const double after = mmf_clock_seconds();
+        const double after = mmf_seconds();
         if (i >= LATENCY_WARM_UP)
             probe->seconds[n++] = after - before;
         if (n > 0 && after - begin > LATENCY_SECONDS)
             break;
     }
-    *latency = mmf_clock_median(probe->seconds, n);
+    *latency = mmf_timing_median(probe->seconds, n);
     return MMF_OK;
 }
 

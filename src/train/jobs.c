@@ -1,6 +1,9 @@
 /* jobs.c: see jobs.h. POSIX; on Linux children also end when their parent does. */
 #include "train/jobs.h"
 
+#include "base/context.h"
+#include "train/trainer.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -12,8 +15,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "train/clock.h"
 
 #ifdef __linux__
 #include <sys/prctl.h>
@@ -59,6 +60,7 @@ static void run_child(const job_pool *pool, size_t job)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
 #endif
     job_note *const note = &pool->notes[job];
+    pool->ctx->log = NULL; /* lines of children side by side say nothing to anybody */
     const mmf_status status = pool->jobs->work(pool->jobs->user, job);
     if (status != MMF_OK)
         snprintf(note->message, sizeof note->message, "%s", mmf_ctx_error(pool->ctx));
@@ -164,7 +166,7 @@ static void tick(job_pool *pool, bool at_once)
 {
     if (!pool->jobs->tick)
         return;
-    const double t = mmf_clock_seconds();
+    const double t = mmf_seconds();
     if (at_once || t - pool->last_tick >= TICK_SECONDS) {
         pool->last_tick = t;
         pool->jobs->tick(pool->jobs->user, pool->n_running);

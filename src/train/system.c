@@ -18,7 +18,8 @@ static bool read_processor(char *out, size_t size)
         while (!found && fgets(line, sizeof line, file)) {
             const char *const colon = strchr(line, ':');
             const size_t n = strlen(keys[i]);
-            if (!colon || strncmp(line, keys[i], n) != 0 || strspn(line + n, " \t") + n + line != colon)
+            if (!colon || strncmp(line, keys[i], n) != 0 ||
+                strspn(line + n, " \t") + n + line != colon)
                 continue;
             const char *const value = colon + 1 + strspn(colon + 1, " \t");
             snprintf(out, size, "%.*s", (int)strcspn(value, "\n"), value);

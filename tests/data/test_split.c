@@ -386,8 +386,8 @@ static void test_columns(void **state)
     assert_int_equal(n_rare, 4);
     mmf_dataset_close(ds);
     for (int i = 0; i < N; i++)
-        columns[i * 3 + 1] = columns[i * 3] ? 0 : .75f,
-                        columns[i * 3 + 2] = columns[i * 3] ? 0 : .25f;
+        columns[i * 3 + 1] = columns[i * 3] > 0 ? 0 : .75f,
+                        columns[i * 3 + 2] = columns[i * 3] > 0 ? 0 : .25f;
     ds = open_built(ctx, &b, NULL);
     assert_int_equal(mmf_dataset_target_kind(ds), MMF_TARGET_SOFT);
     make_parts(ctx, ds, NULL, part, count);

@@ -99,6 +99,7 @@ static inline mmf_status read_all(mmf_ctx *ctx, const char *format, const void *
                 sum += mmf_array_number(&array, k);
         }
     }
+    (void)sum;
     mmf_archive_close(archive);
     free(exact);
     return status;

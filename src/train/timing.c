@@ -1,16 +1,8 @@
-/* clock.c: see clock.h. */
-#include "train/clock.h"
+/* timing.c: see timing.h. */
+#include "train/timing.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
-
-double mmf_clock_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int ascending(const void *a, const void *b)
 {
@@ -18,7 +10,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-double mmf_clock_median(double *seconds, int64_t n)
+double mmf_timing_median(double *seconds, int64_t n)
 {
     if (n < 1)
         return NAN;
