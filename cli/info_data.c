@@ -319,7 +319,7 @@ static void print_rest(const data_facts *facts)
                (long long)facts->parts.count[MMF_TEST],
                has_split ? "" : " (the file has no split: divided by default)");
     if (facts->n_groups >= 0)
-        printf("groups    %lld, each kept in one part\n", (long long)facts->n_groups);
+        printf("groups    %lld\n", (long long)facts->n_groups);
     const char *note = NULL;
     for (size_t i = 0; (note = mmf_dataset_note(facts->dataset, i)) != NULL; i++)
         printf("%s%s", i ? ", " : "notes     ", note);
