@@ -10,7 +10,9 @@ endif()
 file(GLOB floor_sources CONFIGURE_DEPENDS
   src/base/*.c src/io/*.c src/data/*.c)
 file(GLOB engine_sources CONFIGURE_DEPENDS
-  src/tensor/*.c src/tensor/kernels/blas_*.c src/nn/*.c src/tasks/*.c src/train/*.c src/report/*.c)
+  src/tensor/*.c src/tensor/kernels/blas_*.c src/nn/*.c src/tasks/*.c)
+# Batches are single precision, so the floors that feed them are not part of the double build.
+file(GLOB single_sources CONFIGURE_DEPENDS src/train/*.c src/report/*.c)
 mmfuse_read_table(${CMAKE_SOURCE_DIR}/src/tensor/ops/ops.def MMF_OP op_sources)
 mmfuse_read_table(${CMAKE_SOURCE_DIR}/src/nn/layers.def MMF_LAYER layer_sources)
 mmfuse_read_table(${CMAKE_SOURCE_DIR}/src/encoders/encoders.def MMF_ENCODER encoder_sources)
@@ -60,7 +62,7 @@ if(MMF_STATIC)
   target_link_libraries(mmfuse_floor PUBLIC libminizip.a libz.a)
 endif()
 
-add_library(mmfuse ${engine_sources})
+add_library(mmfuse ${engine_sources} ${single_sources})
 add_library(mmfuse::mmfuse ALIAS mmfuse)
 mmfuse_engine_flags(mmfuse)
 target_link_libraries(mmfuse PUBLIC mmfuse_floor)

@@ -186,6 +186,8 @@ typedef struct mmf_batch {
     mmf_ctx *ctx;
     int64_t n_rows, capacity;
     size_t n_modalities;
+    uint64_t
+        wanted; /**< bit m: modality m is filled; all after creation, the caller may clear bits */
     mmf_batch_input *inputs;
     float *target_values;    /**< [B] or [B, C]; NULL for classes or without a target */
     int64_t *target_classes; /**< [B]; NULL unless classes */

@@ -46,6 +46,8 @@ typedef struct mmf_def mmf_def;
 MMF_API mmf_status mmf_config_create(mmf_ctx *ctx, mmf_config **out, const mmf_def *def);
 MMF_API mmf_status mmf_config_copy(mmf_ctx *ctx, mmf_config **out, const mmf_config *config);
 MMF_API void mmf_config_free(mmf_config *config);
+/** The definition whose options these are. */
+MMF_API const mmf_def *mmf_config_def(const mmf_config *config);
 /**
  * Sets one option from text ("128", "true", "0.1,0.2", "[8, 6]").
  * @errors ARG: unknown name (with the nearest one), not a number, out of bounds

@@ -19,7 +19,7 @@ static const mmf_def *const encoders[] = {
 
 enum { N_ENCODERS = sizeof encoders / sizeof *encoders };
 
-const mmf_def *const *mmf_encoders(size_t *count)
+const mmf_def *const *mmf_encoder_table(size_t *count)
 {
     *count = N_ENCODERS;
     return encoders;
@@ -85,22 +85,23 @@ static void set_option(mmf_builder *b, mmf_config *config, const char *name, dou
 }
 
 mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_schema *input,
-                              const char *spec, int64_t width, double dropout)
+                              const mmf_encoder_choice *choice)
 {
     mmf_encoder e = {.input = input->name};
-    const char *const chosen = spec && *spec ? spec : mmf_encoder_default(input);
+    const char *const chosen =
+        choice->spec && *choice->spec ? choice->spec : mmf_encoder_default(input);
     const size_t n = strcspn(chosen, ":");
     e.def = find_encoder(b, input, chosen, n);
     mmf_config *config = NULL;
     if (!e.def || mmf_config_create(mmf_builder_ctx(b), &config, e.def) != MMF_OK)
         return e;
     char *end = NULL;
-    const long long given = chosen[n] == ':' ? strtoll(chosen + n + 1, &end, 10) : width;
+    const long long given = chosen[n] == ':' ? strtoll(chosen + n + 1, &end, 10) : choice->width;
     if (end && (end == chosen + n + 1 || *end))
         mmf_builder_fail(b, MMF_ARG, "encoder \"%s\" of %s: expected NAME:WIDTH", chosen,
                          input->name);
     set_option(b, config, "width", (double)given);
-    set_option(b, config, "dropout", dropout);
+    set_option(b, config, "dropout", choice->dropout);
     if (mmf_builder_status(b) == MMF_OK) {
         mmf_builder_enter(b, name);
         mmf_builder_set_width(b, 0);
@@ -110,7 +111,7 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
             e.def->build(b, config, &one, &e.self);
         }
         e.width = mmf_builder_width(b);
-        if (input->has_present && e.width > 0)
+        if (choice->stand_in && input->has_present && e.width > 0)
             e.absent = mmf_builder_param(b, "absent", MMF_PARAM_TRAINED, mmf_init_constant(0), 1,
                                          &e.width);
         mmf_builder_leave(b);
@@ -128,10 +129,13 @@ mmf_tensor *mmf_present_column(mmf_tape *tape, const mmf_named *in, const char *
 mmf_tensor *mmf_replace_absent(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present,
                                mmf_tensor *absent)
 {
-    if (!present || !absent)
+    if (!present)
         return x;
+    mmf_tensor *const kept = mmf_mul(tape, x, present);
+    if (!absent)
+        return kept;
     mmf_tensor *const gone = mmf_affine(tape, present, -1, 1);
-    return mmf_add(tape, mmf_mul(tape, x, present), mmf_mul(tape, gone, absent));
+    return mmf_add(tape, kept, mmf_mul(tape, gone, absent));
 }
 
 mmf_tensor *mmf_encoder_run(mmf_tape *tape, const mmf_encoder *e, const mmf_named *in,

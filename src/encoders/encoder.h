@@ -20,28 +20,31 @@ typedef struct mmf_encoder {
 } mmf_encoder;
 
 /** All encoders in the order of the table. */
-const mmf_def *const *mmf_encoders(size_t *count);
+const mmf_def *const *mmf_encoder_table(size_t *count);
 
 /** "mlp" for vectors, "gru" for sequences, "cnn2d" for images, "lstm" over embeddings for tokens.
  */
 const char *mmf_encoder_default(const mmf_input_schema *input);
 
-/**
- * Builds the encoder of one modality in the scope `name`.
- *
- * @param spec     NULL or "": the default of the input's shape
- * @param width    feature width unless the specification names one
- * @param dropout  on the feature and inside
- */
+/** How the encoder of one modality is chosen and sized. */
+typedef struct mmf_encoder_choice {
+    const char *spec; /**< "NAME" or "NAME:WIDTH"; NULL or "": the default of the input's shape */
+    int64_t width;    /**< of the feature, unless the specification names one */
+    double dropout;   /**< inside and on the feature */
+    bool stand_in;    /**< learn a vector for absent modalities; else their features are zeros */
+} mmf_encoder_choice;
+
+/** Builds the encoder of one modality in the scope `name`. */
 mmf_encoder mmf_encoder_build(mmf_builder *builder, const char *name, const mmf_input_schema *input,
-                              const char *spec, int64_t width, double dropout);
+                              const mmf_encoder_choice *choice);
 
 /** The specification of a modality in a list option of "modality=spec" entries, NULL if there is
  * none. */
 const char *mmf_encoder_spec(const mmf_config *config, const char *option, const char *modality);
 
 /**
- * (B, width). Where the modality is absent the learned stand-in takes the feature's place.
+ * (B, width). Where the modality is absent the learned stand-in, or zeros, take the feature's
+ * place.
  */
 mmf_tensor *mmf_encoder_run(mmf_tape *tape, const mmf_encoder *encoder, const mmf_named *in,
                             const mmf_step *step);

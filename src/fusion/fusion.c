@@ -11,7 +11,7 @@ static const mmf_def *const fusions[] = {
 #undef MMF_FUSION
 };
 
-const mmf_def *const *mmf_fusions(size_t *count)
+const mmf_def *const *mmf_fusion_table(size_t *count)
 {
     *count = sizeof fusions / sizeof *fusions;
     return fusions;

@@ -21,7 +21,7 @@ typedef struct mmf_operator {
 #undef MMF_FUSION
 
 /** All operators and rules in the order of the table. */
-const mmf_def *const *mmf_fusions(size_t *count);
+const mmf_def *const *mmf_fusion_table(size_t *count);
 
 /**
  * Builds `def` for encoded vectors of the given widths in the scope `name` ("" for none).

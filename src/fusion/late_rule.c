@@ -23,7 +23,7 @@ static const mmf_option options[] = {
     {"tie", NULL, MMF_OPTION_TEXT, 0, 0, "lowest|probability", "lowest", "who wins a tied vote"},
     {"modalities", NULL, MMF_OPTION_TEXTS, 0, 0, NULL, "",
      "order of the modalities; default: that of the inputs"},
-    {"task", NULL, MMF_OPTION_TEXT, 0, 0, "classification|regression", "classification",
+    {"task", NULL, MMF_OPTION_TEXT, 0, 0, "classification|multilabel|regression", "classification",
      "what is combined"},
     {0},
 };
@@ -36,7 +36,7 @@ typedef struct late_operator {
     const mmf_schema *inputs;
     const char **order;
     rule rule;
-    bool ties_by_probability, is_regression;
+    bool ties_by_probability, is_regression, is_multilabel;
     mmf_tensor *weights;    /* (1, M): fixed weights, or logits of learned ones */
     mmf_linear_layer stack; /* stacking: scores from all predictions */
     mmf_tensor **predictions;
@@ -101,13 +101,15 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
         op->rule++;
     op->ties_by_probability = strcmp(mmf_config_text(config, "tie"), "probability") == 0;
     op->is_regression = strcmp(mmf_config_text(config, "task"), "regression") == 0;
+    op->is_multilabel = strcmp(mmf_config_text(config, "task"), "multilabel") == 0;
     const bool needs_classes =
         op->rule == VOTE || op->rule == SOFT_VOTE || op->rule == MAX || op->rule == PRODUCT;
-    if (op->is_regression && needs_classes)
-        return mmf_builder_fail(b, MMF_UNSUPPORTED,
-                                "late: rule %s combines classes; for regression use mean, "
-                                "weighted, learned or stacking",
-                                rule_names[op->rule]);
+    if ((op->is_regression || op->is_multilabel) && needs_classes)
+        return mmf_builder_fail(
+            b, MMF_UNSUPPORTED,
+            "late: rule %s picks one class of several; for %s use mean, weighted, "
+            "learned or stacking",
+            rule_names[op->rule], mmf_config_text(config, "task"));
     op->order = mmf_builder_alloc(b, inputs->count * sizeof *op->order);
     /* The first M places hold fixed weights, the next M the predictions of a run. */
     op->predictions = mmf_builder_alloc(b, 2 * inputs->count * sizeof(mmf_tensor *));
@@ -222,7 +224,10 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         mmf_tensor *const flat =
             kept ? mmf_reshape(tape, kept, 2, (int64_t[]){kept->shape[0], -1}) : NULL;
         mmf_tensor *const score = mmf_linear_run(tape, &op->stack, flat, MMF_ACT_NONE);
-        fused = op->is_regression ? score : mmf_softmax(tape, score, NULL, MMF_EMPTY_ZERO);
+        fused = op->is_regression   ? score
+                : op->is_multilabel ? mmf_sigmoid(tape, score)
+                                    : mmf_softmax(tape, score, NULL, MMF_EMPTY_ZERO);
+        mmf_named_put(tape, out, op->is_regression ? "prediction" : "logits", score);
     } else {
         fused = weighted_mean(tape, op, stack, rule_weights(tape, op), present);
     }

@@ -78,7 +78,11 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     mmf_tensor *const flat = mmf_reshape(tape, product, 2, (int64_t[]){op->rank, -1});
     mmf_tensor *const sum = mmf_matmul(tape, op->weights, flat, false, false);
     mmf_tensor *const y = mmf_reshape(tape, sum, 2, (int64_t[]){-1, op->output});
-    mmf_named_put(tape, out, "product", product);
+    /* (B, R, K), or (B, R) for a single output, as the reference squeezes it. */
+    mmf_tensor *feature = mmf_permute(tape, product, (int[]){1, 0, 2});
+    if (feature && op->output == 1)
+        feature = mmf_reshape(tape, feature, 2, (int64_t[]){-1, op->rank});
+    mmf_named_put(tape, out, "feature_fusion", feature);
     mmf_named_put(tape, out, "fused", mmf_add(tape, y, op->bias));
 }
 

@@ -7,7 +7,7 @@
 #include "fusion/fusion.h"
 
 /* Elements of the product beyond which a sample no longer fits next to its gradient. */
-#define MAX_WIDTH ((int64_t)1 << 24)
+#define MAX_WIDTH (1 << 24)
 
 typedef struct product_operator {
     const mmf_schema *inputs;
@@ -23,17 +23,15 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
         return mmf_builder_status(b);
     *schema = *inputs;
     op->inputs = schema;
-    int64_t width = 1;
-    for (size_t m = 0; m < inputs->count; m++) {
-        if (__builtin_mul_overflow(width, inputs->inputs[m].shape[0] + 1, &width) ||
-            width > MAX_WIDTH)
-            return mmf_builder_fail(
-                b, MMF_LIMIT,
-                "the outer product of %zu modalities is more than %lld wide; choose smaller "
-                "hidden_dims, or lmf, which never forms it",
-                inputs->count, (long long)MAX_WIDTH);
-    }
-    mmf_builder_set_width(b, width);
+    double width = 1;
+    for (size_t m = 0; m < inputs->count; m++)
+        width *= (double)(inputs->inputs[m].shape[0] + 1);
+    if (width > MAX_WIDTH)
+        return mmf_builder_fail(b, MMF_LIMIT,
+                                "the outer product of %zu modalities would be %.0f wide, at most "
+                                "%d; choose smaller hidden_dims, or lmf, which never forms it",
+                                inputs->count, width, MAX_WIDTH);
+    mmf_builder_set_width(b, (int64_t)width);
     *self = op;
     return mmf_builder_status(b);
 }

@@ -248,6 +248,11 @@ void mmf_config_free(mmf_config *config)
     mmf_free(config->ctx, config);
 }
 
+const mmf_def *mmf_config_def(const mmf_config *config)
+{
+    return config->def;
+}
+
 mmf_status mmf_config_set(mmf_config *config, const char *name, const char *value)
 {
     const mmf_option *const row = find_option(config->def, name);

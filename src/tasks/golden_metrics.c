@@ -12,7 +12,7 @@
 
 #include <jansson.h>
 
-#include "tasks/metrics.h"
+#include "tasks/metric_functions.h"
 
 enum { MAX_CLASSES = 4096, NAME_BYTES = 64 };
 

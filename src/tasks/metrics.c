@@ -2,7 +2,7 @@
  * metrics.c: the list of named scores, regression, robustness. Classification stands in
  * metrics_classification.c, the sentiment rules in metrics_msa.c.
  */
-#include "tasks/metrics.h"
+#include "tasks/metric_functions.h"
 
 #include <math.h>
 #include <string.h>

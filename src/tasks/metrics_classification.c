@@ -6,7 +6,7 @@
  * prediction. Calibration follows Guo et al., On Calibration of Modern Neural Networks, ICML 2017,
  * eq. (3) and (5), with bins closed above. Nothing of size K x K is made here: K may be thousands.
  */
-#include "tasks/metrics.h"
+#include "tasks/metric_functions.h"
 
 #include <math.h>
 #include <stdlib.h>

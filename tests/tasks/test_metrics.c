@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#include "tasks/metrics.h"
+#include "tasks/metric_functions.h"
 
 static void near(double value, double wanted, double tolerance, const char *name)
 {

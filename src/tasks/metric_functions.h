@@ -1,38 +1,14 @@
 /*
- * metrics.h: scores of predictions, as plain functions of arrays.
+ * metric_functions.h: scores of predictions, as plain functions of arrays.
  *
  * Fractions, never percent. A score that is undefined (correlation of a constant, AUROC with one
  * class, anything of no rows) is NaN, and one non-finite prediction makes every score of the call
  * NaN. Names, formulas and sources are those of docs/metrics.md. No function prints or keeps state.
  */
-#ifndef MMFUSE_TASKS_METRICS_H
-#define MMFUSE_TASKS_METRICS_H
+#ifndef MMFUSE_TASKS_METRIC_FUNCTIONS_H
+#define MMFUSE_TASKS_METRIC_FUNCTIONS_H
 
-#include "mmfuse/base.h"
-
-#define MMF_METRICS_MAX 48
-#define MMF_METRIC_NAME_BYTES 32
-
-typedef struct mmf_metric {
-    char name[MMF_METRIC_NAME_BYTES];
-    double value;
-} mmf_metric;
-
-/** An open value; zero-initialise, then let functions append. */
-typedef struct mmf_metrics {
-    size_t count;
-    mmf_metric items[MMF_METRICS_MAX];
-} mmf_metrics;
-
-/** Rules of the sentiment metrics (docs/metrics.md). */
-typedef enum mmf_msa_rules { MMF_MSA_NONE, MMF_MSA_MOSI, MMF_MSA_SIMS } mmf_msa_rules;
-
-/** Appends, or replaces the value of a name that is there; beyond MMF_METRICS_MAX it is dropped. */
-void mmf_metrics_add(mmf_metrics *metrics, const char *name, double value);
-/** NaN if absent. */
-double mmf_metrics_get(const mmf_metrics *metrics, const char *name);
-/** False for losses and errors (nll, brier, ece, mae, rmse, names that begin with "loss" ...). */
-bool mmf_metric_higher_is_better(const char *name);
+#include "mmfuse/metrics.h"
 
 /* ---- Regression -------------------------------------------------------------------------- */
 
