@@ -15,6 +15,8 @@ static const mmf_option options[] = {
      "late-weighted, late-soft-vote: in the order of the modalities; default: by validation score"},
     {"tie", NULL, MMF_OPTION_TEXT, 0, 0, "lowest|probability", "lowest",
      "late-vote: a tie goes to the lowest class, or to the highest summed probability"},
+    {"folds", NULL, MMF_OPTION_INT, 2, 20, NULL, "3",
+     "late-stacking: parts that the training rows are cut into for out-of-fold predictions"},
     MMF_HIDDEN_OPTION,
     MMF_DROPOUT_OPTION,
     MMF_ENCODER_OPTION,

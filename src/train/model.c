@@ -137,33 +137,53 @@ mmf_status mmf_model__set_record(mmf_model *model, const char *record)
     return MMF_OK;
 }
 
+static mmf_status empty_normalisation(mmf_model *model)
+{
+    const size_t n = mmf_module_schema(model->module)->count;
+    mmf_normalisation *const own = &model->normalisation;
+    if (own->n_modalities == n)
+        return MMF_OK;
+    own->n_features = mmf_alloc_zero(model->ctx, n, sizeof *own->n_features);
+    own->mean = mmf_alloc_zero(model->ctx, n, sizeof *own->mean);
+    own->scale = mmf_alloc_zero(model->ctx, n, sizeof *own->scale);
+    own->n_modalities = n;
+    return own->n_features && own->mean && own->scale ? MMF_OK : MMF_NOMEM;
+}
+
+static mmf_status copy_statistics(mmf_model *model, size_t m, const mmf_normalisation *from,
+                                  size_t place)
+{
+    mmf_normalisation *const own = &model->normalisation;
+    const int64_t n = from->n_features[place];
+    MMF_TRY(empty_normalisation(model));
+    if (n == 0)
+        return MMF_OK;
+    own->mean[m] = mmf_alloc_zero(model->ctx, (size_t)n, sizeof(float));
+    own->scale[m] = mmf_alloc_zero(model->ctx, (size_t)n, sizeof(float));
+    if (!own->mean[m] || !own->scale[m])
+        return MMF_NOMEM;
+    memcpy(own->mean[m], from->mean[place], (size_t)n * sizeof(float));
+    memcpy(own->scale[m], from->scale[place], (size_t)n * sizeof(float));
+    own->n_features[m] = n;
+    return MMF_OK;
+}
+
 mmf_status mmf_model__set_normalisation(mmf_model *model, const mmf_dataset *dataset,
                                         const mmf_normalisation *of_dataset)
 {
     const mmf_schema *const schema = mmf_module_schema(model->module);
-    mmf_normalisation *const own = &model->normalisation;
-    mmf_ctx *const ctx = model->ctx;
-    mmf_normalisation_clear(ctx, own);
-    *own = (mmf_normalisation){.n_modalities = schema->count};
-    own->n_features = mmf_alloc_zero(ctx, schema->count + 1, sizeof *own->n_features);
-    own->mean = mmf_alloc_zero(ctx, schema->count + 1, sizeof *own->mean);
-    own->scale = mmf_alloc_zero(ctx, schema->count + 1, sizeof *own->scale);
-    if (!own->n_features || !own->mean || !own->scale)
-        return MMF_NOMEM;
     for (size_t m = 0; m < schema->count; m++) {
-        const int64_t from = mmf_dataset_find(dataset, schema->inputs[m].name);
-        const int64_t n = from >= 0 ? of_dataset->n_features[from] : 0;
-        if (n == 0)
-            continue;
-        own->mean[m] = mmf_alloc_zero(ctx, (size_t)n, sizeof(float));
-        own->scale[m] = mmf_alloc_zero(ctx, (size_t)n, sizeof(float));
-        if (!own->mean[m] || !own->scale[m])
-            return MMF_NOMEM;
-        memcpy(own->mean[m], of_dataset->mean[from], (size_t)n * sizeof(float));
-        memcpy(own->scale[m], of_dataset->scale[from], (size_t)n * sizeof(float));
-        own->n_features[m] = n;
+        const int64_t place = mmf_dataset_find(dataset, schema->inputs[m].name);
+        if (place >= 0)
+            MMF_TRY(copy_statistics(model, m, of_dataset, (size_t)place));
     }
     return MMF_OK;
+}
+
+mmf_status mmf_model__take_normalisation(mmf_model *model, size_t m,
+                                         const mmf_normalisation *of_one)
+{
+    return of_one->n_modalities > 0 ? copy_statistics(model, m, of_one, 0) : MMF_OK;
 }
 
 /* ---- Facts ------------------------------------------------------------------------------- */

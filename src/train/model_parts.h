@@ -25,6 +25,9 @@ mmf_status mmf_model__create(mmf_ctx *ctx, mmf_model **out, mmf_module *module, 
 /** Statistics of the model's inputs out of those of a data set, in the model's order. */
 mmf_status mmf_model__set_normalisation(mmf_model *model, const mmf_dataset *dataset,
                                         const mmf_normalisation *of_dataset);
+/** Statistics of input `m` from those of a model of that input alone. */
+mmf_status mmf_model__take_normalisation(mmf_model *model, size_t m,
+                                         const mmf_normalisation *of_one);
 mmf_status mmf_model__set_record(mmf_model *model, const char *record);
 /** Place of each input in the data set. @param map  count of inputs  @errors ARG: one is absent */
 mmf_status mmf_model__map(const mmf_model *model, const mmf_dataset *dataset, size_t *map);
