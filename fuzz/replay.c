@@ -1,72 +1,65 @@
 /*
- * replay.c: runs a fuzz target once on every file of the folders it is given, so that plain builds without
- * libFuzzer repeat the corpus. Ends with 1 if no file was read: a corpus that vanished must show.
+ * replay.c: feeds every file of the folders named on the command line to a fuzz target, so that
+ * ordinary builds run the corpora as tests. Fails if there is nothing to run.
  */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/stat.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes);
 
-/* Runs one file; false if it cannot be read. */
 static int replay_file(const char *path)
 {
     FILE *const file = fopen(path, "rb");
-    if (!file)
-        return 0;
-    uint8_t *bytes = NULL;
-    size_t n_bytes = 0, capacity = 0, n_read = 1;
-    while (n_read > 0) {
-        if (n_bytes == capacity) {
-            capacity = capacity ? 2 * capacity : 4096;
-            uint8_t *const grown = realloc(bytes, capacity);
-            if (!grown)
-                break;
-            bytes = grown;
-        }
-        n_read = fread(bytes + n_bytes, 1, capacity - n_bytes, file);
-        n_bytes += n_read;
+    struct stat info;
+    if (!file || fstat(fileno(file), &info) != 0) {
+        fprintf(stderr, "%s: cannot read\n", path);
+        exit(1);
     }
-    const int complete = n_read == 0 && !ferror(file);
+    int done = 0;
+    if (S_ISREG(info.st_mode)) {
+        /* A block of exactly the file's size lets sanitizers see reads beyond it. */
+        const size_t n = (size_t)info.st_size;
+        uint8_t *const bytes = malloc(n ? n : 1);
+        if (!bytes || fread(bytes, 1, n, file) != n) {
+            fprintf(stderr, "%s: cannot read\n", path);
+            exit(1);
+        }
+        LLVMFuzzerTestOneInput(bytes, n);
+        free(bytes);
+        done = 1;
+    }
     fclose(file);
-    if (complete) {
-        /* A block of the exact size, so that the address sanitizer sees a read past the end. */
-        uint8_t *const exact = malloc(n_bytes ? n_bytes : 1);
-        if (exact) {
-            memcpy(exact, bytes, n_bytes);
-            LLVMFuzzerTestOneInput(exact, n_bytes);
-        }
-        free(exact);
-    }
-    free(bytes);
-    return complete;
+    return done;
+}
+
+/* libFuzzer's own mutation, which custom mutators call; replaying mutates nothing. */
+size_t LLVMFuzzerMutate(uint8_t *bytes, size_t n_bytes, size_t max_bytes);
+size_t LLVMFuzzerMutate(uint8_t *bytes, size_t n_bytes, size_t max_bytes)
+{
+    (void)bytes;
+    return n_bytes < max_bytes ? n_bytes : max_bytes;
 }
 
 int main(int argc, char **argv)
 {
-    size_t n_files = 0;
-    for (int a = 1; a < argc; a++) {
-        DIR *const folder = opendir(argv[a]);
+    int n_files = 0;
+    for (int i = 1; i < argc; i++) {
+        DIR *const folder = opendir(argv[i]);
         if (!folder) {
-            perror(argv[a]);
+            fprintf(stderr, "%s: cannot open the folder\n", argv[i]);
             return 1;
         }
-        for (const struct dirent *entry; (entry = readdir(folder));) {
+        for (const struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
             char path[4096];
-            const int length = snprintf(path, sizeof path, "%s/%s", argv[a], entry->d_name);
-            if (entry->d_name[0] == '.' || length < 0 || (size_t)length >= sizeof path)
-                continue;
-            if (!replay_file(path)) {
-                perror(path);
-                closedir(folder);
-                return 1;
-            }
-            n_files++;
+            const int n = snprintf(path, sizeof path, "%s/%s", argv[i], entry->d_name);
+            if (n > 0 && (size_t)n < sizeof path)
+                n_files += replay_file(path);
         }
         closedir(folder);
     }
-    printf("%zu files\n", n_files);
+    printf("%d inputs\n", n_files);
     return n_files > 0 ? 0 : 1;
 }

@@ -146,7 +146,8 @@ typedef struct mmf_split {
  * index row kept together, dependent only on the data and the seed. With n_folds and no `split` in
  * the file and no fractions, test is empty and every row is train or valid.
  *
- * @errors ARG (fractions, more folds than groups), FORMAT (the file's split tears a group apart)
+ * @errors ARG (fractions, more folds than groups), FORMAT (the file's split divides rows that share
+ * an index row; where it divides a group, a warning is logged)
  */
 MMF_API mmf_status mmf_split_make(mmf_ctx *ctx, mmf_split *out, const mmf_dataset *dataset,
                                   const mmf_split_options *options);

@@ -131,12 +131,22 @@ bool mmf_ctx_cancelled(const mmf_ctx *ctx)
     return ctx->cancelled != 0;
 }
 
+/* Messages quote what stands in files: control characters must not reach a terminal. */
+static void make_printable(char *text)
+{
+    for (; *text; text++) {
+        if ((unsigned char)*text < 32 || *text == 127)
+            *text = ' ';
+    }
+}
+
 mmf_status mmf_fail(mmf_ctx *ctx, mmf_status status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(ctx->error, sizeof ctx->error, format, arguments);
     va_end(arguments);
+    make_printable(ctx->error);
     return status;
 }
 

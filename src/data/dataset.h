@@ -68,8 +68,6 @@ mmf_status mmf_data_load(mmf_dataset *ds, const char *name, mmf_array *out);
 /** As mmf_data_load for the entry "base.suffix". */
 mmf_status mmf_data_load_companion(mmf_dataset *ds, const char *base, const char *suffix,
                                    mmf_array *out);
-/** True for an array with the type and number of dimensions of a modality. */
-bool mmf_data_fits_modality(const mmf_array *header);
 
 /* ---- dataset_check.c: every value that later code relies on -------------------------------- */
 
@@ -93,7 +91,8 @@ mmf_status mmf_data_check_target(mmf_dataset *ds, const char *task);
  */
 mmf_status mmf_data_divide(mmf_ctx *ctx, const mmf_dataset *ds, const int64_t *rows, int64_t n_rows,
                            const double *shares, int64_t n_parts, mmf_rng rng, int64_t *part_of);
-/** FORMAT where the file's own split, `part_of` [N], tears related rows apart. */
+/** FORMAT where the file's own split, `part_of` [N], divides rows that share an index row; a
+ * warning in the log where it divides a group. */
 mmf_status mmf_data_check_torn(mmf_ctx *ctx, const mmf_dataset *ds, const int64_t *part_of);
 
 /* ---- Small accessors ----------------------------------------------------------------------- */

@@ -18,7 +18,8 @@ static const char *const kind_choices[] = {"tokens", "features", "sequence"};
 #define MAX_LISTED 12
 #define KEY_BYTES (512 + 16)
 
-bool mmf_data_fits_modality(const mmf_array *header)
+/* The type and number of dimensions of a modality. */
+static bool fits_modality(const mmf_array *header)
 {
     return header->dtype != MMF_STR && header->n_dims >= 2 && header->n_dims <= 4;
 }
@@ -53,7 +54,7 @@ static bool is_modality(const mmf_dataset *ds, size_t entry)
     const char *const name = mmf_archive_name(ds->archive, entry);
     return !strchr(name, '.') && !is_one_of(name, reserved, N_ITEMS(reserved)) &&
            (!ds->target_name || strcmp(name, ds->target_name) != 0) &&
-           mmf_data_fits_modality(mmf_archive_header(ds->archive, entry));
+           fits_modality(mmf_archive_header(ds->archive, entry));
 }
 
 /* ---- The choice of modalities -------------------------------------------------------------- */

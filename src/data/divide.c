@@ -133,8 +133,9 @@ static mmf_status check_torn_by(const mmf_dataset *ds, key_table *table, const c
         const int64_t first = first_with_key(table, i);
         if (part_of[first] != part_of[i])
             return mmf_data_fail_row(ds, MMF_FORMAT, "split", i,
-                                     "this row is %s, but row %lld of the same %s is %s; related "
-                                     "rows belong in one part (--split A,B,C divides anew)",
+                                     "this row is %s, but row %lld of the same %s is %s: what is "
+                                     "learned from one helps on the other (--split A,B,C divides "
+                                     "anew)",
                                      parts[part_of[i]], (long long)first, what,
                                      parts[part_of[first]]);
     }
@@ -148,7 +149,10 @@ mmf_status mmf_data_check_torn(mmf_ctx *ctx, const mmf_dataset *ds, const int64_
     mmf_status status = MMF_OK;
     if (ds->group.data) {
         table_start(&table, &ds->group);
-        status = check_torn_by(ds, &table, "group", NULL, part_of);
+        /* Who made the file decided so: benchmarks of known speakers do. It is said, not refused.
+         */
+        if (check_torn_by(ds, &table, "group", NULL, part_of) != MMF_OK)
+            mmf_ctx_log(ctx, MMF_LOG_WARNING, "%s", mmf_ctx_error(ctx));
     }
     for (size_t s = 0; s < ds->n_shares && status == MMF_OK; s++) {
         table_start(&table, &ds->shares[s].index);

@@ -73,18 +73,25 @@ static bool printable(const char *name, size_t n_bytes)
     return n_bytes > 0 && mmf_utf8_valid(name, n_bytes);
 }
 
-mmf_status mmf_archive_append(mmf_archive *archive, const char *name, size_t n_bytes,
-                              const mmf_array *header)
+mmf_status mmf_archive_check_name(mmf_archive *archive, const char *name, size_t n_bytes)
 {
     mmf_ctx *const ctx = archive->ctx;
-    if (archive->n_entries >= archive->options.max_entries)
-        return mmf_fail(ctx, MMF_LIMIT, "more than %zu arrays", archive->options.max_entries);
     if (n_bytes > archive->options.max_name_bytes)
         return mmf_fail(ctx, MMF_LIMIT, "array %zu has a name of %zu bytes; at most %zu are read",
                         archive->n_entries, n_bytes, archive->options.max_name_bytes);
     if (!printable(name, n_bytes))
         return mmf_fail(ctx, MMF_FORMAT, "the name of array %zu is empty or not printable UTF-8",
                         archive->n_entries);
+    return MMF_OK;
+}
+
+mmf_status mmf_archive_append(mmf_archive *archive, const char *name, size_t n_bytes,
+                              const mmf_array *header)
+{
+    mmf_ctx *const ctx = archive->ctx;
+    MMF_TRY(mmf_archive_check_name(archive, name, n_bytes));
+    if (archive->n_entries >= archive->options.max_entries)
+        return mmf_fail(ctx, MMF_LIMIT, "more than %zu arrays", archive->options.max_entries);
     if (archive->n_entries == archive->entry_capacity) {
         const size_t capacity = archive->entry_capacity ? 2 * archive->entry_capacity : 16;
         mmf_entry *grown = mmf_realloc(ctx, archive->entries, capacity * sizeof *grown);

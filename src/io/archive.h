@@ -50,10 +50,13 @@ struct mmf_archive {
     void *reader; /* what the format keeps between open and close */
 };
 
+/** For names that are to stand in a message: LIMIT (too long), FORMAT (not printable UTF-8). */
+mmf_status mmf_archive_check_name(mmf_archive *archive, const char *name, size_t n_bytes);
+
 /**
  * Appends an entry; `header->data` may already be set.
  *
- * @errors  LIMIT (too many entries, name too long), FORMAT (name empty or not printable UTF-8)
+ * @errors  those of mmf_archive_check_name, LIMIT (too many entries)
  */
 mmf_status mmf_archive_append(mmf_archive *archive, const char *name, size_t n_bytes,
                               const mmf_array *header);

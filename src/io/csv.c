@@ -75,13 +75,11 @@ static mmf_status describe_column(mmf_archive *archive, column *c)
     c->n_key = strlen(c->name);
     c->number = -1;
     c->all_whole = true;
-    if (!dot) {
+    /* "No." and "Dr. Who" are names like any other. */
+    if (!dot || dot == c->name || dot[1] == '\0' || dot[1] == ' ') {
         c->kind = one_of(c->name, texts) ? TEXT : strcmp(c->name, "split") == 0 ? SPLIT : ANY;
         return MMF_OK;
     }
-    if (dot == c->name || dot[1] == '\0')
-        return mmf_fail(archive->ctx, MMF_FORMAT,
-                        "column \"%s\": expected NAME or NAME.PART around the dot", c->name);
     if (one_of(dot + 1, per_file))
         return mmf_fail(archive->ctx, MMF_FORMAT,
                         "column \"%s\": a table has no place for it; names come from the columns, "
@@ -257,7 +255,10 @@ static mmf_status array_of(mmf_archive *archive, column *const *group, mmf_array
                        .n_dims = group[0]->name[group[0]->n_key] == '.' ? 2 : 1,
                        .shape = {reader->n_rows, (int64_t)n},
                        .item_bytes = text ? width : 8};
-    MMF_TRY(mmf_array_measure(archive->ctx, out, archive->options.max_bytes, &n_bytes));
+    const mmf_status status =
+        mmf_array_measure(archive->ctx, out, archive->options.max_bytes, &n_bytes);
+    if (status != MMF_OK)
+        return mmf_fail_within(archive->ctx, status, "column \"%s\": ", group[0]->name);
     if (text && n_bytes > FREE_STRING_BYTES && n_bytes / MAX_STRING_GROWTH > archive->n_bytes)
         return mmf_fail(archive->ctx, MMF_LIMIT,
                         "column \"%s\": its longest cell of %zu bytes in each of %lld rows would "
@@ -372,7 +373,8 @@ static mmf_status classify_cell(const mmf_archive *archive, const mmf_cell *cell
     return mmf_fail(archive->ctx, MMF_FORMAT,
                     "column \"%s\", row %lld (line %zu): \"%.*s\" is not a number%s", c->name,
                     (long long)row, line, n, cell->text,
-                    c->kind == SPLIT ? "; expected 0, 1, 2 or train, valid, test" : "");
+                    c->kind == SPLIT ? "; expected 0, 1, 2 or train, valid, test"
+                                     : "; a column NAME.PART holds numbers");
 }
 
 /* Calls for each cell of the next row; both passes share the check of its length. */

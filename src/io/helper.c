@@ -95,32 +95,37 @@ static int open_output(void)
     return memfd_create("mmfuse-read", MFD_CLOEXEC);
 }
 
-static void set_limit(int resource, uint64_t value)
+/* Limits are only ever lowered: the one there is may be stricter. */
+static const struct rlimit *lowered(struct rlimit *limit, uint64_t value)
 {
-    struct rlimit limit;
-    if (getrlimit(resource, &limit) != 0)
-        return;
-    if (limit.rlim_max == RLIM_INFINITY || value < limit.rlim_max)
-        limit.rlim_max = (rlim_t)value;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(resource, &limit);
+    if (limit->rlim_max == RLIM_INFINITY || value < limit->rlim_max)
+        limit->rlim_max = (rlim_t)value;
+    limit->rlim_cur = limit->rlim_max;
+    return limit;
 }
 
 static void set_limits(const helper *h)
 {
     const mmf_io_options *const o = &h->archive->options;
     const size_t memory_limit = h->archive->ctx->memory_limit;
-    const size_t n_output =
-        o->max_bytes < SIZE_MAX / OUTPUT_ARRAYS ? OUTPUT_ARRAYS * o->max_bytes : SIZE_MAX;
-    set_limit(RLIMIT_CPU, o->helper_seconds);
-    set_limit(RLIMIT_FSIZE, n_output < INT64_MAX ? n_output : INT64_MAX);
-    set_limit(RLIMIT_CORE, 0);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(MMF_ARENA_DEBUG)
-    /* The address sanitizer reserves terabytes of addresses and would not start. */
-    const size_t memory = memory_limit ? memory_limit : DEFAULT_MEMORY;
-    set_limit(RLIMIT_AS, memory > LEAST_MEMORY ? memory : LEAST_MEMORY);
+    const size_t memory = memory_limit == 0             ? DEFAULT_MEMORY
+                          : memory_limit > LEAST_MEMORY ? memory_limit
+                                                        : LEAST_MEMORY;
+    const size_t output =
+        o->max_bytes < INT64_MAX / OUTPUT_ARRAYS ? OUTPUT_ARRAYS * o->max_bytes : INT64_MAX;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_CPU, &limit) == 0)
+        setrlimit(RLIMIT_CPU, lowered(&limit, o->helper_seconds));
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0)
+        setrlimit(RLIMIT_FSIZE, lowered(&limit, output));
+    if (getrlimit(RLIMIT_CORE, &limit) == 0)
+        setrlimit(RLIMIT_CORE, lowered(&limit, 0));
+#ifndef MMF_ARENA_DEBUG /* sanitizers reserve terabytes of addresses: their programs would not     \
+                           start */
+    if (getrlimit(RLIMIT_AS, &limit) == 0)
+        setrlimit(RLIMIT_AS, lowered(&limit, memory));
 #else
-    (void)memory_limit;
+    (void)memory;
 #endif
 }
 

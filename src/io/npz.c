@@ -1,17 +1,17 @@
 /*
- * npz.c: zip files of npy arrays. minizip walks the directory; stored members are read where they
- * lie in the mapped file, deflated ones are inflated once, when they are loaded.
+ * npz.c: zip files of npy arrays. Stored members are read where they lie in the mapped file,
+ * deflated ones are inflated once, when they are loaded.
  *
  * Encrypted members, other compressions and archives in several volumes are refused.
  */
 #define ZLIB_CONST /* inflate reads its input without writing to it */
 #include "io/archive.h"
 
-#include <minizip/unzip.h>
 #include <string.h>
 #include <zlib.h>
 
 #include "io/npy.h"
+#include "io/zip.h"
 
 #define MAX_DEFLATE_RATIO 1032 /* 258 bytes from 2 bits; a member that claims more is lying */
 /* Checksums of larger stored members are not checked: that would read all of what is only mapped.
@@ -32,59 +32,6 @@ typedef struct npz_reader {
     z_stream inflater;
     bool inflater_ready;
 } npz_reader;
-
-/* ---- The mapped file as minizip's stream -------------------------------------------------- */
-
-typedef struct memory_stream {
-    const unsigned char *bytes;
-    uint64_t n_bytes, at;
-} memory_stream;
-
-static voidpf stream_open(voidpf opaque, const void *name, int mode)
-{
-    (void)name;
-    (void)mode;
-    return opaque;
-}
-
-static uLong stream_read(voidpf opaque, voidpf stream, void *out, uLong size)
-{
-    (void)opaque;
-    memory_stream *const s = stream;
-    const uint64_t left = s->n_bytes - s->at;
-    const uint64_t n = size < left ? size : left;
-    if (n > 0)
-        memcpy(out, s->bytes + s->at, n);
-    s->at += n;
-    return (uLong)n;
-}
-
-static ZPOS64_T stream_tell(voidpf opaque, voidpf stream)
-{
-    (void)opaque;
-    return ((const memory_stream *)stream)->at;
-}
-
-static long stream_seek(voidpf opaque, voidpf stream, ZPOS64_T offset, int origin)
-{
-    (void)opaque;
-    memory_stream *const s = stream;
-    const uint64_t base = origin == ZLIB_FILEFUNC_SEEK_CUR   ? s->at
-                          : origin == ZLIB_FILEFUNC_SEEK_END ? s->n_bytes
-                                                             : 0;
-    uint64_t target = 0;
-    if (__builtin_add_overflow(base, offset, &target) || target > s->n_bytes)
-        return -1;
-    s->at = target;
-    return 0;
-}
-
-static int stream_ok(voidpf opaque, voidpf stream)
-{
-    (void)opaque;
-    (void)stream;
-    return 0;
-}
 
 /* ---- Inflating ---------------------------------------------------------------------------- */
 
@@ -199,45 +146,36 @@ static mmf_status parse_header(mmf_archive *archive, member *m)
     return status;
 }
 
-static mmf_status check_directory(mmf_archive *archive, const unz_file_info64 *info)
+static mmf_status check_directory(mmf_archive *archive, const mmf_zip_member *entry)
 {
     mmf_ctx *const ctx = archive->ctx;
-    if (info->flag & 1u)
+    if (entry->encrypted)
         return mmf_fail(ctx, MMF_UNSUPPORTED,
                         "the member is encrypted; save it without a password");
-    if (info->compression_method != 0 && info->compression_method != Z_DEFLATED)
+    if (entry->method != MMF_ZIP_STORED && entry->method != MMF_ZIP_DEFLATED)
         return mmf_fail(ctx, MMF_UNSUPPORTED,
-                        "the member is compressed by method %lu; stored and deflated are read",
-                        info->compression_method);
-    if (info->compression_method == 0 && info->compressed_size != info->uncompressed_size)
+                        "the member is compressed by method %u; stored and deflated are read",
+                        entry->method);
+    if (entry->method == MMF_ZIP_STORED && entry->stored_bytes != entry->bytes)
         return mmf_fail(ctx, MMF_FORMAT, "the two sizes of the stored member differ");
-    if (info->compressed_size > archive->n_bytes)
-        return mmf_fail(ctx, MMF_FORMAT, "the member claims %llu bytes of a file of %zu",
-                        (unsigned long long)info->compressed_size, archive->n_bytes);
-    if (info->uncompressed_size / MAX_DEFLATE_RATIO > info->compressed_size + 1)
+    if (entry->bytes / MAX_DEFLATE_RATIO > entry->stored_bytes)
         return mmf_fail(ctx, MMF_FORMAT, "the member claims to inflate from %llu to %llu bytes",
-                        (unsigned long long)info->compressed_size,
-                        (unsigned long long)info->uncompressed_size);
+                        (unsigned long long)entry->stored_bytes, (unsigned long long)entry->bytes);
     return MMF_OK;
 }
 
-static mmf_status locate_member(mmf_archive *archive, unzFile zip, const unz_file_info64 *info,
+static mmf_status locate_member(mmf_archive *archive, mmf_zip *zip, const mmf_zip_member *entry,
                                 member *m)
 {
     mmf_ctx *const ctx = archive->ctx;
-    MMF_TRY(check_directory(archive, info));
-    int method = 0, level = 0;
-    if (unzOpenCurrentFile2(zip, &method, &level, 1) != UNZ_OK)
-        return mmf_fail(ctx, MMF_FORMAT, "the member's own header contradicts the directory");
-    const uint64_t position = unzGetCurrentFileZStreamPos64(zip);
-    unzCloseCurrentFile(zip);
-    if (position > archive->n_bytes || info->compressed_size > archive->n_bytes - position)
-        return mmf_fail(ctx, MMF_FORMAT, "the member reaches beyond the end of the file");
-    *m = (member){.position = (size_t)position,
-                  .stored_bytes = (size_t)info->compressed_size,
-                  .bytes = (size_t)info->uncompressed_size,
-                  .crc = (uint32_t)info->crc,
-                  .deflated = info->compression_method != 0};
+    size_t position = 0;
+    MMF_TRY(check_directory(archive, entry));
+    MMF_TRY(mmf_zip_locate(ctx, zip, entry, &position));
+    *m = (member){.position = position,
+                  .stored_bytes = (size_t)entry->stored_bytes,
+                  .bytes = (size_t)entry->bytes,
+                  .crc = entry->crc,
+                  .deflated = entry->method == MMF_ZIP_DEFLATED};
     MMF_TRY(parse_header(archive, m));
     if (m->bytes - m->npy.header_bytes != m->npy.data_bytes)
         return mmf_fail(ctx, MMF_FORMAT,
@@ -262,52 +200,23 @@ static mmf_status keep_member(mmf_archive *archive, const char *name, size_t n_b
     return mmf_archive_append(archive, name, n_bytes, &m->npy.array);
 }
 
-/* `name` has room for the longest name that is allowed, its ".npy" and a zero. */
-static mmf_status read_member(mmf_archive *archive, unzFile zip, size_t i, char *name, size_t size)
+static mmf_status read_member(mmf_archive *archive, mmf_zip *zip, size_t i)
 {
     mmf_ctx *const ctx = archive->ctx;
-    unz_file_info64 info = {0};
-    if (unzGetCurrentFileInfo64(zip, &info, name, size, NULL, 0, NULL, 0) != UNZ_OK)
-        return mmf_fail(ctx, MMF_FORMAT, "entry %zu of the zip directory is damaged", i);
-    const size_t n_bytes = info.size_filename;
-    if (n_bytes >= size)
-        return mmf_fail(ctx, MMF_LIMIT, "member %zu has a name of %zu bytes; at most %zu are read",
-                        i, n_bytes, size - 1);
-    if (n_bytes < 4 || memcmp(name + n_bytes - 4, ".npy", 4) != 0) {
+    mmf_zip_member entry;
+    MMF_TRY(mmf_zip_next(ctx, zip, &entry));
+    if (entry.n_name < 4 || memcmp(entry.name + entry.n_name - 4, ".npy", 4) != 0) {
         mmf_ctx_log(ctx, MMF_LOG_WARNING, "%s: member %zu is not an .npy array and is left out",
                     archive->path, i);
         return MMF_OK;
     }
+    const size_t n_name = entry.n_name - 4;
+    MMF_TRY(mmf_archive_check_name(archive, entry.name, n_name));
     member m = {0};
-    const mmf_status status = locate_member(archive, zip, &info, &m);
+    const mmf_status status = locate_member(archive, zip, &entry, &m);
     if (status != MMF_OK)
-        return mmf_fail_within(ctx, status, "array \"%.*s\": ", (int)n_bytes - 4, name);
-    return keep_member(archive, name, n_bytes - 4, &m);
-}
-
-static mmf_status read_directory(mmf_archive *archive, unzFile zip)
-{
-    mmf_ctx *const ctx = archive->ctx;
-    unz_global_info64 global = {0};
-    if (unzGetGlobalInfo64(zip, &global) != UNZ_OK)
-        return mmf_fail(ctx, MMF_FORMAT, "the zip directory is damaged");
-    if (global.number_entry > archive->options.max_entries)
-        return mmf_fail(ctx, MMF_LIMIT, "%llu members; at most %zu are read",
-                        (unsigned long long)global.number_entry, archive->options.max_entries);
-    const size_t size = archive->options.max_name_bytes + sizeof ".npy";
-    char *name = mmf_alloc(ctx, size);
-    if (!name)
-        return MMF_NOMEM;
-    mmf_status status = MMF_OK;
-    for (size_t i = 0; status == MMF_OK && i < global.number_entry; i++) {
-        const int moved = i == 0 ? unzGoToFirstFile(zip) : unzGoToNextFile(zip);
-        status = moved == UNZ_OK
-                     ? read_member(archive, zip, i, name, size)
-                     : mmf_fail(ctx, MMF_FORMAT, "the zip directory ends after %zu of %llu entries",
-                                i, (unsigned long long)global.number_entry);
-    }
-    mmf_free(ctx, name);
-    return status;
+        return mmf_fail_within(ctx, status, "array \"%.*s\": ", (int)n_name, entry.name);
+    return keep_member(archive, entry.name, n_name, &m);
 }
 
 static mmf_status open_npz(mmf_archive *archive)
@@ -315,21 +224,14 @@ static mmf_status open_npz(mmf_archive *archive)
     archive->reader = mmf_alloc_zero(archive->ctx, 1, sizeof(npz_reader));
     if (!archive->reader)
         return MMF_NOMEM;
-    memory_stream stream = {archive->bytes, archive->n_bytes, 0};
-    zlib_filefunc64_def functions = {.zopen64_file = stream_open,
-                                     .zread_file = stream_read,
-                                     .ztell64_file = stream_tell,
-                                     .zseek64_file = stream_seek,
-                                     .zclose_file = stream_ok,
-                                     .zerror_file = stream_ok,
-                                     .opaque = &stream};
-    unzFile zip = unzOpen2_64(archive->path, &functions);
-    if (!zip)
-        return mmf_fail(archive->ctx, MMF_FORMAT,
-                        "not a zip file, or cut off: its directory is not found at the end");
-    const mmf_status status = read_directory(archive, zip);
-    unzClose(zip);
-    return status;
+    mmf_zip zip;
+    MMF_TRY(mmf_zip_open(archive->ctx, &zip, archive->bytes, archive->n_bytes));
+    if (zip.n_entries > archive->options.max_entries)
+        return mmf_fail(archive->ctx, MMF_LIMIT, "%llu members; at most %zu are read",
+                        (unsigned long long)zip.n_entries, archive->options.max_entries);
+    for (size_t i = 0; i < zip.n_entries; i++)
+        MMF_TRY(read_member(archive, &zip, i));
+    return mmf_zip_finish(archive->ctx, &zip);
 }
 
 /* ---- Loading ------------------------------------------------------------------------------ */

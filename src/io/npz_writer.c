@@ -1,7 +1,7 @@
 /*
  * npz_writer.c: streams arrays into a zip file of npy members.
  *
- * Written by hand because minizip's writer cannot place data: here stored members begin at
+ * Written by hand because common zip libraries cannot place data: here stored members begin at
  * multiples of 64 bytes, by a padding field in front of them, so that readers may map them. Every
  * member bears the same date, so equal arrays give equal files. Format: PKWARE APPNOTE 6.3.
  */

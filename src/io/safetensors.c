@@ -188,6 +188,7 @@ static mmf_status read_tensors(mmf_archive *archive)
             MMF_TRY(read_metadata(archive, value));
             continue;
         }
+        MMF_TRY(mmf_archive_check_name(archive, name, strlen(name)));
         mmf_array array = {0};
         const mmf_status status =
             read_tensor(archive, value, &array, &reader->spans[archive->n_entries]);

@@ -26,8 +26,9 @@ typedef struct tfn_model {
     mmf_subnets subnets;
     mmf_operator product;
     mmf_linear_layer layer_1, layer_2, layer_3;
-    mmf_tensor *output_range, *output_shift; /* (1), regression only */
+    mmf_tensor *output_range, *output_shift; /* (1), used for regression */
     double dropout;
+    bool is_regression;
 } tfn_model;
 
 /* 33 x 33 x 30 for the papers' three modalities; for others the widest sub-networks whose product
@@ -45,13 +46,12 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     tfn_model *const model = mmf_builder_alloc(b, sizeof *model);
     if (!model)
         return mmf_builder_status(b);
-    if (mmf_is_regression(config)) {
-        const mmf_init range = mmf_init_constant(mmf_config_real(config, "output_range"));
-        const mmf_init shift = mmf_init_constant(mmf_config_real(config, "output_shift"));
-        const int64_t one = 1;
-        model->output_range = mmf_builder_param(b, "output_range", MMF_PARAM_FIXED, range, 1, &one);
-        model->output_shift = mmf_builder_param(b, "output_shift", MMF_PARAM_FIXED, shift, 1, &one);
-    }
+    const mmf_init range = mmf_init_constant(mmf_config_real(config, "output_range"));
+    const mmf_init shift = mmf_init_constant(mmf_config_real(config, "output_shift"));
+    const int64_t one = 1;
+    model->is_regression = mmf_is_regression(config);
+    model->output_range = mmf_builder_param(b, "output_range", MMF_PARAM_FIXED, range, 1, &one);
+    model->output_shift = mmf_builder_param(b, "output_shift", MMF_PARAM_FIXED, shift, 1, &one);
     const mmf_subnet_widths widths = {{128, 32, 32}, 29, other_width(inputs->count)};
     model->dropout = mmf_config_number_at(config, "dropouts", 3);
     model->subnets = mmf_subnets_build(b, config, inputs, &widths, false);
@@ -80,11 +80,11 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     h = mmf_linear_run(tape, &model->layer_1, h, MMF_ACT_RELU);
     h = mmf_linear_run(tape, &model->layer_2, h, MMF_ACT_RELU);
     h = mmf_linear_run(tape, &model->layer_3, h, MMF_ACT_NONE);
-    if (model->output_range) {
+    if (model->is_regression) {
         h = mmf_mul(tape, mmf_sigmoid(tape, h), model->output_range);
         h = mmf_add(tape, h, model->output_shift);
     }
-    mmf_put_result(tape, out, model->output_range, h);
+    mmf_put_result(tape, out, model->is_regression, h);
 }
 
 const mmf_def mmf_model_tfn = {

@@ -102,6 +102,14 @@ typedef struct mmf_kernels {
     void (*lstm_cell_grad)(int64_t h, const mmf_real *gates, const mmf_real *c_old,
                            const mmf_real *tanh_c, const mmf_real *dh, mmf_real *dc,
                            mmf_real *dgates);
+    /* GRU cell for one row: gates (3H, input part in, activated out), the recurrent part with its
+     * bias, h_old -> the recurrent n part and h */
+    void (*gru_cell)(int64_t h, mmf_real *gates, const mmf_real *recurrent, const mmf_real *h_old,
+                     mmf_real *recurrent_n, mmf_real *h_out);
+    /* From d_out and dh (updated to the previous step's): d of both parts of the pre-activations */
+    void (*gru_cell_grad)(int64_t h, const mmf_real *gates, const mmf_real *h_old,
+                          const mmf_real *recurrent_n, const mmf_real *d_out, mmf_real *dh,
+                          mmf_real *d_gates, mmf_real *d_recurrent);
 
     /* y = x * m / (1-p), m from Philox(seed, stream, element/4); may be called with x = dy for the
      * gradient */

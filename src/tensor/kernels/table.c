@@ -35,6 +35,8 @@ const mmf_kernels MMF_KERNEL_TABLE = {
     .norm_row_grad = norm_row_grad,
     .lstm_cell = lstm_cell,
     .lstm_cell_grad = lstm_cell_grad,
+    .gru_cell = gru_cell,
+    .gru_cell_grad = gru_cell_grad,
     .dropout = dropout,
     .adam = adam,
 };

@@ -259,53 +259,103 @@ typedef struct pool_node {
     mmf_tensor *x;
     geometry g;
     bool is_max;
-    int64_t *winner; /* max: place in the channel's plane */
+    int32_t *winner; /* max: place in the channel's plane */
 } pool_node;
 
-static void pool_backward(mmf_tape *tape, mmf_node *node)
+/* Rows [y0, y1) and columns [x0, x1) of the input under one output element. */
+typedef struct pool_span {
+    int64_t y0, y1, x0, x1;
+} pool_span;
+
+static pool_span span_of(const geometry *g, int64_t oy, int64_t ox)
 {
-    pool_node *const p = (pool_node *)node;
-    const geometry *const g = &p->g;
+    const int64_t y = oy * g->stride[0] - g->padding[0], x = ox * g->stride[1] - g->padding[1];
+    const int64_t y1 = y + g->kernel[0], x1 = x + g->kernel[1];
+    return (pool_span){y > 0 ? y : 0, y1 < g->height ? y1 : g->height, x > 0 ? x : 0,
+                       x1 < g->width ? x1 : g->width};
+}
+
+typedef struct pool_job {
+    const pool_node *p;
+    const mmf_real *dy;
+    mmf_real *y, *dx;
+} pool_job;
+
+/* Planes (b, c) in [begin, end). */
+static void pool_backward_range(void *argument, int64_t begin, int64_t end)
+{
+    const pool_job *const j = argument;
+    const geometry *const g = &j->p->g;
     const int64_t area = g->out_height * g->out_width, plane = g->height * g->width;
     const mmf_real share = 1 / (mmf_real)(g->kernel[0] * g->kernel[1]);
-    mmf_real *const dx = mmf_tape__grad_zeroed(tape, p->x);
-    for (int64_t i = 0; dx && i < node->out->count; i++) {
-        mmf_real *const to = dx + i / area * plane;
-        if (p->is_max) {
-            to[p->winner[i]] += node->out->grad[i];
-            continue;
-        }
-        const int64_t oy = i % area / g->out_width, ox = i % g->out_width;
-        for (int64_t k = 0; k < g->kernel[0] * g->kernel[1]; k++) {
-            const int64_t y = oy * g->stride[0] + k / g->kernel[1] - g->padding[0];
-            const int64_t x = ox * g->stride[1] + k % g->kernel[1] - g->padding[1];
-            if (y >= 0 && y < g->height && x >= 0 && x < g->width)
-                to[y * g->width + x] += share * node->out->grad[i];
+    for (int64_t c = begin; c < end; c++) {
+        const mmf_real *const dy = j->dy + c * area;
+        mmf_real *const to = j->dx + c * plane;
+        for (int64_t i = 0; j->p->is_max && i < area; i++)
+            to[j->p->winner[c * area + i]] += dy[i];
+        for (int64_t oy = 0; !j->p->is_max && oy < g->out_height; oy++) {
+            for (int64_t ox = 0; ox < g->out_width; ox++) {
+                const pool_span s = span_of(g, oy, ox);
+                for (int64_t y = s.y0; y < s.y1; y++)
+                    for (int64_t x = s.x0; x < s.x1; x++)
+                        to[y * g->width + x] += share * dy[oy * g->out_width + ox];
+            }
         }
     }
 }
 
-static mmf_real pool_window(const pool_node *p, const mmf_real *plane, int64_t oy, int64_t ox,
-                            int64_t *winner)
+static void pool_backward(mmf_tape *tape, mmf_node *node)
 {
-    const geometry *const g = &p->g;
-    mmf_real total = 0, best = -INFINITY;
-    *winner = -1;
-    for (int64_t ky = 0; ky < g->kernel[0]; ky++) {
-        const int64_t y = oy * g->stride[0] + ky - g->padding[0];
-        for (int64_t kx = 0; y >= 0 && y < g->height && kx < g->kernel[1]; kx++) {
-            const int64_t x = ox * g->stride[1] + kx - g->padding[1];
-            if (x < 0 || x >= g->width)
-                continue;
-            const mmf_real value = plane[y * g->width + x];
-            total += value;
-            if (*winner < 0 || value > best || isnan(value)) {
-                best = value;
-                *winner = y * g->width + x;
+    pool_node *const p = (pool_node *)node;
+    pool_job job = {.p = p, .dy = node->out->grad, .dx = mmf_tape__grad_zeroed(tape, p->x)};
+    if (job.dx)
+        mmf_tape__parallel(tape, p->g.batch * p->g.channels, mmf_grain(p->g.height * p->g.width),
+                           pool_backward_range, &job);
+}
+
+/* A NaN in the window wins: it must not be hidden. */
+static mmf_real max_under(const mmf_real *plane, int64_t width, const pool_span *s, int32_t *winner)
+{
+    int64_t best = s->y0 * width + s->x0;
+    mmf_real top = plane[best];
+    for (int64_t y = s->y0; y < s->y1; y++) {
+        for (int64_t x = s->x0; x < s->x1; x++) {
+            /* Selected, not branched on: which element wins cannot be predicted. */
+            const mmf_real value = plane[y * width + x];
+            const bool wins = !(value <= top) & (top == top);
+            best = wins ? y * width + x : best;
+            top = wins ? value : top;
+        }
+    }
+    *winner = (int32_t)best;
+    return top;
+}
+
+static void pool_range(void *argument, int64_t begin, int64_t end)
+{
+    const pool_job *const j = argument;
+    const geometry *const g = &j->p->g;
+    const int64_t area = g->out_height * g->out_width;
+    const mmf_real share = 1 / (mmf_real)(g->kernel[0] * g->kernel[1]);
+    for (int64_t c = begin; c < end; c++) {
+        const mmf_real *const plane = j->p->x->data + c * g->height * g->width;
+        mmf_real *out = j->y + c * area;
+        int32_t *winner = j->p->is_max ? j->p->winner + c * area : NULL;
+        for (int64_t oy = 0; oy < g->out_height; oy++) {
+            for (int64_t ox = 0; ox < g->out_width; ox++) {
+                const pool_span s = span_of(g, oy, ox);
+                if (winner) {
+                    *out++ = max_under(plane, g->width, &s, winner++);
+                    continue;
+                }
+                mmf_real total = 0;
+                for (int64_t y = s.y0; y < s.y1; y++)
+                    for (int64_t x = s.x0; x < s.x1; x++)
+                        total += plane[y * g->width + x];
+                *out++ = share * total;
             }
         }
     }
-    return p->is_max ? best : total / (mmf_real)(g->kernel[0] * g->kernel[1]);
 }
 
 static mmf_tensor *pool(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_window *window,
@@ -318,6 +368,8 @@ static mmf_tensor *pool(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf
         return mmf_tape__fail(tape, MMF_SHAPE, op, "takes (B, C, T) or (B, C, H, W)");
     if (!measure(tape, op, x, window, &p.g))
         return NULL;
+    if (p.g.height * p.g.width > INT32_MAX)
+        return mmf_tape__fail(tape, MMF_LIMIT, op, "planes of more than 2^31 elements");
     if (2 * p.g.padding[0] > p.g.kernel[0] || 2 * p.g.padding[1] > p.g.kernel[1])
         return mmf_tape__fail(tape, MMF_ARG, op, "padding is more than half of the window");
     const int64_t shape4[] = {x->shape[0], x->shape[1], p.g.out_height, p.g.out_width};
@@ -328,14 +380,9 @@ static mmf_tensor *pool(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf
     p.winner = mmf_tape__alloc(tape, (size_t)(is_max ? y->count : 1) * sizeof *p.winner);
     if (!p.winner)
         return NULL;
-    const int64_t area = p.g.out_height * p.g.out_width, plane = p.g.height * p.g.width;
-    for (int64_t i = 0; i < y->count; i++) {
-        int64_t winner = 0;
-        y->data[i] = pool_window(&p, x->data + i / area * plane, i % area / p.g.out_width,
-                                 i % p.g.out_width, &winner);
-        if (is_max)
-            p.winner[i] = winner;
-    }
+    pool_job job = {.p = &p, .y = y->data};
+    mmf_tape__parallel(tape, p.g.batch * p.g.channels, mmf_grain(p.g.height * p.g.width),
+                       pool_range, &job);
     pool_node *const node =
         mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, pool_backward);
     if (node) {

@@ -157,45 +157,31 @@ static void lstm_backward_range(void *argument, int64_t begin, int64_t end)
 
 /* ---- GRU: n = tanh(x_n + r hh_n), h = (1 - z) n + z h_old --------------------------------- */
 
-static mmf_real squash(mmf_real x)
-{
-    return 1 / (1 + (mmf_real)exp((double)-x));
-}
-
 static void gru_forward_range(void *argument, int64_t begin, int64_t end)
 {
     const rnn_job *const j = argument;
     rnn_node *const n = j->n;
-    const int64_t h = n->hidden;
+    const int64_t h = n->hidden, n_local = end - begin;
     mmf_real *const part =
         n->dhidden + begin * n->rows; /* recurrent pre-activations of this step */
+    const mmf_real *const zeros = n->dhidden + n->batch * n->rows;
+    const mmf_real *const bias = n->w.bias_hh ? n->w.bias_hh->data : NULL;
     mmf_real *const sequence = n->node.out->data;
     for (int64_t i = 0; i < n->steps; i++) {
         const int64_t t = walk_step(n, i), before = previous_step(n, t);
+        memset(part, 0, (size_t)(n_local * n->rows) * sizeof *part);
+        for (int64_t b = 0; bias && b < n_local; b++)
+            memcpy(part + b * n->rows, bias, (size_t)n->rows * sizeof *part);
         if (before >= 0)
-            recurrent_product(n, begin, end, t, before, part, n->rows, 0);
-        else
-            memset(part, 0, (size_t)((end - begin) * n->rows) * sizeof *part);
+            recurrent_product(n, begin, end, t, before, part, n->rows, 1);
         for (int64_t b = begin; b < end; b++) {
             const int64_t step = b * n->steps + t, at = step * h;
-            if (!is_valid(n, b, t)) {
+            if (is_valid(n, b, t))
+                j->tape->k->gru_cell(h, n->gates + step * n->rows, part + (b - begin) * n->rows,
+                                     before < 0 ? zeros : sequence + (b * n->steps + before) * h,
+                                     n->tanh_c + at, sequence + at);
+            else
                 memset(sequence + at, 0, (size_t)h * sizeof *sequence);
-                continue;
-            }
-            mmf_real *const g = n->gates + step * n->rows, *const hh = part + (b - begin) * n->rows;
-            const mmf_real *const bias = n->w.bias_hh ? n->w.bias_hh->data : NULL;
-            const mmf_real *const old = before < 0 ? NULL : sequence + (b * n->steps + before) * h;
-            for (int64_t u = 0; u < h; u++) {
-                const mmf_real r = squash(g[u] + hh[u] + (bias ? bias[u] : 0));
-                const mmf_real z = squash(g[h + u] + hh[h + u] + (bias ? bias[h + u] : 0));
-                const mmf_real hh_n = hh[2 * h + u] + (bias ? bias[2 * h + u] : 0);
-                const mmf_real new_h = (mmf_real)tanh((double)(g[2 * h + u] + r * hh_n));
-                g[u] = r;
-                g[h + u] = z;
-                g[2 * h + u] = new_h;
-                n->tanh_c[at + u] = hh_n;
-                sequence[at + u] = (1 - z) * new_h + (old ? z * old[u] : 0);
-            }
         }
     }
 }
@@ -208,6 +194,7 @@ static void gru_backward_range(void *argument, int64_t begin, int64_t end)
     rnn_node *const n = j->n;
     const int64_t h = n->hidden, total = n->batch * n->steps * n->rows;
     mmf_real *const dh = n->dhidden + total + begin * h;
+    const mmf_real *const zeros = n->dhidden + total + n->batch * h;
     memset(dh, 0, (size_t)((end - begin) * h) * sizeof *dh);
     for (int64_t i = n->steps - 1; i >= 0; i--) {
         const int64_t t = walk_step(n, i), before = previous_step(n, t);
@@ -221,21 +208,10 @@ static void gru_backward_range(void *argument, int64_t begin, int64_t end)
                 memset(dr, 0, (size_t)n->rows * sizeof *dr);
                 continue;
             }
-            const mmf_real *const g = n->gates + step * n->rows;
             const mmf_real *const old =
-                before < 0 ? NULL : n->node.out->data + (b * n->steps + before) * h;
-            for (int64_t u = 0; u < h; u++) {
-                const mmf_real r = g[u], z = g[h + u], new_h = g[2 * h + u];
-                const mmf_real total_dh = d[u] + (j->d_sequence ? j->d_sequence[at + u] : 0);
-                const mmf_real dn = total_dh * (1 - z) * (1 - new_h * new_h);
-                const mmf_real dz = total_dh * ((old ? old[u] : 0) - new_h) * z * (1 - z);
-                const mmf_real d_reset = dn * n->tanh_c[at + u] * r * (1 - r);
-                dx[u] = dr[u] = d_reset;
-                dx[h + u] = dr[h + u] = dz;
-                dx[2 * h + u] = dn;
-                dr[2 * h + u] = dn * r;
-                d[u] = total_dh * z;
-            }
+                before < 0 ? zeros : n->node.out->data + (b * n->steps + before) * h;
+            j->tape->k->gru_cell_grad(h, n->gates + step * n->rows, old, n->tanh_c + at,
+                                      j->d_sequence ? j->d_sequence + at : zeros, d, dx, dr);
         }
         const mmf_gemm g = {false,
                             false,
@@ -285,14 +261,13 @@ static void rnn_backward(mmf_tape *tape, mmf_node *node)
     rnn_node *const n = (rnn_node *)node;
     const int64_t all = n->batch * n->steps, h = n->hidden;
     n->dgates = mmf_tape__reals(tape, all * n->rows);
-    /* LSTM: dh, dc and a row of zeros; GRU: recurrent gradients of all steps and dh. */
-    const int64_t extra = n->is_gru ? all * n->rows + n->batch * h : (2 * n->batch + 1) * h;
-    n->dhidden = mmf_tape__reals(tape, extra);
+    /* LSTM: dh and dc; GRU: recurrent gradients of all steps and dh; both: a row of zeros. */
+    const int64_t extra = n->is_gru ? all * n->rows + n->batch * h : 2 * n->batch * h;
+    n->dhidden = mmf_tape__reals(tape, extra + h);
     mmf_real *const states = previous_states(tape, n);
     if (!n->dgates || !n->dhidden || !states)
         return;
-    if (!n->is_gru)
-        memset(n->dhidden + 2 * n->batch * h, 0, (size_t)h * sizeof *n->dhidden);
+    memset(n->dhidden + extra, 0, (size_t)h * sizeof *n->dhidden);
     rnn_job job = {tape, n, mmf_tape__output_grad(tape, node->out),
                    mmf_tape__output_grad(tape, n->cells)};
     mmf_tape__parallel(tape, n->batch, RANGE_ROWS,
@@ -428,12 +403,12 @@ static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const m
     const int64_t shape[] = {n.batch, n.steps, n.hidden};
     mmf_tensor *const sequence = mmf_tape__tensor(tape, 3, shape);
     n.cells = is_gru ? NULL : mmf_tape__tensor(tape, 3, shape);
-    const int64_t n_scratch = is_gru ? n.batch * n.rows : n.hidden;
+    const int64_t n_scratch = (is_gru ? n.batch * n.rows : 0) + n.hidden;
     mmf_real *const scratch = mmf_tape__reals(tape, n_scratch);
     if (!sequence || !scratch || !project(tape, &n))
         return failed;
     n.node.out = sequence;
-    n.dhidden = scratch; /* GRU: the step's recurrent part */
+    n.dhidden = scratch; /* GRU: the step's recurrent part, then a row of zeros */
     memset(scratch, 0, (size_t)n_scratch * sizeof *scratch);
     rnn_job job = {.tape = tape, .n = &n, .d_sequence = scratch}; /* LSTM: a row of zeros */
     mmf_tape__parallel(tape, n.batch, RANGE_ROWS, is_gru ? gru_forward_range : lstm_forward_range,

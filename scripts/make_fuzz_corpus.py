@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzz corpora below fuzz/corpus: small valid files of each format, with
+every element type and layout, and a few with one lie each. Files that fuzzing added stay. Needs
+numpy."""
+
+import io
+import json
+import pathlib
+import struct
+import zipfile
+
+import numpy as np
+
+CORPUS = pathlib.Path(__file__).resolve().parent.parent / "fuzz" / "corpus"
+DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def arrays():
+    for code in "f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split():
+        yield code, np.arange(6).reshape(2, 3).astype(code)
+    yield "big", np.arange(4, dtype=">i4")
+    yield "fortran", np.asfortranarray(np.arange(12, dtype="i2").reshape(2, 3, 2))
+    yield "text", np.array(["a", "z\u00f6\u20ac", "\U0001f600"])
+    yield "bytes", np.array([b"ab", b"\xc3\xa9", b"\xff"])
+    yield "scalar", np.array(2.5)
+    yield "empty", np.zeros((0, 4), "f4")
+
+
+def npy_bytes(array, version=(1, 0)):
+    out = io.BytesIO()
+    np.lib.format.write_array(out, array, version=version)
+    return out.getvalue()
+
+
+def npy():
+    for name, array in arrays():
+        yield name, npy_bytes(array)
+    yield "version2", npy_bytes(np.arange(3.0), (2, 0))
+    yield "version3", npy_bytes(np.arange(3.0), (3, 0))
+    yield "objects", npy_bytes(np.arange(2.0)).replace(b"'<f8'", b"'|O' ")
+    yield "huge", npy_bytes(np.arange(2.0)).replace(b"(2,)", b"(9223372036854775807, 2)")
+
+
+def npz_bytes(members, method):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as file:
+        for name, data in members:
+            with file.open(zipfile.ZipInfo(name, DATE), "w", force_zip64=name == "wide.npy") as member:
+                member.write(data)
+    return out.getvalue()
+
+
+def npz():
+    table = [(f"{name}.npy", npy_bytes(array)) for name, array in arrays()]
+    for kind, method in (("stored", zipfile.ZIP_STORED), ("deflated", zipfile.ZIP_DEFLATED)):
+        yield f"{kind}-one", with_method(table[1:2], method)
+        yield f"{kind}-text", with_method(table[14:16], method)
+        yield f"{kind}-all", with_method(table, method)
+    yield "wide", npz_bytes([("wide.npy", table[0][1])], zipfile.ZIP_STORED)
+    yield "other-member", npz_bytes([("readme.txt", b"hello")] + table[2:3], zipfile.ZIP_STORED)
+    yield "twice", npz_bytes(table[:1] * 2, zipfile.ZIP_STORED)
+    yield "none", npz_bytes([], zipfile.ZIP_STORED)
+
+
+def with_method(members, method):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as file:
+        for name, data in members:
+            info = zipfile.ZipInfo(name, DATE)
+            info.compress_type = method
+            file.writestr(info, data)
+    return out.getvalue()
+
+
+def csv():
+    yield "plain", b"a,b\n1,x\n2,y\n"
+    yield "contract", (
+        b"id,imu.x,imu.y,audio.0,audio.1,audio.length,imu.present,label,split,group\n"
+        b"s1,1.5,-2e3,3,4,2,1,0,train,u1\ns2,,nan,5,6,1,0,1,test,u2\n"
+    )
+    yield "quotes", b'\xef\xbb\xbfa,"b ""q"""\r\n"1,5","x\ny"\r\n\r\n2,z\r\n'
+    yield "missing", b"x,y,z\nNA,null,\n1,2,3\n"
+    yield "numbers", b"x\n1e308\n-1e-320\ninf\nnan\n123456789012345678\n0.1\n+5\n5.\n.5\n"
+    yield "classes", b"label.cat,label.dog,m.0\n1,0,2\n0,1,3\n"
+    yield "wrong-number", b"m.0,m.1\n1,two\n"
+    yield "short-row", b"a,b\n1\n"
+    yield "open-quote", b'a\n"x\n'
+    yield "twins", b"m.1,m.01\n1,2\n"
+
+
+def safetensors_bytes(header, data):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def tensor(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors():
+    yield "one", safetensors_bytes({"a": tensor("F32", [2], 0, 8)}, bytes(8))
+    yield "many", safetensors_bytes(
+        {
+            "__metadata__": {"model": "lmf", "config": '{"rank": 4}'},
+            "w": tensor("F16", [2, 2], 0, 8),
+            "b": tensor("BF16", [2], 8, 12),
+            "n": tensor("I64", [], 12, 20),
+            "m": tensor("BOOL", [3], 20, 23),
+            "e": tensor("U8", [0, 4], 23, 23),
+        },
+        bytes(range(23)),
+    )
+    yield "none", safetensors_bytes({}, b"")
+    yield "gap", safetensors_bytes({"a": tensor("F32", [1], 4, 8)}, bytes(8))
+    yield "overlap", safetensors_bytes(
+        {"a": tensor("U8", [4], 0, 4), "b": tensor("U8", [4], 2, 6)}, bytes(6)
+    )
+    yield "huge", safetensors_bytes({"a": tensor("F64", [2**62, 8], 0, 8)}, bytes(8))
+    yield "deep", safetensors_bytes(b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", b"")
+    yield "long-header", struct.pack("<Q", 2**63) + b"{}"
+
+
+def main():
+    for target in (npy, npz, csv, safetensors):
+        folder = CORPUS / f"fuzz_{target.__name__}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in target():
+            (folder / f"seed-{name}").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()
