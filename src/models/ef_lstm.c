@@ -96,6 +96,14 @@ static mmf_tensor *align(mmf_tape *tape, mmf_tensor *x, int64_t steps)
     return mmf_mean(tape, x, 2);
 }
 
+/* (B, T, D) with zeros where the modality is absent. */
+static mmf_tensor *without_absent(mmf_tape *tape, const mmf_named *in, const char *name)
+{
+    mmf_tensor *const x = mmf_named_get(in, name), *const present =
+                                                       mmf_named_part(in, name, "present");
+    return present ? mmf_mul(tape, x, mmf_reshape(tape, present, 3, (int64_t[]){-1, 1, 1})) : x;
+}
+
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
                 mmf_named *out)
 {
@@ -103,7 +111,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     const ef_lstm_model *const model = self;
     const mmf_tape_mark mark = mmf_tape_enter(tape);
     for (size_t m = 0; m < model->count; m++)
-        model->parts[m] = align(tape, mmf_named_get(in, model->order[m]), model->steps);
+        model->parts[m] = align(tape, without_absent(tape, in, model->order[m]), model->steps);
     mmf_tensor *x = mmf_concat(tape, model->parts, (int)model->count, 2);
     x = mmf_rnn_run(tape, &model->lstm, mmf_batch_norm_run(tape, &model->norm, x), NULL, false)
             .last;
