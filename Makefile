@@ -11,7 +11,7 @@ help:
 	@echo 'make demo     build, then scripts/demo.sh: a first comparison on a small data set'
 	@echo 'make bench    build, then mmfuse bench: speed of models and operations here'
 	@echo 'make format   clang-format over all C files'
-	@echo 'make nightly  the long checks: fuzzing, valgrind, coverage, thread sanitizer'
+	@echo 'make nightly  the long checks: fuzzing, valgrind, thread sanitizer, coverage'
 	@echo 'make clean    removes build/'
 	@echo 'JOBS=N limits the compiler to N processes (default $(JOBS)).'
 
