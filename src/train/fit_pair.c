@@ -174,8 +174,6 @@ static mmf_status refit_model(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit,
     again.stage = stage;
     mmf_fit_result result = {0};
     const mmf_status status = fit_or_load(ctx, out, &again, "refit", &result);
-    if (status == MMF_OK)
-        mmf_checkpoint_remove(&again);
     mmf_free(ctx, rows);
     return status;
 }
@@ -189,9 +187,7 @@ mmf_status mmf_fit_pair_run(mmf_ctx *ctx, mmf_fit_pair *out, const mmf_fit *fit,
         out->final = NULL;
         status = refit_model(ctx, &out->final, fit, out->result.epochs);
     }
-    if (status == MMF_OK)
-        mmf_checkpoint_remove(fit);
-    else
+    if (status != MMF_OK)
         mmf_fit_pair_clear(out);
     return status;
 }
