@@ -55,6 +55,7 @@ mmf_status mmf_fit_fingerprint(mmf_ctx *ctx, const mmf_fit *fit, char out[MMF_FI
                              o->no_normalise,
                              fit->fixed_epochs};
     h = hash_bytes(h, numbers, sizeof numbers);
+    h = hash_bytes(h, o->optimizer.group_lr, sizeof o->optimizer.group_lr);
     h = hash_bytes(h, whole, sizeof whole);
     h = hash_bytes(h, o->loss ? o->loss : "", o->loss ? strlen(o->loss) : 0);
     mmf_free(ctx, config);
