@@ -1,10 +1,101 @@
-/* main.c: the command's entry. */
+/* main.c: the table of verbs, and what happens before and after one runs. */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
-#include "mmfuse/base.h"
+#include "cli.h"
 
-int main(void)
+static const cli_verb verbs[] = {
+    {"list", "models, operators and encoders", cmd_list},
+    {"info", "what is in a data file, a model file, a model, or this machine", cmd_info},
+    {"convert", "any readable data file to npz", cmd_convert},
+    {"train", "train one model and save it", cmd_train},
+    {"eval", "score a trained model, also with modalities missing", cmd_eval},
+    {"predict", "predictions of a trained model for a file or for samples as JSON", cmd_predict},
+    {"compare", "train many models with several seeds and rank them", cmd_compare},
+    {"verify", "compare with stored results of reference implementations", cmd_verify},
+    {"bench", "measure training steps, latency and operations", cmd_bench},
+};
+
+#define N_VERBS (sizeof verbs / sizeof *verbs)
+
+static void print_help(FILE *out)
 {
-    puts(mmf_version());
-    return 0;
+    fputs("usage: mmfuse VERB [options]\n\n"
+          "Fuses several modalities of the same samples, by any strategy of its catalogue.\n\n",
+          out);
+    for (size_t i = 0; i < N_VERBS; i++)
+        fprintf(out, "  %-9s %s\n", verbs[i].name, verbs[i].summary);
+    fputs("\n`mmfuse VERB --help` explains a verb; `mmfuse --version` prints the version.\n"
+          "Results go to standard output, messages to standard error. Exit codes: 0 done,\n"
+          "1 failed, 2 wrong usage, 130 interrupted after saving.\n\n"
+          "Example:\n"
+          "  mmfuse info digits.npz\n"
+          "  mmfuse compare digits.npz --seeds 5\n"
+          "  mmfuse train digits.npz --model lmf -o digits.mmf\n"
+          "  mmfuse predict digits.mmf new.npz\n",
+          out);
+}
+
+static const cli_verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < N_VERBS; i++) {
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    }
+    return NULL;
+}
+
+static int unknown_verb(const char *name)
+{
+    const char *names[N_VERBS];
+    for (size_t i = 0; i < N_VERBS; i++)
+        names[i] = verbs[i].name;
+    const char *const nearest = opt_nearest(name, names, N_VERBS);
+    if (nearest)
+        fprintf(stderr, "mmfuse: unknown verb \"%s\"; did you mean %s?\n", name, nearest);
+    else
+        fprintf(stderr, "mmfuse: unknown verb \"%s\"\n", name);
+    fputs("`mmfuse --help` lists the verbs\n", stderr);
+    return CLI_USAGE;
+}
+
+static int run(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return CLI_USAGE;
+    }
+    const char *const name = argv[1];
+    if (strcmp(name, "--version") == 0) {
+        printf("mmfuse %s\n", mmf_version());
+        return CLI_OK;
+    }
+    const bool asks_help =
+        strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;
+    if (asks_help && argc < 3) {
+        print_help(stdout);
+        return CLI_OK;
+    }
+    const cli_verb *const verb = find_verb(asks_help ? argv[2] : name);
+    if (!verb)
+        return unknown_verb(asks_help ? argv[2] : name);
+    if (!asks_help)
+        return verb->run(argc - 1, argv + 1);
+    char word[] = "--help";
+    char *words[] = {argv[2], word, NULL};
+    return verb->run(2, words);
+}
+
+int main(int argc, char **argv)
+{
+    const int code = run(argc, argv);
+    errno = 0;
+    const bool had_error = ferror(stdout) != 0;
+    if ((fflush(stdout) != 0 || had_error) && code != CLI_USAGE) {
+        fprintf(stderr, "mmfuse: cannot write to standard output: %s\n",
+                strerror(errno ? errno : EIO));
+        return CLI_FAILED;
+    }
+    return code;
 }

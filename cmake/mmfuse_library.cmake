@@ -14,7 +14,9 @@ endif()
 file(GLOB floor_sources CONFIGURE_DEPENDS
   src/base/*.c src/io/*.c src/data/*.c)
 file(GLOB engine_sources CONFIGURE_DEPENDS
-  src/tensor/*.c src/tensor/kernels/blas_*.c src/nn/*.c src/tasks/*.c src/train/*.c src/report/*.c)
+  src/tensor/*.c src/tensor/kernels/blas_*.c src/nn/*.c src/tasks/*.c)
+# Batches are single precision, so the floors that feed them are not part of the double build.
+file(GLOB single_sources CONFIGURE_DEPENDS src/train/*.c src/report/*.c)
 mmfuse_read_table(${CMAKE_SOURCE_DIR}/src/tensor/ops/ops.def MMF_OP op_sources)
 mmfuse_read_table(${CMAKE_SOURCE_DIR}/src/nn/layers.def MMF_LAYER layer_sources)
 mmfuse_read_table(${CMAKE_SOURCE_DIR}/src/encoders/encoders.def MMF_ENCODER encoder_sources)
@@ -61,7 +63,7 @@ endfunction()
 add_library(mmfuse_floor OBJECT ${floor_sources})
 target_link_libraries(mmfuse_floor PUBLIC mmfuse_flags PkgConfig::JANSSON ZLIB::ZLIB m)
 
-add_library(mmfuse ${engine_sources})
+add_library(mmfuse ${engine_sources} ${single_sources})
 add_library(mmfuse::mmfuse ALIAS mmfuse)
 mmfuse_engine_flags(mmfuse)
 target_link_libraries(mmfuse PUBLIC mmfuse_floor)

@@ -31,7 +31,8 @@ const char *test_shared(const char *name)
     snprintf(path, sizeof path, "%s/%s", given ? given : MMF_SOURCE_DIR "/../shared", name);
     if (access(path, R_OK) == 0)
         return path;
-    fprintf(stderr, "SKIPPED: %s is absent; set MMFUSE_SHARED to the folder of the shared data\n", path);
+    fprintf(stderr, "SKIPPED: %s is absent; set MMFUSE_SHARED to the folder of the shared data\n",
+            path);
     return NULL;
 }
 
@@ -44,8 +45,8 @@ void test_ok(const mmf_ctx *ctx, mmf_status status)
 void test_fails(const mmf_ctx *ctx, mmf_status status, mmf_status wanted, const char *piece)
 {
     if (status != wanted)
-        fail_msg("expected \"%s\", got \"%s\" (%s)", mmf_status_name(wanted), mmf_status_name(status),
-                 mmf_ctx_error(ctx));
+        fail_msg("expected \"%s\", got \"%s\" (%s)", mmf_status_name(wanted),
+                 mmf_status_name(status), mmf_ctx_error(ctx));
     if (piece && !strstr(mmf_ctx_error(ctx), piece))
         fail_msg("the message lacks \"%s\": %s", piece, mmf_ctx_error(ctx));
 }

@@ -1,4 +1,5 @@
-/* support.h: what every test needs: a context, a scratch folder, and the place of the shared data. */
+/* support.h: what every test needs: a context, a scratch folder, and the place of the shared data.
+ */
 #ifndef MMFUSE_TESTS_SUPPORT_H
 #define MMFUSE_TESTS_SUPPORT_H
 
@@ -17,7 +18,8 @@
 mmf_ctx *test_ctx(void);
 /** Path of `name` in a scratch folder of this process; borrowed, valid until eight more calls. */
 const char *test_path(const char *name);
-/** Path below the shared data (`$MMFUSE_SHARED` or ../shared); NULL, said on stderr, if it is absent. */
+/** Path below the shared data (`$MMFUSE_SHARED` or ../shared); NULL, said on stderr, if it is
+ * absent. */
 const char *test_shared(const char *name);
 /** Asserts success and prints the context's message otherwise. */
 void test_ok(const mmf_ctx *ctx, mmf_status status);

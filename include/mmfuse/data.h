@@ -146,7 +146,8 @@ typedef struct mmf_split {
  * index row kept together, dependent only on the data and the seed. With n_folds and no `split` in
  * the file and no fractions, test is empty and every row is train or valid.
  *
- * @errors ARG (fractions, more folds than groups), FORMAT (the file's split tears a group apart)
+ * @errors ARG (fractions, more folds than groups), FORMAT (the file's split divides rows that share
+ * an index row; where it divides a group, a warning is logged)
  */
 MMF_API mmf_status mmf_split_make(mmf_ctx *ctx, mmf_split *out, const mmf_dataset *dataset,
                                   const mmf_split_options *options);
@@ -186,6 +187,8 @@ typedef struct mmf_batch {
     mmf_ctx *ctx;
     int64_t n_rows, capacity;
     size_t n_modalities;
+    uint64_t
+        wanted; /**< bit m: modality m is filled; all after creation, the caller may clear bits */
     mmf_batch_input *inputs;
     float *target_values;    /**< [B] or [B, C]; NULL for classes or without a target */
     int64_t *target_classes; /**< [B]; NULL unless classes */

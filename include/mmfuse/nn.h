@@ -1,9 +1,9 @@
 /*
  * nn.h: parameters, options, the one contract of everything registered, layers and optimizers.
  *
- * A definition (mmf_def) describes a layer, encoder, operator, model, loss, rule or metric: its options,
- * `build`, which declares parameters, and `run`, which computes named outputs from named inputs. A module
- * (mmf_module) is a definition built for one configuration and one set of inputs.
+ * A definition (mmf_def) describes a layer, encoder, operator, model, loss, rule or metric: its
+ * options, `build`, which declares parameters, and `run`, which computes named outputs from named
+ * inputs. A module (mmf_module) is a definition built for one configuration and one set of inputs.
  */
 #ifndef MMFUSE_NN_H
 #define MMFUSE_NN_H
@@ -21,8 +21,8 @@ typedef enum mmf_option_type {
     MMF_OPTION_INT,
     MMF_OPTION_REAL,
     MMF_OPTION_BOOL,
-    MMF_OPTION_TEXT,  /**< one of `choices`, or free when that is NULL */
-    MMF_OPTION_INTS,  /**< a list; one value stands for all */
+    MMF_OPTION_TEXT, /**< one of `choices`, or free when that is NULL */
+    MMF_OPTION_INTS, /**< a list; one value stands for all */
     MMF_OPTION_REALS,
     MMF_OPTION_TEXTS
 } mmf_option_type;
@@ -32,9 +32,9 @@ typedef struct mmf_option {
     const char *name;
     const char *alias; /**< the reference implementation's name, NULL if equal or none */
     mmf_option_type type;
-    double low, high;        /**< inclusive bounds of numbers */
-    const char *choices;     /**< "a|b|c" for MMF_OPTION_TEXT; NULL: any */
-    const char *standard;    /**< default as text; "" means chosen from the data's shape */
+    double low, high;     /**< inclusive bounds of numbers */
+    const char *choices;  /**< "a|b|c" for MMF_OPTION_TEXT; NULL: any */
+    const char *standard; /**< default as text; "" means chosen from the data's shape */
     const char *help;
 } mmf_option;
 
@@ -46,6 +46,8 @@ typedef struct mmf_def mmf_def;
 MMF_API mmf_status mmf_config_create(mmf_ctx *ctx, mmf_config **out, const mmf_def *def);
 MMF_API mmf_status mmf_config_copy(mmf_ctx *ctx, mmf_config **out, const mmf_config *config);
 MMF_API void mmf_config_free(mmf_config *config);
+/** The definition whose options these are. */
+MMF_API const mmf_def *mmf_config_def(const mmf_config *config);
 /**
  * Sets one option from text ("128", "true", "0.1,0.2", "[8, 6]").
  * @errors ARG: unknown name (with the nearest one), not a number, out of bounds
@@ -78,7 +80,8 @@ typedef struct mmf_named_tensor {
     mmf_tensor *tensor;
 } mmf_named_tensor;
 
-/** A list of named tensors. Zero-initialise; memory comes from the tape that mmf_named_put was given. */
+/** A list of named tensors. Zero-initialise; memory comes from the tape that mmf_named_put was
+ * given. */
 typedef struct mmf_named {
     mmf_named_tensor *items;
     size_t count, capacity;
@@ -88,11 +91,12 @@ typedef struct mmf_named {
 MMF_API mmf_tensor *mmf_named_get(const mmf_named *list, const char *name);
 /** The tensor "<name>.<suffix>" or NULL. */
 MMF_API mmf_tensor *mmf_named_part(const mmf_named *list, const char *name, const char *suffix);
-/** Appends; `name` must outlive the pass (a literal, or a string of the module). NULL tensors are kept. */
+/** Appends; `name` must outlive the pass (a literal, or a string of the module). NULL tensors are
+ * kept. */
 MMF_API void mmf_named_put(mmf_tape *tape, mmf_named *list, const char *name, mmf_tensor *tensor);
 /** Appends under a formatted name that lives as long as the pass. */
-MMF_API void mmf_named_putf(mmf_tape *tape, mmf_named *list, mmf_tensor *tensor, const char *format, ...)
-    MMF_PRINTF(4, 5);
+MMF_API void mmf_named_putf(mmf_tape *tape, mmf_named *list, mmf_tensor *tensor, const char *format,
+                            ...) MMF_PRINTF(4, 5);
 
 /** Shape of one named input without the batch. */
 typedef struct mmf_input_schema {
@@ -152,7 +156,8 @@ typedef struct mmf_param {
     mmf_tensor *tensor;
 } mmf_param;
 
-/** All parameters of a module in the order of declaration: values, gradients and state in flat blocks. */
+/** All parameters of a module in the order of declaration: values, gradients and state in flat
+ * blocks. */
 typedef struct mmf_params mmf_params;
 
 MMF_API size_t mmf_params_count(const mmf_params *params);
@@ -173,20 +178,21 @@ MMF_API void mmf_params_finish_gradients(mmf_params *params, const mmf_tape *tap
 /* ---- Building ---------------------------------------------------------------------------- */
 
 /**
- * What `build` declares parameters with. Errors stick: the first one is kept, later calls return NULL;
- * `build` returns mmf_builder_status at its end.
+ * What `build` declares parameters with. Errors stick: the first one is kept, later calls return
+ * NULL; `build` returns mmf_builder_status at its end.
  */
 typedef struct mmf_builder mmf_builder;
 
 MMF_API mmf_ctx *mmf_builder_ctx(mmf_builder *builder);
 MMF_API mmf_status mmf_builder_status(const mmf_builder *builder);
 /** Sets the sticky error; returns its status. */
-MMF_API mmf_status mmf_builder_fail(mmf_builder *builder, mmf_status status, const char *format, ...)
-    MMF_PRINTF(3, 4);
+MMF_API mmf_status mmf_builder_fail(mmf_builder *builder, mmf_status status, const char *format,
+                                    ...) MMF_PRINTF(3, 4);
 /** Zeroed memory that lives as long as the module. */
 MMF_API void *mmf_builder_alloc(mmf_builder *builder, size_t bytes);
 /** A formatted string that lives as long as the module. */
-MMF_API const char *mmf_builder_text(mmf_builder *builder, const char *format, ...) MMF_PRINTF(2, 3);
+MMF_API const char *mmf_builder_text(mmf_builder *builder, const char *format, ...)
+    MMF_PRINTF(2, 3);
 /** Parameters declared inside are called "<name>.<...>"; scopes nest. "" changes nothing. */
 MMF_API void mmf_builder_enter(mmf_builder *builder, const char *name);
 MMF_API void mmf_builder_leave(mmf_builder *builder);
@@ -195,7 +201,8 @@ MMF_API void mmf_builder_group(mmf_builder *builder, int group);
 /** Declares a parameter; the tensor's values are there once the module was created. */
 MMF_API mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role,
                                       mmf_init init, int n_dims, const int64_t *shape);
-/** Feature width of an output that `run` will produce: how encoders and operators tell their users. */
+/** Feature width of an output that `run` will produce: how encoders and operators tell their users.
+ */
 MMF_API void mmf_builder_set_width(mmf_builder *builder, int64_t width);
 MMF_API int64_t mmf_builder_width(const mmf_builder *builder);
 
@@ -218,10 +225,10 @@ enum {
     MMF_TAKES_IMAGES = 1 << 2,
     MMF_TAKES_TOKENS = 1 << 3,
     MMF_TAKES_ANY = MMF_TAKES_VECTORS | MMF_TAKES_SEQUENCES | MMF_TAKES_IMAGES | MMF_TAKES_TOKENS,
-    MMF_MISSING_OK = 1 << 4,  /**< defined for absent modalities; `missing` says how */
-    MMF_TWO_ONLY = 1 << 5,    /**< exactly two modalities */
-    MMF_ONE_ONLY = 1 << 6,    /**< exactly one modality */
-    MMF_LATE = 1 << 7,        /**< fitted as separate unimodal models, then a rule; see src/train/late.c */
+    MMF_MISSING_OK = 1 << 4, /**< defined for absent modalities; `missing` says how */
+    MMF_TWO_ONLY = 1 << 5,   /**< exactly two modalities */
+    MMF_ONE_ONLY = 1 << 6,   /**< exactly one modality */
+    MMF_LATE = 1 << 7, /**< fitted as separate unimodal models, then a rule; see src/train/late.c */
     MMF_REGRESSION_OK = 1 << 8,
     MMF_CLASSES_OK = 1 << 9,
     MMF_ANY_TASK = MMF_REGRESSION_OK | MMF_CLASSES_OK
@@ -239,7 +246,8 @@ struct mmf_def {
     const char *equations; /**< the formula in a line, and deviations from the reference */
     const char *missing;   /**< what an absent modality does; NULL if not defined */
     const char *timing;    /**< "early", "intermediate", "late" */
-    const char *structure; /**< "concatenation", "weighted", "attention", "tensor", "graph", "gating", "unimodal" */
+    const char *structure; /**< "concatenation", "weighted", "attention", "tensor", "graph",
+                              "gating", "unimodal" */
     mmf_kind kind;
     unsigned takes;
     const mmf_option *options;
@@ -257,7 +265,8 @@ typedef struct mmf_module mmf_module;
  * @errors        those of `build`
  */
 MMF_API mmf_status mmf_module_create(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
-                                     const mmf_config *config, const mmf_schema *inputs, uint64_t seed);
+                                     const mmf_config *config, const mmf_schema *inputs,
+                                     uint64_t seed);
 MMF_API void mmf_module_free(mmf_module *module);
 MMF_API const mmf_def *mmf_module_def(const mmf_module *module);
 MMF_API const mmf_config *mmf_module_config(const mmf_module *module);
@@ -285,8 +294,10 @@ typedef struct mmf_optimizer_options {
 } mmf_optimizer_options;
 
 #define MMF_OPTIMIZER_OPTIONS_INIT                                                                 \
-    {.size = sizeof(mmf_optimizer_options), .kind = MMF_ADAM, .lr = 1e-3, .beta1 = 0.9,            \
-     .beta2 = 0.999, .eps = 1e-8}
+    {                                                                                              \
+        .size = sizeof(mmf_optimizer_options), .kind = MMF_ADAM, .lr = 1e-3, .beta1 = 0.9,         \
+        .beta2 = 0.999, .eps = 1e-8                                                                \
+    }
 
 typedef struct mmf_optimizer mmf_optimizer;
 
@@ -296,7 +307,8 @@ MMF_API mmf_status mmf_optimizer_create(mmf_ctx *ctx, mmf_optimizer **out, mmf_p
 MMF_API void mmf_optimizer_free(mmf_optimizer *optimizer);
 /** One update from the gradients; `lr_scale` is the schedule's factor. */
 MMF_API void mmf_optimizer_step(mmf_optimizer *optimizer, double lr_scale);
-/** State for checkpoints: number of steps, and flat blocks of mmf_params_size elements (NULL if unused). */
+/** State for checkpoints: number of steps, and flat blocks of mmf_params_size elements (NULL if
+ * unused). */
 MMF_API int64_t mmf_optimizer_steps(const mmf_optimizer *optimizer);
 MMF_API void mmf_optimizer_set_steps(mmf_optimizer *optimizer, int64_t steps);
 MMF_API mmf_real *mmf_optimizer_moment(const mmf_optimizer *optimizer, int which);
@@ -314,13 +326,13 @@ typedef enum mmf_schedule_kind {
 /** An open value; the plateau's memory is part of it. */
 typedef struct mmf_schedule {
     mmf_schedule_kind kind;
-    double warmup;      /**< share of all steps with a linear rise from 0 */
-    double factor;      /**< STEP and PLATEAU; in (0, 1] */
-    int64_t period;     /**< epochs */
+    double warmup;  /**< share of all steps with a linear rise from 0 */
+    double factor;  /**< STEP and PLATEAU; in (0, 1] */
+    int64_t period; /**< epochs */
     int64_t total_steps;
     int64_t steps_per_epoch;
-    double scale;       /**< PLATEAU: current factor; starts at 1 */
-    double best;        /**< PLATEAU: lowest validation loss so far */
+    double scale; /**< PLATEAU: current factor; starts at 1 */
+    double best;  /**< PLATEAU: lowest validation loss so far */
     int64_t bad_epochs;
 } mmf_schedule;
 
@@ -346,22 +358,24 @@ typedef struct mmf_batch_norm_layer {
 /** Momentum 0.1, eps 1e-5, as PyTorch's. @param axis the axis that keeps its own statistics */
 MMF_API mmf_batch_norm_layer mmf_batch_norm_build(mmf_builder *builder, const char *name,
                                                   int64_t channels, int axis);
-MMF_API mmf_tensor *mmf_batch_norm_run(mmf_tape *tape, const mmf_batch_norm_layer *layer, mmf_tensor *x);
+MMF_API mmf_tensor *mmf_batch_norm_run(mmf_tape *tape, const mmf_batch_norm_layer *layer,
+                                       mmf_tensor *x);
 
 typedef struct mmf_layer_norm_layer {
     mmf_tensor *weight, *bias;
     double eps;
 } mmf_layer_norm_layer;
-MMF_API mmf_layer_norm_layer mmf_layer_norm_build(mmf_builder *builder, const char *name, int64_t width,
-                                                  double eps);
-MMF_API mmf_tensor *mmf_layer_norm_run(mmf_tape *tape, const mmf_layer_norm_layer *layer, mmf_tensor *x);
+MMF_API mmf_layer_norm_layer mmf_layer_norm_build(mmf_builder *builder, const char *name,
+                                                  int64_t width, double eps);
+MMF_API mmf_tensor *mmf_layer_norm_run(mmf_tape *tape, const mmf_layer_norm_layer *layer,
+                                       mmf_tensor *x);
 
 typedef struct mmf_embedding_layer {
     mmf_tensor *weight;
     int64_t padding;
 } mmf_embedding_layer;
-MMF_API mmf_embedding_layer mmf_embedding_build(mmf_builder *builder, const char *name, int64_t vocab,
-                                                int64_t width, int64_t padding);
+MMF_API mmf_embedding_layer mmf_embedding_build(mmf_builder *builder, const char *name,
+                                                int64_t vocab, int64_t width, int64_t padding);
 MMF_API mmf_tensor *mmf_embedding_run(mmf_tape *tape, const mmf_embedding_layer *layer,
                                       const mmf_tensor *tokens);
 
@@ -392,7 +406,8 @@ typedef struct mmf_rnn_options {
 } mmf_rnn_options;
 MMF_API mmf_rnn_layer mmf_rnn_build(mmf_builder *builder, const char *name,
                                     const mmf_rnn_options *options);
-/** Results of all layers: `sequence` of the last one, (B, T, dirs H); states (layers dirs, B, H). */
+/** Results of all layers: `sequence` of the last one, (B, T, dirs H); states (layers dirs, B, H).
+ */
 typedef struct mmf_rnn_result {
     mmf_tensor *sequence, *h_n, *c_n;
     mmf_tensor *last; /**< (B, dirs H): final states of the last layer, directions side by side */

@@ -258,7 +258,8 @@ MMF_API mmf_tensor *mmf_length_mask(mmf_tape *, const mmf_tensor *length, int64_
 /** Position of the last token that is not `padding`, plus one, at least 1. @return (B) integers */
 MMF_API mmf_tensor *mmf_token_lengths(mmf_tape *, const mmf_tensor *tokens, int64_t padding);
 
-/** Position of the largest element of the last axis, the first among equals. @return integers (...) */
+/** Position of the largest element of the last axis, the first among equals. @return integers (...)
+ */
 MMF_API mmf_tensor *mmf_argmax(mmf_tape *, const mmf_tensor *x);
 /** 1 at the index, 0 elsewhere. @param index integers (B) @return (B, K) */
 MMF_API mmf_tensor *mmf_one_hot(mmf_tape *, const mmf_tensor *index, int64_t n_classes);

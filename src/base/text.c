@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_BYTES 64 /* longer names are not compared: nobody misspells them by a letter or two   \
-                       */
+#define NAME_BYTES                                                                                 \
+    64 /* longer names are not compared: nobody misspells them by a letter or two                  \
+        */
 
 static bool reserve(mmf_text *text, size_t extra)
 {

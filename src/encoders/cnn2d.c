@@ -1,4 +1,5 @@
-/* cnn2d.c: a small convolutional network for images: two blocks of 3x3 convolution, batch norm, ReLU, pooling. */
+/* cnn2d.c: a small convolutional network for images: two blocks of 3x3 convolution, batch norm,
+ * ReLU, pooling. */
 #include "mmfuse/nn.h"
 
 #define CHANNELS_1 16
@@ -18,7 +19,8 @@ typedef struct cnn2d_encoder {
     double dropout;
 } cnn2d_encoder;
 
-static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, void **self)
+static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                        void **self)
 {
     cnn2d_encoder *const e = mmf_builder_alloc(b, sizeof *e);
     if (!e)
@@ -28,7 +30,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     const mmf_window window = {{3, 3}, {1, 1}, {1, 1}};
     *e = (cnn2d_encoder){.input = in->name, .dropout = mmf_config_real(config, "dropout")};
     if (in->shape[1] < 4 || in->shape[2] < 4)
-        return mmf_builder_fail(b, MMF_SHAPE, "cnn2d: images of %s are %lld x %lld, at least 4 x 4 are needed",
+        return mmf_builder_fail(b, MMF_SHAPE,
+                                "cnn2d: images of %s are %lld x %lld, at least 4 x 4 are needed",
                                 in->name, (long long)in->shape[1], (long long)in->shape[2]);
     e->conv_1 = mmf_conv_build(b, "conv_1", 2, in->shape[0], CHANNELS_1, &window, true);
     e->norm_1 = mmf_batch_norm_build(b, "norm_1", CHANNELS_1, 1);
@@ -41,15 +44,16 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     return mmf_builder_status(b);
 }
 
-static mmf_tensor *block(mmf_tape *tape, const mmf_conv_layer *conv, const mmf_batch_norm_layer *norm,
-                         mmf_tensor *x)
+static mmf_tensor *block(mmf_tape *tape, const mmf_conv_layer *conv,
+                         const mmf_batch_norm_layer *norm, mmf_tensor *x)
 {
     const mmf_window two = {{2, 2}, {2, 2}, {0, 0}};
     x = mmf_batch_norm_run(tape, norm, mmf_conv_run(tape, conv, x));
     return mmf_max_pool(tape, mmf_relu(tape, x), &two);
 }
 
-static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step, mmf_named *out)
+static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
+                mmf_named *out)
 {
     (void)step;
     const cnn2d_encoder *const e = self;

@@ -19,7 +19,7 @@ static const mmf_def *const encoders[] = {
 
 enum { N_ENCODERS = sizeof encoders / sizeof *encoders };
 
-const mmf_def *const *mmf_encoders(size_t *count)
+const mmf_def *const *mmf_encoder_table(size_t *count)
 {
     *count = N_ENCODERS;
     return encoders;
@@ -36,13 +36,18 @@ static unsigned takes_kind(mmf_modality_kind kind)
 
 const char *mmf_encoder_default(const mmf_input_schema *input)
 {
-    static const char *const names[] = {
-        [MMF_VECTOR] = "mlp", [MMF_SEQUENCE] = "gru", [MMF_IMAGE] = "cnn2d", [MMF_TOKENS] = "lstm"};
-    return names[input->kind];
+    static const char *const names[] = {[MMF_VECTOR] = "mlp",
+                                        [MMF_SEQUENCE] = "cnn1d",
+                                        [MMF_IMAGE] = "cnn2d",
+                                        [MMF_TOKENS] = "lstm"};
+    const bool varies = input->kind == MMF_SEQUENCE && input->has_length;
+    return varies ? "gru" : names[input->kind];
 }
 
-/* Encoders of different inputs may share a name: `lstm` takes sequences, and tokens through an embedding. */
-static const mmf_def *find_encoder(mmf_builder *b, const mmf_input_schema *input, const char *name, size_t n)
+/* Encoders of different inputs may share a name: `lstm` takes sequences, and tokens through an
+ * embedding. */
+static const mmf_def *find_encoder(mmf_builder *b, const mmf_input_schema *input, const char *name,
+                                   size_t n)
 {
     const char *names[N_ENCODERS];
     size_t n_names = 0;
@@ -56,7 +61,8 @@ static const mmf_def *find_encoder(mmf_builder *b, const mmf_input_schema *input
     char wanted[64];
     snprintf(wanted, sizeof wanted, "%.*s", (int)n, name);
     const char *const nearest = mmf_text_nearest(wanted, names, n_names);
-    mmf_builder_fail(b, MMF_ARG, "modality %s is of kind %s, which encoder \"%s\" does not take; try \"%s\"",
+    mmf_builder_fail(b, MMF_ARG,
+                     "modality %s is of kind %s, which encoder \"%s\" does not take; try \"%s\"",
                      input->name, mmf_modality_kind_name(input->kind), wanted,
                      nearest ? nearest : mmf_encoder_default(input));
     return NULL;
@@ -81,22 +87,24 @@ static void set_option(mmf_builder *b, mmf_config *config, const char *name, dou
         mmf_builder_fail(b, MMF_ARG, "encoder: %s", mmf_ctx_error(mmf_builder_ctx(b)));
 }
 
-mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_schema *input, const char *spec,
-                              int64_t width, double dropout)
+mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_schema *input,
+                              const mmf_encoder_choice *choice)
 {
     mmf_encoder e = {.input = input->name};
-    const char *const chosen = spec && *spec ? spec : mmf_encoder_default(input);
+    const char *const chosen =
+        choice->spec && *choice->spec ? choice->spec : mmf_encoder_default(input);
     const size_t n = strcspn(chosen, ":");
     e.def = find_encoder(b, input, chosen, n);
     mmf_config *config = NULL;
     if (!e.def || mmf_config_create(mmf_builder_ctx(b), &config, e.def) != MMF_OK)
         return e;
     char *end = NULL;
-    const long long given = chosen[n] == ':' ? strtoll(chosen + n + 1, &end, 10) : width;
-    if (chosen[n] == ':' && (end == chosen + n + 1 || *end))
-        mmf_builder_fail(b, MMF_ARG, "encoder \"%s\" of %s: expected NAME:WIDTH", chosen, input->name);
+    const long long given = chosen[n] == ':' ? strtoll(chosen + n + 1, &end, 10) : choice->width;
+    if (end && (end == chosen + n + 1 || *end))
+        mmf_builder_fail(b, MMF_ARG, "encoder \"%s\" of %s: expected NAME:WIDTH", chosen,
+                         input->name);
     set_option(b, config, "width", (double)given);
-    set_option(b, config, "dropout", dropout);
+    set_option(b, config, "dropout", choice->dropout);
     if (mmf_builder_status(b) == MMF_OK) {
         mmf_builder_enter(b, name);
         mmf_builder_set_width(b, 0);
@@ -106,8 +114,9 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
             e.def->build(b, config, &one, &e.self);
         }
         e.width = mmf_builder_width(b);
-        if (input->has_present && e.width > 0)
-            e.absent = mmf_builder_param(b, "absent", MMF_PARAM_TRAINED, mmf_init_constant(0), 1, &e.width);
+        if (choice->stand_in && input->has_present && e.width > 0)
+            e.absent = mmf_builder_param(b, "absent", MMF_PARAM_TRAINED, mmf_init_constant(0), 1,
+                                         &e.width);
         mmf_builder_leave(b);
     }
     mmf_config_free(config);
@@ -120,20 +129,25 @@ mmf_tensor *mmf_present_column(mmf_tape *tape, const mmf_named *in, const char *
     return present ? mmf_reshape(tape, present, 2, (int64_t[]){-1, 1}) : NULL;
 }
 
-mmf_tensor *mmf_replace_absent(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present, mmf_tensor *absent)
+mmf_tensor *mmf_replace_absent(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present,
+                               mmf_tensor *absent)
 {
-    if (!present || !absent)
+    if (!present)
         return x;
+    mmf_tensor *const kept = mmf_mul(tape, x, present);
+    if (!absent)
+        return kept;
     mmf_tensor *const gone = mmf_affine(tape, present, -1, 1);
-    return mmf_add(tape, mmf_mul(tape, x, present), mmf_mul(tape, gone, absent));
+    return mmf_add(tape, kept, mmf_mul(tape, gone, absent));
 }
 
-mmf_tensor *mmf_encoder_run(mmf_tape *tape, const mmf_encoder *e, const mmf_named *in, const mmf_step *step)
+mmf_tensor *mmf_encoder_run(mmf_tape *tape, const mmf_encoder *e, const mmf_named *in,
+                            const mmf_step *step)
 {
     const mmf_tape_mark mark = mmf_tape_enter(tape);
     mmf_named out = {0};
     e->def->run(tape, e->self, in, step, &out);
-    mmf_tensor *const feature = mmf_replace_absent(tape, mmf_named_get(&out, "feature"),
-                                                   mmf_present_column(tape, in, e->input), e->absent);
+    mmf_tensor *const feature = mmf_replace_absent(
+        tape, mmf_named_get(&out, "feature"), mmf_present_column(tape, in, e->input), e->absent);
     return mmf_tape_leave(tape, mark, feature);
 }

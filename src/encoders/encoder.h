@@ -1,8 +1,8 @@
 /*
  * encoder.h: choosing and running the encoder of one modality.
  *
- * An encoder takes one input and puts out `feature` (B, D); its width is mmf_builder_width after `build`.
- * A specification is "NAME" or "NAME:WIDTH", such as "lstm:128".
+ * An encoder takes one input and puts out `feature` (B, D); its width is mmf_builder_width after
+ * `build`. A specification is "NAME" or "NAME:WIDTH", such as "lstm:128".
  */
 #ifndef MMFUSE_ENCODERS_ENCODER_H
 #define MMFUSE_ENCODERS_ENCODER_H
@@ -15,30 +15,38 @@ typedef struct mmf_encoder {
     const char *input; /* name of the modality */
     void *self;
     int64_t width;
-    mmf_tensor *absent; /* (width): learned stand-in where the modality is missing; NULL if it never is */
+    mmf_tensor
+        *absent; /* (width): learned stand-in where the modality is missing; NULL if it never is */
 } mmf_encoder;
 
 /** All encoders in the order of the table. */
-const mmf_def *const *mmf_encoders(size_t *count);
-
-/** "mlp" for vectors, "gru" for sequences, "cnn2d" for images, "lstm" over embeddings for tokens. */
-const char *mmf_encoder_default(const mmf_input_schema *input);
+const mmf_def *const *mmf_encoder_table(size_t *count);
 
 /**
- * Builds the encoder of one modality in the scope `name`.
- *
- * @param spec     NULL or "": the default of the input's shape
- * @param width    feature width unless the specification names one
- * @param dropout  on the feature and inside
+ * "mlp" for vectors, "cnn1d" for sequences of one length, "gru" for those of their own lengths,
+ * "cnn2d" for images, "lstm" over embeddings for tokens.
  */
-mmf_encoder mmf_encoder_build(mmf_builder *builder, const char *name, const mmf_input_schema *input,
-                              const char *spec, int64_t width, double dropout);
+const char *mmf_encoder_default(const mmf_input_schema *input);
 
-/** The specification of a modality in a list option of "modality=spec" entries, NULL if there is none. */
+/** How the encoder of one modality is chosen and sized. */
+typedef struct mmf_encoder_choice {
+    const char *spec; /**< "NAME" or "NAME:WIDTH"; NULL or "": the default of the input's shape */
+    int64_t width;    /**< of the feature, unless the specification names one */
+    double dropout;   /**< inside and on the feature */
+    bool stand_in;    /**< learn a vector for absent modalities; else their features are zeros */
+} mmf_encoder_choice;
+
+/** Builds the encoder of one modality in the scope `name`. */
+mmf_encoder mmf_encoder_build(mmf_builder *builder, const char *name, const mmf_input_schema *input,
+                              const mmf_encoder_choice *choice);
+
+/** The specification of a modality in a list option of "modality=spec" entries, NULL if there is
+ * none. */
 const char *mmf_encoder_spec(const mmf_config *config, const char *option, const char *modality);
 
 /**
- * (B, width). Where the modality is absent the learned stand-in takes the feature's place.
+ * (B, width). Where the modality is absent the learned stand-in, or zeros, take the feature's
+ * place.
  */
 mmf_tensor *mmf_encoder_run(mmf_tape *tape, const mmf_encoder *encoder, const mmf_named *in,
                             const mmf_step *step);
@@ -46,6 +54,7 @@ mmf_tensor *mmf_encoder_run(mmf_tape *tape, const mmf_encoder *encoder, const mm
 /** 1/0 for each sample as a column (B, 1), NULL if the modality is always there. */
 mmf_tensor *mmf_present_column(mmf_tape *tape, const mmf_named *in, const char *modality);
 /** Replaces rows of x (B, D) by `absent` (D) where present is 0; x itself when present is NULL. */
-mmf_tensor *mmf_replace_absent(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present, mmf_tensor *absent);
+mmf_tensor *mmf_replace_absent(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present,
+                               mmf_tensor *absent);
 
 #endif

@@ -1,4 +1,5 @@
-/* identity.c: a vector as it is; a sequence as its mean over valid steps; anything else flattened. */
+/* identity.c: a vector as it is; a sequence as its mean over valid steps; anything else flattened.
+ */
 #include "mmfuse/nn.h"
 
 static const mmf_option options[] = {
@@ -13,7 +14,8 @@ typedef struct identity_encoder {
     double dropout;
 } identity_encoder;
 
-static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, void **self)
+static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                        void **self)
 {
     identity_encoder *const e = mmf_builder_alloc(b, sizeof *e);
     if (!e)
@@ -28,7 +30,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     return mmf_builder_status(b);
 }
 
-static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step, mmf_named *out)
+static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
+                mmf_named *out)
 {
     (void)step;
     const identity_encoder *const e = self;

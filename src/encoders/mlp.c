@@ -1,4 +1,5 @@
-/* mlp.c: one hidden layer and a projection, with ReLU and dropout; sequences are averaged over time first. */
+/* mlp.c: one hidden layer and a projection, with ReLU and dropout; sequences are averaged over time
+ * first. */
 #include "mmfuse/nn.h"
 
 static const mmf_option options[] = {
@@ -14,7 +15,8 @@ typedef struct mlp_encoder {
     double dropout;
 } mlp_encoder;
 
-static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, void **self)
+static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                        void **self)
 {
     mlp_encoder *const e = mmf_builder_alloc(b, sizeof *e);
     if (!e)
@@ -24,7 +26,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     int64_t n_inputs = 1;
     for (int d = in->kind == MMF_SEQUENCE ? 1 : 0; d < in->n_dims; d++)
         n_inputs *= in->shape[d];
-    *e = (mlp_encoder){.input = in->name, .kind = in->kind, .dropout = mmf_config_real(config, "dropout")};
+    *e = (mlp_encoder){
+        .input = in->name, .kind = in->kind, .dropout = mmf_config_real(config, "dropout")};
     e->linear_1 = mmf_linear_build(b, "linear_1", n_inputs, width, true);
     e->linear_2 = mmf_linear_build(b, "linear_2", width, width, true);
     mmf_builder_set_width(b, width);
@@ -32,7 +35,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     return mmf_builder_status(b);
 }
 
-static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step, mmf_named *out)
+static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
+                mmf_named *out)
 {
     (void)step;
     const mlp_encoder *const e = self;

@@ -16,15 +16,16 @@ typedef struct tokens_encoder {
     double dropout;
 } tokens_encoder;
 
-static mmf_status build_as(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, bool averages,
-                           void **self)
+static mmf_status build_as(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                           bool averages, void **self)
 {
     tokens_encoder *const e = mmf_builder_alloc(b, sizeof *e);
     if (!e)
         return mmf_builder_status(b);
     const mmf_input_schema *const in = &inputs->inputs[0];
     const int64_t width = mmf_config_int(config, "width");
-    *e = (tokens_encoder){.input = in->name, .averages = averages, .dropout = mmf_config_real(config, "dropout")};
+    *e = (tokens_encoder){
+        .input = in->name, .averages = averages, .dropout = mmf_config_real(config, "dropout")};
     e->embedding = mmf_embedding_build(b, "embedding", in->vocab_size, width, 0);
     if (!averages) {
         const mmf_rnn_options o = {.inputs = width, .hidden = width, .n_layers = 1};
@@ -36,31 +37,36 @@ static mmf_status build_as(mmf_builder *b, const mmf_config *config, const mmf_s
     return mmf_builder_status(b);
 }
 
-static mmf_status build_lstm(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, void **self)
+static mmf_status build_lstm(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                             void **self)
 {
     return build_as(b, config, inputs, false, self);
 }
 
-static mmf_status build_mean(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, void **self)
+static mmf_status build_mean(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                             void **self)
 {
     return build_as(b, config, inputs, true, self);
 }
 
 /* Without lengths in the data, tokens end where only padding follows. */
-static mmf_tensor *token_lengths(mmf_tape *tape, const mmf_named *in, const char *name, mmf_tensor *tokens)
+static mmf_tensor *token_lengths(mmf_tape *tape, const mmf_named *in, const char *name,
+                                 mmf_tensor *tokens)
 {
     mmf_tensor *const given = mmf_named_part(in, name, "length");
     return given || !tokens ? given : mmf_token_lengths(tape, tokens, 0);
 }
 
-static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step, mmf_named *out)
+static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
+                mmf_named *out)
 {
     (void)step;
     const tokens_encoder *const e = self;
     mmf_tensor *const tokens = mmf_named_get(in, e->input);
     const mmf_tensor *const length = token_lengths(tape, in, e->input, tokens);
     mmf_tensor *x = mmf_dropout(tape, mmf_embedding_run(tape, &e->embedding, tokens), e->dropout);
-    x = e->averages ? mmf_masked_mean(tape, x, length) : mmf_rnn_run(tape, &e->rnn, x, length, false).last;
+    x = e->averages ? mmf_masked_mean(tape, x, length)
+                    : mmf_rnn_run(tape, &e->rnn, x, length, false).last;
     mmf_named_put(tape, out, "feature", mmf_linear_run(tape, &e->linear, x, MMF_ACT_RELU));
 }
 

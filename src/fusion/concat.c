@@ -6,7 +6,8 @@ typedef struct concat_operator {
     mmf_tensor **features;
 } concat_operator;
 
-static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, void **self)
+static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                        void **self)
 {
     (void)config;
     concat_operator *const op = mmf_builder_alloc(b, sizeof *op);
@@ -24,7 +25,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     return mmf_builder_status(b);
 }
 
-static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step, mmf_named *out)
+static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
+                mmf_named *out)
 {
     (void)step;
     const concat_operator *const op = self;
@@ -36,9 +38,11 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 const mmf_def mmf_fusion_concat = {
     .name = "concat",
     .title = "Concatenation",
-    .paper = "Baltrusaitis, Ahuja, Morency, Multimodal machine learning: a survey and taxonomy, TPAMI 2019",
+    .paper = "Baltrusaitis, Ahuja, Morency, Multimodal machine learning: a survey and taxonomy, "
+             "TPAMI 2019",
     .equations = "f = [f_1 ; ... ; f_M]",
-    .missing = "takes the vector it is given: encoders put a learned stand-in in place of an absent modality",
+    .missing = "takes the vector it is given: encoders put a learned stand-in in place of an "
+               "absent modality",
     .timing = "intermediate",
     .structure = "concatenation",
     .kind = MMF_KIND_OPERATOR,

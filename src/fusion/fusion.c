@@ -11,17 +11,19 @@ static const mmf_def *const fusions[] = {
 #undef MMF_FUSION
 };
 
-const mmf_def *const *mmf_fusions(size_t *count)
+const mmf_def *const *mmf_fusion_table(size_t *count)
 {
     *count = sizeof fusions / sizeof *fusions;
     return fusions;
 }
 
-mmf_operator mmf_operator_build(mmf_builder *b, const char *name, const mmf_def *def, const mmf_config *config,
-                                const mmf_schema *inputs, const int64_t *widths)
+mmf_operator mmf_operator_build(mmf_builder *b, const char *name, const mmf_def *def,
+                                const mmf_config *config, const mmf_schema *inputs,
+                                const int64_t *widths)
 {
     mmf_operator op = {.def = def};
-    mmf_schema encoded = {inputs->count, mmf_builder_alloc(b, inputs->count * sizeof *encoded.inputs)};
+    mmf_schema encoded = {inputs->count,
+                          mmf_builder_alloc(b, inputs->count * sizeof *encoded.inputs)};
     if (!encoded.inputs)
         return op;
     for (size_t m = 0; m < inputs->count; m++)

@@ -1,8 +1,8 @@
 /*
  * fusion.h: the registered operators and rules, and what models need to use one.
  *
- * An operator takes one vector (B, D_m) a modality under the modality's name, with `<name>.present` where
- * it may be absent, and puts out `fused`. A model builds it into its own parameters.
+ * An operator takes one vector (B, D_m) a modality under the modality's name, with `<name>.present`
+ * where it may be absent, and puts out `fused`. A model builds it into its own parameters.
  */
 #ifndef MMFUSE_FUSION_FUSION_H
 #define MMFUSE_FUSION_FUSION_H
@@ -21,7 +21,7 @@ typedef struct mmf_operator {
 #undef MMF_FUSION
 
 /** All operators and rules in the order of the table. */
-const mmf_def *const *mmf_fusions(size_t *count);
+const mmf_def *const *mmf_fusion_table(size_t *count);
 
 /**
  * Builds `def` for encoded vectors of the given widths in the scope `name` ("" for none).
@@ -30,7 +30,8 @@ const mmf_def *const *mmf_fusions(size_t *count);
  * @param inputs  names and presence of the modalities
  */
 mmf_operator mmf_operator_build(mmf_builder *builder, const char *name, const mmf_def *def,
-                                const mmf_config *config, const mmf_schema *inputs, const int64_t *widths);
+                                const mmf_config *config, const mmf_schema *inputs,
+                                const int64_t *widths);
 
 /** `fused`; the operator's other outputs are appended to `out`. */
 mmf_tensor *mmf_operator_run(mmf_tape *tape, const mmf_operator *op, const mmf_schema *inputs,

@@ -1,8 +1,8 @@
 /*
  * weighted_sum.c: fused = sum_m w_m f_m with fixed or learned weights.
  *
- * Vectors of other widths are projected first; a layer norm before the sum makes weights comparable between
- * modalities (without it, scaling f_m by k and w_m by 1/k changes nothing).
+ * Vectors of other widths are projected first; a layer norm before the sum makes weights comparable
+ * between modalities (without it, scaling f_m by k and w_m by 1/k changes nothing).
  */
 #include <math.h>
 #include <string.h>
@@ -12,10 +12,13 @@
 typedef enum weighting { FIXED, SCALAR, SOFTMAX, DIMENSION, DIMENSION_SOFTMAX } weighting;
 
 static const mmf_option options[] = {
-    {"weighting", NULL, MMF_OPTION_TEXT, 0, 0, "fixed|scalar|softmax|dimension|dimension-softmax", "softmax",
+    {"weighting", NULL, MMF_OPTION_TEXT, 0, 0, "fixed|scalar|softmax|dimension|dimension-softmax",
+     "softmax",
      "fixed; one free scalar, or one softmax weight, a modality; or one a modality and dimension"},
-    {"weights", NULL, MMF_OPTION_REALS, -1e6, 1e6, NULL, "", "for fixed weighting, in the order of the modalities"},
-    {"normalise", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true", "layer norm of each vector before the sum"},
+    {"weights", NULL, MMF_OPTION_REALS, -1e6, 1e6, NULL, "",
+     "for fixed weighting, in the order of the modalities"},
+    {"normalise", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
+     "layer norm of each vector before the sum"},
     {0},
 };
 
@@ -31,7 +34,8 @@ typedef struct weighted_operator {
 
 static weighting parse(const char *text)
 {
-    static const char *const names[] = {"fixed", "scalar", "softmax", "dimension", "dimension-softmax"};
+    static const char *const names[] = {"fixed", "scalar", "softmax", "dimension",
+                                        "dimension-softmax"};
     weighting kind = FIXED;
     while (strcmp(names[kind], text) != 0)
         kind++;
@@ -54,7 +58,8 @@ static void declare_weight(mmf_builder *b, const mmf_config *config, weighted_op
                                    mmf_init_constant(is_logit ? 0 : 1.0 / (double)n), 2, shape);
 }
 
-static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, void **self)
+static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                        void **self)
 {
     weighted_operator *const op = mmf_builder_alloc(b, sizeof *op);
     mmf_schema *const schema = mmf_builder_alloc(b, sizeof *schema);
@@ -71,8 +76,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     for (size_t m = 0; op->projections && m < inputs->count; m++) {
         const mmf_input_schema *const in = &inputs->inputs[m];
         if (in->shape[0] != op->width)
-            op->projections[m] =
-                mmf_linear_build(b, mmf_builder_text(b, "%s_projection", in->name), in->shape[0], op->width, true);
+            op->projections[m] = mmf_linear_build(b, mmf_builder_text(b, "%s_projection", in->name),
+                                                  in->shape[0], op->width, true);
     }
     declare_weight(b, config, op);
     mmf_builder_set_width(b, op->width);
@@ -81,36 +86,44 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
 }
 
 /* (B, M) weights for every sample, or (1, M) when nothing is ever absent. */
-static mmf_tensor *modality_weights(mmf_tape *tape, const weighted_operator *op, mmf_tensor *present)
+static mmf_tensor *modality_weights(mmf_tape *tape, const weighted_operator *op,
+                                    mmf_tensor *present)
 {
     if (op->kind == SOFTMAX) {
-        mmf_tensor *const scores = present ? mmf_expand(tape, op->weight, 2, present->shape) : op->weight;
+        mmf_tensor *const scores =
+            present ? mmf_expand(tape, op->weight, 2, present->shape) : op->weight;
         return mmf_softmax(tape, scores, present, MMF_EMPTY_UNIFORM);
     }
     if (!present)
         return op->weight;
     /* Free weights of the present modalities are scaled up by M / number present. */
     mmf_tensor *const count = mmf_clamp(tape, mmf_mean(tape, present, 1), 1e-6, INFINITY);
-    mmf_tensor *const share = mmf_div(tape, present, mmf_reshape(tape, count, 2, (int64_t[]){-1, 1}));
+    mmf_tensor *const share =
+        mmf_div(tape, present, mmf_reshape(tape, count, 2, (int64_t[]){-1, 1}));
     return mmf_mul(tape, share, op->weight);
 }
 
 /* (M, D) or (B, M, D) weights. */
-static mmf_tensor *dimension_weights(mmf_tape *tape, const weighted_operator *op, mmf_tensor *present)
+static mmf_tensor *dimension_weights(mmf_tape *tape, const weighted_operator *op,
+                                     mmf_tensor *present)
 {
     mmf_tensor *w = op->weight;
     if (op->kind == DIMENSION_SOFTMAX)
-        w = mmf_transpose(tape, mmf_softmax(tape, mmf_transpose(tape, w, 0, 1), NULL, MMF_EMPTY_ZERO), 0, 1);
+        w = mmf_transpose(
+            tape, mmf_softmax(tape, mmf_transpose(tape, w, 0, 1), NULL, MMF_EMPTY_ZERO), 0, 1);
     if (!present)
         return w;
-    mmf_tensor *const mask = mmf_reshape(tape, present, 3, (int64_t[]){-1, (int64_t)op->inputs->count, 1});
+    mmf_tensor *const mask =
+        mmf_reshape(tape, present, 3, (int64_t[]){-1, (int64_t)op->inputs->count, 1});
     mmf_tensor *const kept = mmf_mul(tape, mask, w);
-    mmf_tensor *total = op->kind == DIMENSION_SOFTMAX ? mmf_sum(tape, kept, 1) : mmf_mean(tape, mask, 1);
+    mmf_tensor *total =
+        op->kind == DIMENSION_SOFTMAX ? mmf_sum(tape, kept, 1) : mmf_mean(tape, mask, 1);
     total = total ? mmf_reshape(tape, total, 3, (int64_t[]){-1, 1, total->shape[1]}) : NULL;
     return mmf_div(tape, kept, mmf_clamp(tape, total, 1e-6, INFINITY));
 }
 
-static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step, mmf_named *out)
+static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
+                mmf_named *out)
 {
     (void)step;
     const weighted_operator *const op = self;
@@ -120,7 +133,8 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
             f = mmf_linear_run(tape, &op->projections[m], f, MMF_ACT_NONE);
         op->features[m] = op->normalise ? mmf_layer_norm(tape, f, NULL, NULL, 1e-5) : f;
     }
-    mmf_tensor *const stack = mmf_stack(tape, op->features, (int)op->inputs->count, 1); /* (B, M, D) */
+    mmf_tensor *const stack =
+        mmf_stack(tape, op->features, (int)op->inputs->count, 1); /* (B, M, D) */
     mmf_tensor *const present = mmf_presence(tape, op->inputs, in);
     mmf_tensor *fused = NULL, *weights = NULL;
     if (op->kind >= DIMENSION) {
@@ -129,8 +143,10 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     } else {
         weights = modality_weights(tape, op, present);
         mmf_tensor *const rows =
-            present ? mmf_reshape(tape, weights, 3, (int64_t[]){-1, 1, (int64_t)op->inputs->count}) : weights;
-        fused = mmf_reshape(tape, mmf_matmul(tape, rows, stack, false, false), 2, (int64_t[]){-1, op->width});
+            present ? mmf_reshape(tape, weights, 3, (int64_t[]){-1, 1, (int64_t)op->inputs->count})
+                    : weights;
+        fused = mmf_reshape(tape, mmf_matmul(tape, rows, stack, false, false), 2,
+                            (int64_t[]){-1, op->width});
     }
     mmf_named_put(tape, out, "fusion_weights", weights);
     mmf_named_put(tape, out, "fused", fused);
@@ -139,7 +155,8 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 const mmf_def mmf_fusion_weighted_sum = {
     .name = "weighted-sum",
     .title = "Weighted sum",
-    .paper = "Baltrusaitis, Ahuja, Morency, Multimodal machine learning: a survey and taxonomy, TPAMI 2019",
+    .paper = "Baltrusaitis, Ahuja, Morency, Multimodal machine learning: a survey and taxonomy, "
+             "TPAMI 2019",
     .equations = "f = sum_m w_m f_m; w fixed, free, softmax(alpha), or one a dimension",
     .missing = "weights of absent modalities are zero and the others are renormalised",
     .timing = "intermediate",

@@ -1,5 +1,6 @@
 /*
- * config.c: values of a definition's options: from text, from JSON under our names or the reference's.
+ * config.c: values of a definition's options: from text, from JSON under our names or the
+ * reference's.
  *
  * Every value is kept as JSON, which is also how configurations are stored in model files.
  */
@@ -18,15 +19,15 @@
 struct mmf_config {
     mmf_ctx *ctx;
     const mmf_def *def;
-    json_t *values; /* object: only what was set */
+    json_t *values;    /* object: only what was set */
     json_t *standards; /* object: parsed defaults; null where "" */
 };
 
 static const mmf_option common[] = {
     {"train_mode", NULL, MMF_OPTION_TEXT, 0, 0, "regression|classification|multilabel|soft",
-     "classification",
-     "what the head predicts; the task sets it"},
-    {"num_classes", NULL, MMF_OPTION_INT, 1, 1000000, NULL, "1", "outputs of the head; the task sets it"},
+     "classification", "what the head predicts; the task sets it"},
+    {"num_classes", NULL, MMF_OPTION_INT, 1, 1000000, NULL, "1",
+     "outputs of the head; the task sets it"},
     {"mode", NULL, MMF_OPTION_TEXT, 0, 0, "eval|train", "eval", "how `verify` runs the file"},
     {0},
 };
@@ -133,7 +134,8 @@ static json_t *parse_text(const mmf_option *row, const char *text)
         while (last > first && last[-1] == ' ')
             last--;
         json_t *const value = parse_scalar(row, first, (size_t)(last - first));
-        if (!value || json_array_size(list) >= MAX_LIST || json_array_append_new(list, value) != 0) {
+        if (!value || json_array_size(list) >= MAX_LIST ||
+            json_array_append_new(list, value) != 0) {
             json_decref(list);
             return NULL;
         }
@@ -146,9 +148,8 @@ static json_t *parse_text(const mmf_option *row, const char *text)
 
 static const char *type_text(const mmf_option *row)
 {
-    static const char *const names[] = {"a whole number", "a number",         "true or false",
-                                        "a name",         "whole numbers",    "numbers",
-                                        "names"};
+    static const char *const names[] = {"a whole number", "a number", "true or false", "a name",
+                                        "whole numbers",  "numbers",  "names"};
     return names[row->type];
 }
 
@@ -166,8 +167,8 @@ static mmf_status check_scalar(const mmf_config *config, const mmf_option *row, 
         if (!text)
             break;
         if (row->choices && !has_choice(row->choices, text, strlen(text)))
-            return mmf_fail(config->ctx, MMF_ARG, "%s: option %s is \"%s\", expected one of %s", model,
-                            row->name, text, row->choices);
+            return mmf_fail(config->ctx, MMF_ARG, "%s: option %s is \"%s\", expected one of %s",
+                            model, row->name, text, row->choices);
         return MMF_OK;
     }
     case MMF_OPTION_INT:
@@ -179,12 +180,13 @@ static mmf_status check_scalar(const mmf_config *config, const mmf_option *row, 
             break;
         const double number = json_number_value(value);
         if (!(number >= row->low && number <= row->high))
-            return mmf_fail(config->ctx, MMF_ARG, "%s: option %s is %g, allowed are %g to %g", model,
-                            row->name, number, row->low, row->high);
+            return mmf_fail(config->ctx, MMF_ARG, "%s: option %s is %g, allowed are %g to %g",
+                            model, row->name, number, row->low, row->high);
         return MMF_OK;
     }
     }
-    return mmf_fail(config->ctx, MMF_ARG, "%s: option %s takes %s", model, row->name, type_text(row));
+    return mmf_fail(config->ctx, MMF_ARG, "%s: option %s takes %s", model, row->name,
+                    type_text(row));
 }
 
 static mmf_status check(const mmf_config *config, const mmf_option *row, const json_t *value)
@@ -192,8 +194,8 @@ static mmf_status check(const mmf_config *config, const mmf_option *row, const j
     if (!is_list(row))
         return check_scalar(config, row, value);
     if (!json_is_array(value))
-        return mmf_fail(config->ctx, MMF_ARG, "%s: option %s takes %s", config->def->name, row->name,
-                        type_text(row));
+        return mmf_fail(config->ctx, MMF_ARG, "%s: option %s takes %s", config->def->name,
+                        row->name, type_text(row));
     for (size_t i = 0; i < json_array_size(value); i++)
         MMF_TRY(check_scalar(config, row, json_array_get(value, i)));
     return MMF_OK;
@@ -246,6 +248,11 @@ void mmf_config_free(mmf_config *config)
     mmf_free(config->ctx, config);
 }
 
+const mmf_def *mmf_config_def(const mmf_config *config)
+{
+    return config->def;
+}
+
 mmf_status mmf_config_set(mmf_config *config, const char *name, const char *value)
 {
     const mmf_option *const row = find_option(config->def, name);
@@ -253,8 +260,8 @@ mmf_status mmf_config_set(mmf_config *config, const char *name, const char *valu
         return unknown_option(config, name);
     json_t *const parsed = parse_text(row, value);
     if (!parsed)
-        return mmf_fail(config->ctx, MMF_ARG, "%s: option %s takes %s, got \"%s\"", config->def->name,
-                        row->name, type_text(row), value);
+        return mmf_fail(config->ctx, MMF_ARG, "%s: option %s takes %s, got \"%s\"",
+                        config->def->name, row->name, type_text(row), value);
     const mmf_status status = check(config, row, parsed);
     if (status != MMF_OK) {
         json_decref(parsed);
@@ -299,7 +306,8 @@ mmf_status mmf_config_set_json(mmf_config *config, const char *json)
     mmf_status status = MMF_OK;
     const char *name = NULL;
     json_t *value = NULL;
-    json_object_foreach(object, name, value) {
+    json_object_foreach(object, name, value)
+    {
         if (status == MMF_OK)
             status = set_value(config, name, value);
     }

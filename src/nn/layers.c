@@ -1,4 +1,5 @@
-/* layers.c: linear, normalisation, embedding and convolution layers with PyTorch's names and defaults. */
+/* layers.c: linear, normalisation, embedding and convolution layers with PyTorch's names and
+ * defaults. */
 #include "mmfuse/nn.h"
 
 #define NORM_MOMENTUM 0.1
@@ -12,7 +13,8 @@ mmf_linear_layer mmf_linear_build(mmf_builder *b, const char *name, int64_t inpu
     layer.weight = mmf_builder_param(b, "weight", MMF_PARAM_TRAINED, mmf_init_fan_in(inputs), 2,
                                      (int64_t[]){outputs, inputs});
     if (with_bias)
-        layer.bias = mmf_builder_param(b, "bias", MMF_PARAM_TRAINED, mmf_init_fan_in(inputs), 1, &outputs);
+        layer.bias =
+            mmf_builder_param(b, "bias", MMF_PARAM_TRAINED, mmf_init_fan_in(inputs), 1, &outputs);
     mmf_builder_leave(b);
     return layer;
 }
@@ -23,7 +25,8 @@ mmf_tensor *mmf_linear_run(mmf_tape *tape, const mmf_linear_layer *layer, mmf_te
     return mmf_linear(tape, x, layer->weight, layer->bias, activation);
 }
 
-mmf_batch_norm_layer mmf_batch_norm_build(mmf_builder *b, const char *name, int64_t channels, int axis)
+mmf_batch_norm_layer mmf_batch_norm_build(mmf_builder *b, const char *name, int64_t channels,
+                                          int axis)
 {
     const mmf_init one = mmf_init_constant(1), zero = mmf_init_constant(0);
     mmf_batch_norm_layer layer = {.axis = axis};
@@ -38,15 +41,17 @@ mmf_batch_norm_layer mmf_batch_norm_build(mmf_builder *b, const char *name, int6
 
 mmf_tensor *mmf_batch_norm_run(mmf_tape *tape, const mmf_batch_norm_layer *layer, mmf_tensor *x)
 {
-    return mmf_batch_norm(tape, x, layer->weight, layer->bias, layer->running_mean, layer->running_var,
-                          layer->axis, NORM_MOMENTUM, NORM_EPS);
+    return mmf_batch_norm(tape, x, layer->weight, layer->bias, layer->running_mean,
+                          layer->running_var, layer->axis, NORM_MOMENTUM, NORM_EPS);
 }
 
-mmf_layer_norm_layer mmf_layer_norm_build(mmf_builder *b, const char *name, int64_t width, double eps)
+mmf_layer_norm_layer mmf_layer_norm_build(mmf_builder *b, const char *name, int64_t width,
+                                          double eps)
 {
     mmf_layer_norm_layer layer = {.eps = eps};
     mmf_builder_enter(b, name);
-    layer.weight = mmf_builder_param(b, "weight", MMF_PARAM_TRAINED, mmf_init_constant(1), 1, &width);
+    layer.weight =
+        mmf_builder_param(b, "weight", MMF_PARAM_TRAINED, mmf_init_constant(1), 1, &width);
     layer.bias = mmf_builder_param(b, "bias", MMF_PARAM_TRAINED, mmf_init_constant(0), 1, &width);
     mmf_builder_leave(b);
     return layer;
@@ -57,19 +62,21 @@ mmf_tensor *mmf_layer_norm_run(mmf_tape *tape, const mmf_layer_norm_layer *layer
     return mmf_layer_norm(tape, x, layer->weight, layer->bias, layer->eps);
 }
 
-mmf_embedding_layer mmf_embedding_build(mmf_builder *b, const char *name, int64_t vocab, int64_t width,
-                                        int64_t padding)
+mmf_embedding_layer mmf_embedding_build(mmf_builder *b, const char *name, int64_t vocab,
+                                        int64_t width, int64_t padding)
 {
     mmf_init init = mmf_init_normal(1);
     init.zero_row = padding;
     mmf_embedding_layer layer = {.padding = padding};
     mmf_builder_enter(b, name);
-    layer.weight = mmf_builder_param(b, "weight", MMF_PARAM_TRAINED, init, 2, (int64_t[]){vocab, width});
+    layer.weight =
+        mmf_builder_param(b, "weight", MMF_PARAM_TRAINED, init, 2, (int64_t[]){vocab, width});
     mmf_builder_leave(b);
     return layer;
 }
 
-mmf_tensor *mmf_embedding_run(mmf_tape *tape, const mmf_embedding_layer *layer, const mmf_tensor *tokens)
+mmf_tensor *mmf_embedding_run(mmf_tape *tape, const mmf_embedding_layer *layer,
+                              const mmf_tensor *tokens)
 {
     return mmf_embedding(tape, layer->weight, tokens, layer->padding);
 }
@@ -84,7 +91,8 @@ mmf_conv_layer mmf_conv_build(mmf_builder *b, const char *name, int n_spatial, i
     layer.weight = mmf_builder_param(b, "weight", MMF_PARAM_TRAINED, mmf_init_fan_in(fan_in),
                                      2 + n_spatial, shape);
     if (with_bias)
-        layer.bias = mmf_builder_param(b, "bias", MMF_PARAM_TRAINED, mmf_init_fan_in(fan_in), 1, &outputs);
+        layer.bias =
+            mmf_builder_param(b, "bias", MMF_PARAM_TRAINED, mmf_init_fan_in(fan_in), 1, &outputs);
     mmf_builder_leave(b);
     return layer;
 }

@@ -1,15 +1,15 @@
 /*
  * lstm.c: LSTM and GRU of several layers and directions, and the registered layer `lstm`.
  *
- * Names, gate order and initialisation are those of torch.nn.LSTM and torch.nn.GRU; sequences of their own
- * lengths behave as packed ones: padding is never read, outputs behind a length are zero.
+ * Names, gate order and initialisation are those of torch.nn.LSTM and torch.nn.GRU; sequences of
+ * their own lengths behave as packed ones: padding is never read, outputs behind a length are zero.
  */
 #include <math.h>
 
 #include "mmfuse/nn.h"
 
-static mmf_rnn_weights direction(mmf_builder *b, const mmf_rnn_options *o, int64_t inputs, int layer,
-                                 bool reverse)
+static mmf_rnn_weights direction(mmf_builder *b, const mmf_rnn_options *o, int64_t inputs,
+                                 int layer, bool reverse)
 {
     const mmf_init init = mmf_init_uniform(1 / sqrt((double)o->hidden));
     const int64_t rows = (o->is_gru ? 3 : 4) * o->hidden;
@@ -33,7 +33,7 @@ mmf_rnn_layer mmf_rnn_build(mmf_builder *b, const char *name, const mmf_rnn_opti
                            .n_directions = o->bidirectional ? 2 : 1,
                            .is_gru = o->is_gru,
                            .dropout = o->dropout};
-    const size_t n_parts = (size_t)(layer.n_layers * layer.n_directions);
+    const size_t n_parts = (size_t)layer.n_layers * (size_t)layer.n_directions;
     layer.weights = mmf_builder_alloc(b, n_parts * sizeof *layer.weights);
     if (!layer.weights)
         return layer;
@@ -62,8 +62,9 @@ mmf_rnn_result mmf_rnn_run(mmf_tape *tape, const mmf_rnn_layer *layer, mmf_tenso
             result.sequence = mmf_dropout(tape, result.sequence, layer->dropout);
         for (int d = 0; d < layer->n_directions; d++) {
             const mmf_rnn_weights *const w = &layer->weights[l * layer->n_directions + d];
-            const mmf_rnn_output o = layer->is_gru ? mmf_gru(tape, result.sequence, w, length, d == 1)
-                                                   : mmf_lstm(tape, result.sequence, w, length, d == 1);
+            const mmf_rnn_output o = layer->is_gru
+                                         ? mmf_gru(tape, result.sequence, w, length, d == 1)
+                                         : mmf_lstm(tape, result.sequence, w, length, d == 1);
             outputs[d] = o.sequence;
             ends[d] = o.h_n;
             if (n_parts < MAX_PARTS) {
@@ -88,8 +89,10 @@ mmf_rnn_result mmf_rnn_run(mmf_tape *tape, const mmf_rnn_layer *layer, mmf_tenso
 static const mmf_option options[] = {
     {"hidden_size", NULL, MMF_OPTION_INT, 1, 65536, NULL, "128", "units of each direction"},
     {"num_layers", NULL, MMF_OPTION_INT, 1, 32, NULL, "1", "layers on top of each other"},
-    {"bidirectional", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "false", "a second direction from the end"},
-    {"batch_first", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true", "inputs are (B, T, D); must be true"},
+    {"bidirectional", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "false",
+     "a second direction from the end"},
+    {"batch_first", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
+     "inputs are (B, T, D); must be true"},
     {0},
 };
 
@@ -98,7 +101,8 @@ typedef struct lstm_layer {
     mmf_rnn_layer rnn;
 } lstm_layer;
 
-static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs, void **self)
+static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                        void **self)
 {
     lstm_layer *const layer = mmf_builder_alloc(b, sizeof *layer);
     if (!layer)
@@ -117,7 +121,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     return mmf_builder_status(b);
 }
 
-static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step, mmf_named *out)
+static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
+                mmf_named *out)
 {
     (void)step;
     const lstm_layer *const layer = self;
@@ -131,7 +136,8 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 const mmf_def mmf_layer_lstm = {
     .name = "lstm",
     .title = "Long short-term memory",
-    .paper = "Hochreiter, Schmidhuber, Long short-term memory, Neural Computation 1997; layout of torch.nn.LSTM",
+    .paper = "Hochreiter, Schmidhuber, Long short-term memory, Neural Computation 1997; layout of "
+             "torch.nn.LSTM",
     .equations = "i,f,o = sigmoid(.), g = tanh(.); c = f c + i g; h = o tanh(c)",
     .kind = MMF_KIND_LAYER,
     .takes = MMF_TAKES_SEQUENCES | MMF_ONE_ONLY,

@@ -20,7 +20,8 @@ struct mmf_module {
 static mmf_status copy_schema(mmf_module *module, mmf_builder *builder, const mmf_schema *schema)
 {
     module->schema.count = schema->count;
-    module->schema.inputs = mmf_builder_alloc(builder, (schema->count + 1) * sizeof *schema->inputs);
+    module->schema.inputs =
+        mmf_builder_alloc(builder, (schema->count + 1) * sizeof *schema->inputs);
     if (!module->schema.inputs)
         return MMF_NOMEM;
     for (size_t i = 0; i < schema->count; i++) {
@@ -47,8 +48,8 @@ static mmf_status build(mmf_module *module, const mmf_config *config, const mmf_
     return MMF_OK;
 }
 
-mmf_status mmf_module_create(mmf_ctx *ctx, mmf_module **out, const mmf_def *def, const mmf_config *config,
-                             const mmf_schema *inputs, uint64_t seed)
+mmf_status mmf_module_create(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
+                             const mmf_config *config, const mmf_schema *inputs, uint64_t seed)
 {
     *out = NULL;
     mmf_module *module = mmf_alloc_zero(ctx, 1, sizeof *module);
@@ -97,7 +98,8 @@ const mmf_schema *mmf_module_schema(const mmf_module *module)
 
 mmf_params *mmf_module_params(const mmf_module *module)
 {
-    /* The store is part of the module; callers that may change parameters hold the module itself. */
+    /* The store is part of the module; callers that may change parameters hold the module itself.
+     */
     return (mmf_params *)(uintptr_t)&module->params;
 }
 

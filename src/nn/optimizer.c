@@ -1,6 +1,6 @@
 /*
- * optimizer.c: SGD with momentum, Adam (Kingma and Ba, ICLR 2015) and AdamW (Loshchilov and Hutter, ICLR
- * 2019) over the flat block of all parameters.
+ * optimizer.c: SGD with momentum, Adam (Kingma and Ba, ICLR 2015) and AdamW (Loshchilov and Hutter,
+ * ICLR 2019) over the flat block of all parameters.
  */
 #include <math.h>
 #include <string.h>
@@ -36,7 +36,8 @@ static void make_ranges(mmf_optimizer *optimizer)
         const double given = optimizer->options.group_lr[p->group];
         const double lr = given > 0 ? given : optimizer->options.lr;
         const int64_t begin = p->tensor->data - params->values;
-        range *const last = optimizer->n_ranges ? &optimizer->ranges[optimizer->n_ranges - 1] : NULL;
+        range *const last =
+            optimizer->n_ranges ? &optimizer->ranges[optimizer->n_ranges - 1] : NULL;
         if (last && last->lr == lr) {
             last->end = params->trained_size;
         } else {
@@ -93,7 +94,8 @@ static double clip_factor(mmf_optimizer *optimizer)
         return 1;
     const mmf_params *const params = optimizer->params;
     double square = 0;
-    for (size_t i = 0; i < params->count; i++) { /* gaps between parameters are never written: zero */
+    for (size_t i = 0; i < params->count;
+         i++) { /* gaps between parameters are never written: zero */
         const mmf_tensor *const t = params->items[i].tensor;
         if (params->items[i].role == MMF_PARAM_TRAINED)
             square += (double)optimizer->k->dot(t->count, t->grad, t->grad);
@@ -137,7 +139,8 @@ static void sgd_range(void *argument, int64_t begin, int64_t end)
     }
 }
 
-/* Elements a thread updates at once: the pass is bound by memory, so small blocks stay on one core. */
+/* Elements a thread updates at once: the pass is bound by memory, so small blocks stay on one core.
+ */
 #define STEP_GRAIN 65536
 
 static void run_ranges(const mmf_optimizer *o, int64_t n, mmf_range_fn *fn, step_job *job)
@@ -170,7 +173,8 @@ void mmf_optimizer_step(mmf_optimizer *optimizer, double lr_scale)
                               .correction1 = (mmf_real)(1 / (1 - pow(o->beta1, t))),
                               .correction2 = (mmf_real)(1 / sqrt(1 - pow(o->beta2, t))),
                               .grad_scale = (mmf_real)scale};
-        run_ranges(optimizer, span->end - span->begin, o->kind == MMF_SGD ? sgd_range : adam_range, &job);
+        run_ranges(optimizer, span->end - span->begin, o->kind == MMF_SGD ? sgd_range : adam_range,
+                   &job);
     }
 }
 

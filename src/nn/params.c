@@ -218,7 +218,8 @@ const char *mmf_builder_text(mmf_builder *builder, const char *format, ...)
     const int n = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     if (n < 0 || (size_t)n >= sizeof text) {
-        mmf_builder_fail(builder, MMF_LIMIT, "a parameter's name is longer than %zu bytes", sizeof text);
+        mmf_builder_fail(builder, MMF_LIMIT, "a parameter's name is longer than %zu bytes",
+                         sizeof text);
         return "";
     }
     char *const copy = mmf_builder_alloc(builder, (size_t)n + 1);
@@ -230,12 +231,16 @@ const char *mmf_builder_text(mmf_builder *builder, const char *format, ...)
 
 void mmf_builder_enter(mmf_builder *builder, const char *name)
 {
+    if (builder->status != MMF_OK) /* the scope that failed has left no mark to add to */
+        return;
     const size_t used = strlen(builder->scope);
     const int n = snprintf(builder->scope + used, sizeof builder->scope - used, "%s%s",
                            *name ? name : "", *name ? "." : "");
     if (n < 0 || used + (size_t)n + 2 >= sizeof builder->scope) {
         builder->scope[used] = '\0';
-        mmf_builder_fail(builder, MMF_LIMIT, "parameter names nest deeper than %d bytes", MMF_SCOPE_BYTES);
+        mmf_builder_fail(builder, MMF_LIMIT, "parameter names nest deeper than %d bytes",
+                         MMF_SCOPE_BYTES);
+        return;
     }
     /* A mark after the text tells mmf_builder_leave where this scope began. */
     const size_t end = strlen(builder->scope);
@@ -245,6 +250,8 @@ void mmf_builder_enter(mmf_builder *builder, const char *name)
 
 void mmf_builder_leave(mmf_builder *builder)
 {
+    if (builder->status != MMF_OK)
+        return;
     size_t end = strlen(builder->scope);
     if (end > 0 && builder->scope[end - 1] == (char)1)
         end--;
@@ -291,8 +298,8 @@ static bool make_room(mmf_params *params)
     return true;
 }
 
-mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role, mmf_init init,
-                              int n_dims, const int64_t *shape)
+mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role,
+                              mmf_init init, int n_dims, const int64_t *shape)
 {
     if (builder->status != MMF_OK)
         return NULL;
@@ -300,7 +307,8 @@ mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_
     full_name(builder, name, full, sizeof full);
     size_t count = 1;
     for (int d = 0; d < n_dims; d++) {
-        if (shape[d] <= 0 || !mmf_mul_ok(count, (size_t)shape[d], &count) || count > (size_t)1 << 40) {
+        if (shape[d] <= 0 || !mmf_mul_ok(count, (size_t)shape[d], &count) ||
+            count > (size_t)1 << 40) {
             mmf_builder_fail(builder, MMF_SHAPE, "parameter %s: dimension %d is %lld", full, d,
                              (long long)shape[d]);
             return NULL;

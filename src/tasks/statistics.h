@@ -4,7 +4,8 @@
 
 #include "mmfuse/base.h"
 
-/** Mean and sample deviation (n - 1; 0 for n = 1) of the finite values; n counts them. */
+/** Mean and sample deviation (n - 1; 0 for n = 1) of the finite values; n counts them, and without
+ * any both are NaN. */
 typedef struct mmf_summary {
     double mean, deviation;
     int64_t n;
@@ -18,8 +19,8 @@ typedef struct mmf_interval {
 } mmf_interval;
 
 /**
- * Paired bootstrap over rows: per-row scores of two methods (already averaged over seeds), `n_draws`
- * resamples, two-sided `level` (0.95). Depends on the seed alone.
+ * Paired bootstrap over rows: per-row scores of two methods (already averaged over seeds),
+ * `n_draws` resamples, two-sided `level` (0.95). Depends on the seed alone.
  */
 mmf_status mmf_paired_bootstrap(mmf_ctx *ctx, mmf_interval *out, const double *a, const double *b,
                                 int64_t n, int n_draws, double level, uint64_t seed);

@@ -11,6 +11,14 @@
 #include "mmfuse/tensor.h"
 
 #define MMF_CASE_INPUTS 8
+#define MMF_CASE_STORED 16 /* inputs, constants and integers of one example */
+
+/** Inputs of an example that is run many times: drawn once, then lent to every call. */
+typedef struct mmf_op_store {
+    mmf_ctx *ctx;
+    int count;
+    void *data[MMF_CASE_STORED];
+} mmf_op_store;
 
 /** One example call under construction: hands out inputs and remembers the differentiable ones. */
 typedef struct mmf_op_case {
@@ -22,7 +30,9 @@ typedef struct mmf_op_case {
     unsigned frozen;               /* bit i: input i wants no gradient */
     int n_inputs;
     mmf_tensor *inputs[MMF_CASE_INPUTS];
-    double gap; /* drawn values keep this distance from 0 (kinks); 0: no gap */
+    mmf_op_store *store; /* keeps what is drawn and lends it again; NULL: draw in every call */
+    int n_stored;        /* pieces of the store that this call has taken */
+    double gap;          /* drawn values keep this distance from 0 (kinks); 0: no gap */
 } mmf_op_case;
 
 typedef struct mmf_op {
@@ -44,6 +54,8 @@ mmf_tensor *mmf_case_constant(mmf_op_case *c, double low, double high, int n_dim
 /** Integers uniform in [low, high). */
 mmf_tensor *mmf_case_ints(mmf_op_case *c, int64_t low, int64_t high, int n_dims,
                           const int64_t *shape);
+/** Frees what a store keeps. */
+void mmf_op_store_clear(mmf_op_store *store);
 /** One flop an output element: the usual formula of an element-wise operation. */
 double mmf_flops_elementwise(const mmf_op_case *c, const mmf_tensor *out);
 

@@ -48,6 +48,11 @@ typedef struct mmf_adam {
     mmf_real grad_scale;  /* of clipping by norm; 1: none */
 } mmf_adam;
 
+/** Constants of one channel in the backward pass of batch norm. */
+typedef struct mmf_channel_grad {
+    mmf_real mean, factor, mean_dy, slope;
+} mmf_channel_grad;
+
 typedef struct mmf_kernels {
     /* y = f(x) */
     void (*unary)(mmf_unary f, int64_t n, const mmf_real *x, mmf_real *y, mmf_real p0, mmf_real p1);
@@ -94,6 +99,15 @@ typedef struct mmf_kernels {
                           mmf_real rstd, const mmf_real *dy, mmf_real beta, mmf_real *dx,
                           mmf_real *dw, mmf_real *db);
 
+    /* Batch norm, one run of one channel: sum (x - mean)^2; sum dy (x - mean); (x - mean) scale +
+     * shift; dx = factor (dy - mean_dy - (x - mean) slope) */
+    double (*centered_square)(int64_t n, const mmf_real *x, mmf_real mean);
+    double (*centered_dot)(int64_t n, const mmf_real *x, mmf_real mean, const mmf_real *dy);
+    void (*centered_affine)(int64_t n, const mmf_real *x, mmf_real mean, mmf_real scale,
+                            mmf_real shift, mmf_real *y);
+    void (*channel_grad)(int64_t n, const mmf_real *x, const mmf_real *dy,
+                         const mmf_channel_grad *g, mmf_real beta, mmf_real *dx);
+
     /* LSTM cell for one row of H units: gates (4H, pre-activation in, activated out), c_old -> c,
      * tanh_c, h */
     void (*lstm_cell)(int64_t h, mmf_real *gates, const mmf_real *c_old, mmf_real *c,
@@ -102,6 +116,14 @@ typedef struct mmf_kernels {
     void (*lstm_cell_grad)(int64_t h, const mmf_real *gates, const mmf_real *c_old,
                            const mmf_real *tanh_c, const mmf_real *dh, mmf_real *dc,
                            mmf_real *dgates);
+    /* GRU cell for one row: gates (3H, input part in, activated out), the recurrent part with its
+     * bias, h_old -> the recurrent n part and h */
+    void (*gru_cell)(int64_t h, mmf_real *gates, const mmf_real *recurrent, const mmf_real *h_old,
+                     mmf_real *recurrent_n, mmf_real *h_out);
+    /* From d_out and dh (updated to the previous step's): d of both parts of the pre-activations */
+    void (*gru_cell_grad)(int64_t h, const mmf_real *gates, const mmf_real *h_old,
+                          const mmf_real *recurrent_n, const mmf_real *d_out, mmf_real *dh,
+                          mmf_real *d_gates, mmf_real *d_recurrent);
 
     /* y = x * m / (1-p), m from Philox(seed, stream, element/4); may be called with x = dy for the
      * gradient */

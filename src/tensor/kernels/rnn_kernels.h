@@ -1,4 +1,5 @@
-/* rnn_kernels.h: the element-wise part of one LSTM step, gates in PyTorch's order i f g o. */
+/* rnn_kernels.h: the element-wise part of one LSTM or GRU step, gates in PyTorch's order i f g o,
+ * r z n. */
 #ifndef MMFUSE_KERNELS_RNN_H
 #define MMFUSE_KERNELS_RNN_H
 
@@ -36,6 +37,48 @@ static void lstm_cell_grad(int64_t h, const mmf_real *restrict gates,
         dgates[2 * h + j] = d_cell * i * (one - g * g);
         dgates[3 * h + j] = dh[j] * tanh_c[j] * o * (one - o);
         dc[j] = d_cell * f;
+    }
+}
+
+/* gates: input part in, activated out; recurrent: the hidden state's part, whose n part is kept. */
+static void gru_cell(int64_t h, mmf_real *restrict gates, const mmf_real *restrict recurrent,
+                     const mmf_real *restrict h_old, mmf_real *restrict recurrent_n,
+                     mmf_real *restrict h_out)
+{
+    const mmf_real one = 1;
+    for (int64_t j = 0; j < h; j++) {
+        const mmf_real r = vsigmoid(gates[j] + recurrent[j]);
+        const mmf_real z = vsigmoid(gates[h + j] + recurrent[h + j]);
+        const mmf_real part = recurrent[2 * h + j];
+        const mmf_real n = vtanh(gates[2 * h + j] + r * part);
+        gates[j] = r;
+        gates[h + j] = z;
+        gates[2 * h + j] = n;
+        recurrent_n[j] = part;
+        h_out[j] = (one - z) * n + z * h_old[j];
+    }
+}
+
+/* d_gates and d_recurrent differ in the n part, which the reset gate scales. */
+static void gru_cell_grad(int64_t h, const mmf_real *restrict gates, const mmf_real *restrict h_old,
+                          const mmf_real *restrict recurrent_n, const mmf_real *restrict d_out,
+                          mmf_real *restrict dh, mmf_real *restrict d_gates,
+                          mmf_real *restrict d_recurrent)
+{
+    const mmf_real one = 1;
+    for (int64_t j = 0; j < h; j++) {
+        const mmf_real r = gates[j], z = gates[h + j], n = gates[2 * h + j];
+        const mmf_real total = dh[j] + d_out[j];
+        const mmf_real dn = total * (one - z) * (one - n * n);
+        const mmf_real dz = total * (h_old[j] - n) * z * (one - z);
+        const mmf_real dr = dn * recurrent_n[j] * r * (one - r);
+        d_gates[j] = dr;
+        d_gates[h + j] = dz;
+        d_gates[2 * h + j] = dn;
+        d_recurrent[j] = dr;
+        d_recurrent[h + j] = dz;
+        d_recurrent[2 * h + j] = dn * r;
+        dh[j] = total * z;
     }
 }
 

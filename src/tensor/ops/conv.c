@@ -1,8 +1,8 @@
 /*
  * conv.c: 1-D and 2-D convolution and pooling; (B, C, T) is seen as (B, C, 1, T).
  *
- * Convolution is im2col and one product a sample; samples go to threads. Weight gradients are summed sample by
- * sample in order, so their bits do not depend on the thread count.
+ * Convolution is im2col and one product a sample; samples go to threads. Weight gradients are
+ * summed sample by sample in order, so their bits do not depend on the thread count.
  */
 #include <math.h>
 #include <string.h>
@@ -23,7 +23,8 @@ typedef struct conv_node {
 } conv_node;
 
 /* Fills the geometry of a 4-D or 3-D input; false after setting the error. */
-static bool measure(mmf_tape *tape, const char *op, const mmf_tensor *x, const mmf_window *window, geometry *g)
+static bool measure(mmf_tape *tape, const char *op, const mmf_tensor *x, const mmf_window *window,
+                    geometry *g)
 {
     const bool flat = x->n_dims == 3;
     *g = (geometry){.batch = x->shape[0], .channels = x->shape[1]};
@@ -37,7 +38,8 @@ static bool measure(mmf_tape *tape, const char *op, const mmf_tensor *x, const m
         g->padding[d] = unused ? 0 : window->padding[from];
         if (g->kernel[d] < 1 || g->stride[d] < 1 || g->padding[d] < 0) {
             mmf_tape__fail(tape, MMF_ARG, op, "window with kernel %lld, stride %lld, padding %lld",
-                           (long long)g->kernel[d], (long long)g->stride[d], (long long)g->padding[d]);
+                           (long long)g->kernel[d], (long long)g->stride[d],
+                           (long long)g->padding[d]);
             return false;
         }
     }
@@ -45,7 +47,8 @@ static bool measure(mmf_tape *tape, const char *op, const mmf_tensor *x, const m
     const int64_t room_w = g->width + 2 * g->padding[1] - g->kernel[1];
     if (room_h < 0 || room_w < 0) {
         mmf_tape__fail(tape, MMF_SHAPE, op, "a window of %lld x %lld does not fit into %lld x %lld",
-                       (long long)g->kernel[0], (long long)g->kernel[1], (long long)g->height, (long long)g->width);
+                       (long long)g->kernel[0], (long long)g->kernel[1], (long long)g->height,
+                       (long long)g->width);
         return false;
     }
     g->out_height = room_h / g->stride[0] + 1;
@@ -72,7 +75,8 @@ static void im2col(const geometry *g, mmf_real *sample, mmf_real *columns, bool 
     const int64_t area = g->out_height * g->out_width;
     for (int64_t row = 0; row < g->channels * g->kernel[0] * g->kernel[1]; row++) {
         const int64_t kx = row % g->kernel[1], ky = row / g->kernel[1] % g->kernel[0];
-        mmf_real *const channel = sample + row / (g->kernel[0] * g->kernel[1]) * g->height * g->width;
+        mmf_real *const channel =
+            sample + row / (g->kernel[0] * g->kernel[1]) * g->height * g->width;
         int64_t first = 0, last = 0;
         inside(g, kx, &first, &last);
         for (int64_t oy = 0; oy < g->out_height; oy++) {
@@ -102,61 +106,79 @@ static void im2col(const geometry *g, mmf_real *sample, mmf_real *columns, bool 
     }
 }
 
+/* Samples go to this many ranges at most; each has the columns of one sample, and its own sum of
+ * weight gradients, which are then added in order. */
+#define MAX_RANGES 8
+
 typedef struct conv_job {
     const mmf_tape *tape;
     const conv_node *c;
-    mmf_real *columns; /* one sample's columns a range */
-    mmf_real *y, *dx;
-    int64_t depth, area;
+    mmf_real *columns; /* of one sample, a range */
+    mmf_real *y, *dx, *dw;
+    int64_t depth, area, grain;
     mmf_real dx_beta;
 } conv_job;
+
+static int64_t range_count(const conv_job *j)
+{
+    return (j->c->g.batch + j->grain - 1) / j->grain;
+}
+
+/* Ranges depend on the batch alone. */
+static conv_job make_job(const mmf_tape *tape, const conv_node *c)
+{
+    const geometry *const g = &c->g;
+    conv_job j = {.tape = tape,
+                  .c = c,
+                  .depth = g->channels * g->kernel[0] * g->kernel[1],
+                  .area = g->out_height * g->out_width,
+                  .grain = (g->batch + MAX_RANGES - 1) / MAX_RANGES};
+    const int64_t least = mmf_grain(g->outputs * j.depth * j.area / 8);
+    j.grain = j.grain < least ? least : j.grain;
+    return j;
+}
 
 static void forward_range(void *argument, int64_t begin, int64_t end)
 {
     const conv_job *const j = argument;
     const geometry *const g = &j->c->g;
     const int64_t size_in = g->channels * g->height * g->width, size_out = g->outputs * j->area;
+    mmf_real *const columns = j->columns + begin / j->grain * j->depth * j->area;
     for (int64_t b = begin; b < end; b++) {
-        mmf_real *const columns = j->columns + b * j->depth * j->area;
         im2col(g, j->c->x->data + b * size_in, columns, false);
         mmf_real *const y = j->y + b * size_out;
-        const mmf_gemm product = {false, false, g->outputs, j->area, j->depth, 1, j->c->w->data, j->depth,
-                                  columns, j->area, 0, y, j->area};
+        for (int64_t o = 0; j->c->b && o < g->outputs; o++)
+            j->tape->k->fill(j->area, j->c->b->data[o], y + o * j->area);
+        const mmf_gemm product = {false,         false,    g->outputs, j->area, j->depth,        1,
+                                  j->c->w->data, j->depth, columns,    j->area, j->c->b ? 1 : 0, y,
+                                  j->area};
         mmf_blas_gemm(&product);
-        for (int64_t o = 0; j->c->b && o < g->outputs; o++) {
-            const mmf_real shift = j->c->b->data[o];
-            for (int64_t i = 0; i < j->area; i++)
-                y[o * j->area + i] += shift;
-        }
     }
 }
 
-static void input_grad_range(void *argument, int64_t begin, int64_t end)
+/* dW += dY columns';  dcolumns = W' dY, summed back into the sample. */
+static void backward_range(void *argument, int64_t begin, int64_t end)
 {
     const conv_job *const j = argument;
     const geometry *const g = &j->c->g;
     const int64_t size_in = g->channels * g->height * g->width, size_out = g->outputs * j->area;
+    const int64_t range = begin / j->grain;
+    mmf_real *const columns = j->columns + range * j->depth * j->area;
     for (int64_t b = begin; b < end; b++) {
-        mmf_real *const columns = j->columns + b * j->depth * j->area;
-        const mmf_gemm product = {true, false, j->depth, j->area, g->outputs, 1, j->c->w->data, j->depth,
-                                  j->c->node.out->grad + b * size_out, j->area, 0, columns, j->area};
-        mmf_blas_gemm(&product);
+        const mmf_real *const dy = j->c->node.out->grad + b * size_out;
+        if (j->dw) {
+            im2col(g, j->c->x->data + b * size_in, columns, false);
+            mmf_blas_gemm(&(mmf_gemm){false, true, g->outputs, j->depth, j->area, 1, dy, j->area,
+                                      columns, j->area, b == begin ? 0 : 1,
+                                      j->dw + range * g->outputs * j->depth, j->depth});
+        }
+        if (!j->dx)
+            continue;
+        mmf_blas_gemm(&(mmf_gemm){true, false, j->depth, j->area, g->outputs, 1, j->c->w->data,
+                                  j->depth, dy, j->area, 0, columns, j->area});
         if (j->dx_beta == (mmf_real)0)
             memset(j->dx + b * size_in, 0, (size_t)size_in * sizeof *j->dx);
         im2col(g, j->dx + b * size_in, columns, true);
-    }
-}
-
-/* dW = sum_b dY_b columns_b' ; columns are made again rather than kept. */
-static void weight_grad(mmf_tape *tape, conv_job *j, mmf_real *dw, bool fresh)
-{
-    const geometry *const g = &j->c->g;
-    const int64_t size_in = g->channels * g->height * g->width, size_out = g->outputs * j->area;
-    for (int64_t b = 0; b < g->batch; b++) {
-        im2col(g, j->c->x->data + b * size_in, j->columns, false);
-        mmf_tape__gemm(tape, &(mmf_gemm){false, true, g->outputs, j->depth, j->area, 1,
-                                         j->c->node.out->grad + b * size_out, j->area, j->columns, j->area,
-                                         fresh && b == 0 ? 0 : 1, dw, j->depth});
     }
 }
 
@@ -164,12 +186,9 @@ static void conv_backward(mmf_tape *tape, mmf_node *node)
 {
     conv_node *const c = (conv_node *)node;
     const geometry *const g = &c->g;
-    conv_job j = {.tape = tape, .c = c, .depth = g->channels * g->kernel[0] * g->kernel[1],
-                  .area = g->out_height * g->out_width};
-    j.columns = mmf_tape__reals(tape, g->batch * j.depth * j.area);
-    if (!j.columns)
-        return;
-    bool fresh = false;
+    conv_job j = make_job(tape, c);
+    const int64_t n_ranges = range_count(&j);
+    bool fresh = false, fresh_x = false;
     mmf_real *const db = mmf_tape__grad(tape, c->b, &fresh);
     for (int64_t o = 0; db && o < g->outputs; o++) {
         mmf_real total = fresh ? 0 : db[o];
@@ -178,23 +197,26 @@ static void conv_backward(mmf_tape *tape, mmf_node *node)
         db[o] = total;
     }
     mmf_real *const dw = mmf_tape__grad(tape, c->w, &fresh);
-    if (dw)
-        weight_grad(tape, &j, dw, fresh);
-    j.dx = mmf_tape__grad(tape, c->x, &fresh);
-    if (j.dx) {
-        j.dx_beta = fresh ? 0 : 1;
-        mmf_tape__parallel(tape, g->batch, mmf_grain(j.depth * j.area), input_grad_range, &j);
-    }
+    j.dx = mmf_tape__grad(tape, c->x, &fresh_x);
+    j.dx_beta = fresh_x ? 0 : 1;
+    j.columns = mmf_tape__reals(tape, n_ranges * j.depth * j.area);
+    j.dw = dw ? mmf_tape__reals(tape, n_ranges * c->w->count) : NULL;
+    if (!j.columns || (dw && !j.dw))
+        return;
+    mmf_tape__parallel(tape, g->batch, j.grain, backward_range, &j);
+    for (int64_t r = 0; dw && r < n_ranges; r++)
+        tape->k->axpby(c->w->count, 1, j.dw + r * c->w->count, fresh && r == 0 ? 0 : 1, dw);
 }
 
-static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
-                        const mmf_window *window)
+static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *x, mmf_tensor *w,
+                        mmf_tensor *b, const mmf_window *window)
 {
     if (!x || !w)
         return mmf_tape__missing(tape, op);
     if (x->n_dims != n_dims || w->n_dims != n_dims || w->shape[1] != x->shape[1] || x->is_int ||
         (b && b->count != w->shape[0]))
-        return mmf_tape__unfit(tape, op, x, w, "channels of the input and the weight must be equal");
+        return mmf_tape__unfit(tape, op, x, w,
+                               "channels of the input and the weight must be equal");
     mmf_window actual = *window; /* the kernel's size is the weight's */
     actual.kernel[0] = w->shape[2];
     actual.kernel[1] = n_dims == 4 ? w->shape[3] : 1;
@@ -205,14 +227,13 @@ static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *
     const int64_t shape4[] = {x->shape[0], w->shape[0], c.g.out_height, c.g.out_width};
     const int64_t shape3[] = {x->shape[0], w->shape[0], c.g.out_width};
     mmf_tensor *const y = mmf_tape__tensor(tape, n_dims, n_dims == 4 ? shape4 : shape3);
-    conv_job j = {.tape = tape, .c = &c, .depth = w->count / w->shape[0],
-                  .area = c.g.out_height * c.g.out_width};
+    conv_job j = make_job(tape, &c);
     const mmf_tape_mark mark = mmf_tape_enter(tape);
-    j.columns = mmf_tape__reals(tape, c.g.batch * j.depth * j.area);
+    j.columns = mmf_tape__reals(tape, range_count(&j) * j.depth * j.area);
     if (!y || !j.columns)
         return NULL;
     j.y = y->data;
-    mmf_tape__parallel(tape, c.g.batch, mmf_grain(j.depth * j.area), forward_range, &j);
+    mmf_tape__parallel(tape, c.g.batch, j.grain, forward_range, &j);
 #ifndef MMF_ARENA_DEBUG
     mmf_arena_rewind(&tape->arena, (mmf_arena_mark){mark.chunk, mark.used, mark.total});
 #else
@@ -227,12 +248,14 @@ static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *
     return y;
 }
 
-mmf_tensor *mmf_conv1d(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b, const mmf_window *window)
+mmf_tensor *mmf_conv1d(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
+                       const mmf_window *window)
 {
     return conv(tape, "conv1d", 3, x, w, b, window);
 }
 
-mmf_tensor *mmf_conv2d(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b, const mmf_window *window)
+mmf_tensor *mmf_conv2d(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
+                       const mmf_window *window)
 {
     return conv(tape, "conv2d", 4, x, w, b, window);
 }
@@ -244,55 +267,107 @@ typedef struct pool_node {
     mmf_tensor *x;
     geometry g;
     bool is_max;
-    int64_t *winner; /* max: place in the channel's plane */
+    int32_t *winner; /* max: place in the channel's plane */
 } pool_node;
+
+/* Rows [y0, y1) and columns [x0, x1) of the input under one output element. */
+typedef struct pool_span {
+    int64_t y0, y1, x0, x1;
+} pool_span;
+
+static pool_span span_of(const geometry *g, int64_t oy, int64_t ox)
+{
+    const int64_t y = oy * g->stride[0] - g->padding[0], x = ox * g->stride[1] - g->padding[1];
+    const int64_t y1 = y + g->kernel[0], x1 = x + g->kernel[1];
+    return (pool_span){y > 0 ? y : 0, y1 < g->height ? y1 : g->height, x > 0 ? x : 0,
+                       x1 < g->width ? x1 : g->width};
+}
+
+typedef struct pool_job {
+    const pool_node *p;
+    const mmf_real *dy;
+    mmf_real *y, *dx;
+} pool_job;
+
+/* Planes (b, c) in [begin, end). */
+static void pool_backward_range(void *argument, int64_t begin, int64_t end)
+{
+    const pool_job *const j = argument;
+    const geometry *const g = &j->p->g;
+    const int64_t area = g->out_height * g->out_width, plane = g->height * g->width;
+    const mmf_real share = 1 / (mmf_real)(g->kernel[0] * g->kernel[1]);
+    for (int64_t c = begin; c < end; c++) {
+        const mmf_real *const dy = j->dy + c * area;
+        mmf_real *const to = j->dx + c * plane;
+        for (int64_t i = 0; j->p->is_max && i < area; i++)
+            to[j->p->winner[c * area + i]] += dy[i];
+        for (int64_t oy = 0; !j->p->is_max && oy < g->out_height; oy++) {
+            for (int64_t ox = 0; ox < g->out_width; ox++) {
+                const pool_span s = span_of(g, oy, ox);
+                for (int64_t y = s.y0; y < s.y1; y++)
+                    for (int64_t x = s.x0; x < s.x1; x++)
+                        to[y * g->width + x] += share * dy[oy * g->out_width + ox];
+            }
+        }
+    }
+}
 
 static void pool_backward(mmf_tape *tape, mmf_node *node)
 {
     pool_node *const p = (pool_node *)node;
-    const geometry *const g = &p->g;
-    const int64_t area = g->out_height * g->out_width, plane = g->height * g->width;
-    const mmf_real share = 1 / (mmf_real)(g->kernel[0] * g->kernel[1]);
-    mmf_real *const dx = mmf_tape__grad_zeroed(tape, p->x);
-    for (int64_t i = 0; dx && i < node->out->count; i++) {
-        mmf_real *const to = dx + i / area * plane;
-        if (p->is_max) {
-            to[p->winner[i]] += node->out->grad[i];
-            continue;
-        }
-        const int64_t oy = i % area / g->out_width, ox = i % g->out_width;
-        for (int64_t k = 0; k < g->kernel[0] * g->kernel[1]; k++) {
-            const int64_t y = oy * g->stride[0] + k / g->kernel[1] - g->padding[0];
-            const int64_t x = ox * g->stride[1] + k % g->kernel[1] - g->padding[1];
-            if (y >= 0 && y < g->height && x >= 0 && x < g->width)
-                to[y * g->width + x] += share * node->out->grad[i];
-        }
-    }
+    pool_job job = {.p = p, .dy = node->out->grad, .dx = mmf_tape__grad_zeroed(tape, p->x)};
+    if (job.dx)
+        mmf_tape__parallel(tape, p->g.batch * p->g.channels, mmf_grain(p->g.height * p->g.width),
+                           pool_backward_range, &job);
 }
 
-static mmf_real pool_window(const pool_node *p, const mmf_real *plane, int64_t oy, int64_t ox, int64_t *winner)
+/* A NaN in the window wins: it must not be hidden. */
+static mmf_real max_under(const mmf_real *plane, int64_t width, const pool_span *s, int32_t *winner)
 {
-    const geometry *const g = &p->g;
-    mmf_real total = 0, best = -INFINITY;
-    *winner = -1;
-    for (int64_t ky = 0; ky < g->kernel[0]; ky++) {
-        const int64_t y = oy * g->stride[0] + ky - g->padding[0];
-        for (int64_t kx = 0; y >= 0 && y < g->height && kx < g->kernel[1]; kx++) {
-            const int64_t x = ox * g->stride[1] + kx - g->padding[1];
-            if (x < 0 || x >= g->width)
-                continue;
-            const mmf_real value = plane[y * g->width + x];
-            total += value;
-            if (*winner < 0 || value > best || isnan(value)) {
-                best = value;
-                *winner = y * g->width + x;
+    int64_t best = s->y0 * width + s->x0;
+    mmf_real top = plane[best];
+    for (int64_t y = s->y0; y < s->y1; y++) {
+        for (int64_t x = s->x0; x < s->x1; x++) {
+            /* Selected, not branched on: which element wins cannot be predicted. */
+            const mmf_real value = plane[y * width + x];
+            const bool wins = !(value <= top) & (top == top);
+            best = wins ? y * width + x : best;
+            top = wins ? value : top;
+        }
+    }
+    *winner = (int32_t)best;
+    return top;
+}
+
+static void pool_range(void *argument, int64_t begin, int64_t end)
+{
+    const pool_job *const j = argument;
+    const geometry *const g = &j->p->g;
+    const int64_t area = g->out_height * g->out_width;
+    const mmf_real share = 1 / (mmf_real)(g->kernel[0] * g->kernel[1]);
+    for (int64_t c = begin; c < end; c++) {
+        const mmf_real *const plane = j->p->x->data + c * g->height * g->width;
+        mmf_real *out = j->y + c * area;
+        int32_t *winner = j->p->is_max ? j->p->winner + c * area : NULL;
+        for (int64_t oy = 0; oy < g->out_height; oy++) {
+            for (int64_t ox = 0; ox < g->out_width; ox++) {
+                const pool_span s = span_of(g, oy, ox);
+                if (winner) {
+                    *out++ = max_under(plane, g->width, &s, winner++);
+                    continue;
+                }
+                mmf_real total = 0;
+                for (int64_t y = s.y0; y < s.y1; y++)
+                    for (int64_t x = s.x0; x < s.x1; x++)
+                        total += plane[y * g->width + x];
+                *out++ = share * total;
             }
         }
     }
-    return p->is_max ? best : total / (mmf_real)(g->kernel[0] * g->kernel[1]);
 }
 
-static mmf_tensor *pool(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_window *window, bool is_max)
+static mmf_tensor *pool(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_window *window,
+                        bool is_max)
 {
     if (!x)
         return mmf_tape__missing(tape, op);
@@ -301,6 +376,8 @@ static mmf_tensor *pool(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf
         return mmf_tape__fail(tape, MMF_SHAPE, op, "takes (B, C, T) or (B, C, H, W)");
     if (!measure(tape, op, x, window, &p.g))
         return NULL;
+    if (p.g.height * p.g.width > INT32_MAX)
+        return mmf_tape__fail(tape, MMF_LIMIT, op, "planes of more than 2^31 elements");
     if (2 * p.g.padding[0] > p.g.kernel[0] || 2 * p.g.padding[1] > p.g.kernel[1])
         return mmf_tape__fail(tape, MMF_ARG, op, "padding is more than half of the window");
     const int64_t shape4[] = {x->shape[0], x->shape[1], p.g.out_height, p.g.out_width};
@@ -311,14 +388,11 @@ static mmf_tensor *pool(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf
     p.winner = mmf_tape__alloc(tape, (size_t)(is_max ? y->count : 1) * sizeof *p.winner);
     if (!p.winner)
         return NULL;
-    const int64_t area = p.g.out_height * p.g.out_width, plane = p.g.height * p.g.width;
-    for (int64_t i = 0; i < y->count; i++) {
-        int64_t winner = 0;
-        y->data[i] = pool_window(&p, x->data + i / area * plane, i % area / p.g.out_width, i % p.g.out_width, &winner);
-        if (is_max)
-            p.winner[i] = winner;
-    }
-    pool_node *const node = mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, pool_backward);
+    pool_job job = {.p = &p, .y = y->data};
+    mmf_tape__parallel(tape, p.g.batch * p.g.channels, mmf_grain(p.g.height * p.g.width),
+                       pool_range, &job);
+    pool_node *const node =
+        mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, pool_backward);
     if (node) {
         p.node = node->node;
         *node = p;
@@ -338,23 +412,28 @@ mmf_tensor *mmf_avg_pool(mmf_tape *tape, mmf_tensor *x, const mmf_window *window
 
 /* ---- Examples ---------------------------------------------------------------------------- */
 
-static const mmf_window windows[] = {
-    {{3, 3}, {1, 1}, {1, 1}}, {{3, 2}, {2, 1}, {0, 1}}, {{2, 3}, {2, 3}, {1, 0}}, {{1, 1}, {1, 2}, {0, 0}}};
+static const mmf_window windows[] = {{{3, 3}, {1, 1}, {1, 1}},
+                                     {{3, 2}, {2, 1}, {0, 1}},
+                                     {{2, 3}, {2, 3}, {1, 0}},
+                                     {{1, 1}, {1, 2}, {0, 0}}};
 
 static mmf_tensor *conv1d_example(mmf_op_case *c)
 {
     const mmf_window *const w = &windows[c->index];
     mmf_tensor *const x = mmf_case_input(c, -1, 1, 3, (int64_t[]){2, 3, 8 * c->scale});
     mmf_tensor *const weight = mmf_case_input(c, -1, 1, 3, (int64_t[]){4, 3, w->kernel[0]});
-    return mmf_conv1d(c->tape, x, weight, c->index ? mmf_case_input(c, -1, 1, 1, (int64_t[]){4}) : NULL, w);
+    return mmf_conv1d(c->tape, x, weight,
+                      c->index ? mmf_case_input(c, -1, 1, 1, (int64_t[]){4}) : NULL, w);
 }
 
 static mmf_tensor *conv2d_example(mmf_op_case *c)
 {
     const mmf_window *const w = &windows[c->index];
     mmf_tensor *const x = mmf_case_input(c, -1, 1, 4, (int64_t[]){2, 3, 6 * c->scale, 5});
-    mmf_tensor *const weight = mmf_case_input(c, -1, 1, 4, (int64_t[]){4, 3, w->kernel[0], w->kernel[1]});
-    return mmf_conv2d(c->tape, x, weight, c->index ? mmf_case_input(c, -1, 1, 1, (int64_t[]){4}) : NULL, w);
+    mmf_tensor *const weight =
+        mmf_case_input(c, -1, 1, 4, (int64_t[]){4, 3, w->kernel[0], w->kernel[1]});
+    return mmf_conv2d(c->tape, x, weight,
+                      c->index ? mmf_case_input(c, -1, 1, 1, (int64_t[]){4}) : NULL, w);
 }
 
 static mmf_tensor *pool_input(mmf_op_case *c)
@@ -375,7 +454,8 @@ static mmf_tensor *avg_pool_example(mmf_op_case *c)
 
 static double conv_flops(const mmf_op_case *c, const mmf_tensor *out)
 {
-    return 2.0 * (double)out->count * (double)(c->inputs[1]->count / c->inputs[1]->shape[0]);
+    const int64_t taps = c->inputs[1]->count / c->inputs[1]->shape[0];
+    return 2.0 * (double)out->count * (double)taps;
 }
 
 const mmf_op mmf_op_conv1d = {"conv1d", 4, conv1d_example, conv_flops, true};

@@ -20,7 +20,8 @@ static bool in_range(mmf_tape *tape, const char *op, const mmf_tensor *index, in
     }
     for (int64_t i = 0; i < index->count; i++) {
         if (index->ints[i] < 0 || index->ints[i] >= limit) {
-            mmf_tape__fail(tape, MMF_ARG, op, "index %lld at position %lld, but there are %lld rows",
+            mmf_tape__fail(tape, MMF_ARG, op,
+                           "index %lld at position %lld, but there are %lld rows",
                            (long long)index->ints[i], (long long)i, (long long)limit);
             return false;
         }
@@ -34,12 +35,13 @@ static void select_backward(mmf_tape *tape, mmf_node *node)
     mmf_real *const dx = mmf_tape__grad_zeroed(tape, n->x);
     for (int64_t i = 0; dx && i < n->index->count; i++) {
         if (n->index->ints[i] != n->padding)
-            tape->k->axpby(n->width, 1, node->out->grad + i * n->width, 1, dx + n->index->ints[i] * n->width);
+            tape->k->axpby(n->width, 1, node->out->grad + i * n->width, 1,
+                           dx + n->index->ints[i] * n->width);
     }
 }
 
-static mmf_tensor *select_rows(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_tensor *index,
-                               int64_t padding)
+static mmf_tensor *select_rows(mmf_tape *tape, const char *op, mmf_tensor *x,
+                               const mmf_tensor *index, int64_t padding)
 {
     if (!x || !index)
         return mmf_tape__missing(tape, op);
@@ -56,7 +58,8 @@ static mmf_tensor *select_rows(mmf_tape *tape, const char *op, mmf_tensor *x, co
         return NULL;
     const int64_t width = x->count / x->shape[0];
     for (int64_t i = 0; i < index->count; i++)
-        memcpy(y->data + i * width, x->data + index->ints[i] * width, (size_t)width * sizeof *y->data);
+        memcpy(y->data + i * width, x->data + index->ints[i] * width,
+               (size_t)width * sizeof *y->data);
     index_node *const n = mmf_tape__record(tape, sizeof *n, op, y, x->wants_grad, select_backward);
     if (n) {
         n->x = x;
@@ -72,7 +75,8 @@ mmf_tensor *mmf_index_select(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *in
     return select_rows(tape, "index_select", x, index, -1);
 }
 
-mmf_tensor *mmf_embedding(mmf_tape *tape, mmf_tensor *table, const mmf_tensor *tokens, int64_t padding)
+mmf_tensor *mmf_embedding(mmf_tape *tape, mmf_tensor *table, const mmf_tensor *tokens,
+                          int64_t padding)
 {
     return select_rows(tape, "embedding", table, tokens, padding);
 }
@@ -175,7 +179,8 @@ mmf_tensor *mmf_token_lengths(mmf_tape *tape, const mmf_tensor *tokens, int64_t 
 mmf_tensor *mmf_argmax(mmf_tape *tape, const mmf_tensor *x)
 {
     if (!x || x->is_int || x->n_dims < 1 || x->shape[x->n_dims - 1] < 1)
-        return mmf_tape__fail(tape, MMF_SHAPE, "argmax", "needs a last axis with at least one element");
+        return mmf_tape__fail(tape, MMF_SHAPE, "argmax",
+                              "needs a last axis with at least one element");
     const int64_t width = x->shape[x->n_dims - 1], rows = x->count / width;
     int64_t *const best = mmf_tape__alloc(tape, (size_t)rows * sizeof *best);
     for (int64_t r = 0; best && r < rows; r++) {
@@ -225,7 +230,9 @@ static mmf_tensor *scatter_add_example(mmf_op_case *c)
     return mmf_scatter_add(c->tape, table(c), mmf_case_ints(c, 0, 4, 1, (int64_t[]){6}), 4);
 }
 
-const mmf_op mmf_op_index_select = {"index_select", 1, index_select_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_index_select = {"index_select", 1, index_select_example, mmf_flops_elementwise,
+                                    true};
 const mmf_op mmf_op_embedding = {"embedding", 1, embedding_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_gather = {"gather", 1, gather_example, mmf_flops_elementwise, true};
-const mmf_op mmf_op_scatter_add = {"scatter_add", 1, scatter_add_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_scatter_add = {"scatter_add", 1, scatter_add_example, mmf_flops_elementwise,
+                                   true};

@@ -72,7 +72,8 @@ static mmf_tensor *pair(mmf_tape *tape, const char *op, pair_node p)
     for (int64_t i = 0; i < p.x->count; i++)
         total += pair_value(&p, i, &slope);
     y->data[0] = (mmf_real)(total / (double)p.x->count);
-    pair_node *const node = mmf_tape__record(tape, sizeof *node, op, y, p.x->wants_grad, pair_backward);
+    pair_node *const node =
+        mmf_tape__record(tape, sizeof *node, op, y, p.x->wants_grad, pair_backward);
     if (node) {
         p.node = node->node;
         *node = p;
@@ -95,7 +96,8 @@ mmf_tensor *mmf_smooth_l1_loss(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *
     static const char op[] = "smooth_l1_loss";
     if (!(beta > 0))
         return mmf_tape__fail(tape, MMF_ARG, op, "threshold %g is not positive", beta);
-    return pair(tape, op, (pair_node){.kind = PAIR_SMOOTH_L1, .x = x, .target = target, .beta = beta});
+    return pair(tape, op,
+                (pair_node){.kind = PAIR_SMOOTH_L1, .x = x, .target = target, .beta = beta});
 }
 
 mmf_tensor *mmf_bce_logits(mmf_tape *tape, mmf_tensor *logits, const mmf_tensor *target,
@@ -139,8 +141,8 @@ static mmf_tensor *row_loss(mmf_tape *tape, const char *op, mmf_tensor *x, mmf_r
     return y;
 }
 
-static bool fit_classes(mmf_tape *tape, const char *op, const mmf_tensor *x, const mmf_tensor *classes,
-                        const mmf_tensor *weight)
+static bool fit_classes(mmf_tape *tape, const char *op, const mmf_tensor *x,
+                        const mmf_tensor *classes, const mmf_tensor *weight)
 {
     if (!x || !classes) {
         mmf_tape__missing(tape, op);
@@ -148,13 +150,14 @@ static bool fit_classes(mmf_tape *tape, const char *op, const mmf_tensor *x, con
     }
     if (x->n_dims != 2 || !classes->is_int || classes->count != x->shape[0] ||
         (weight && weight->count != x->shape[1])) {
-        mmf_tape__unfit(tape, op, x, classes, "takes (B, K), B integer classes and K class weights");
+        mmf_tape__unfit(tape, op, x, classes,
+                        "takes (B, K), B integer classes and K class weights");
         return false;
     }
     for (int64_t i = 0; i < classes->count; i++) {
         if (classes->ints[i] >= x->shape[1]) {
-            mmf_tape__fail(tape, MMF_ARG, op, "row %lld has class %lld, but there are %lld classes", (long long)i,
-                           (long long)classes->ints[i], (long long)x->shape[1]);
+            mmf_tape__fail(tape, MMF_ARG, op, "row %lld has class %lld, but there are %lld classes",
+                           (long long)i, (long long)classes->ints[i], (long long)x->shape[1]);
             return false;
         }
     }
@@ -172,8 +175,8 @@ static double log_of_sum(const mmf_real *x, int64_t n)
 }
 
 /*
- * Row loss: sum_j q_j (lse - x_j) with q_j = (1 - s) w_y [j = y] + s w_j / K, as PyTorch's: the mean
- * divides by the sum of w_y. Gradient: softmax_j sum(q) - q_j.
+ * Row loss: sum_j q_j (lse - x_j) with q_j = (1 - s) w_y [j = y] + s w_j / K, as PyTorch's: the
+ * mean divides by the sum of w_y. Gradient: softmax_j sum(q) - q_j.
  */
 mmf_tensor *mmf_cross_entropy(mmf_tape *tape, mmf_tensor *logits, const mmf_tensor *classes,
                               const mmf_tensor *weight, double smoothing)
@@ -198,7 +201,8 @@ mmf_tensor *mmf_cross_entropy(mmf_tape *tape, mmf_tensor *logits, const mmf_tens
         const double lse = log_of_sum(x, n), w_truth = weight ? (double)weight->data[truth] : 1;
         double q_sum = 0;
         for (int64_t j = 0; j < n; j++) {
-            const double spread = smoothing > 0 ? smoothing * (weight ? (double)weight->data[j] : 1) / (double)n : 0;
+            const double spread =
+                smoothing > 0 ? smoothing * (weight ? (double)weight->data[j] : 1) / (double)n : 0;
             const double q = (j == truth ? (1 - smoothing) * w_truth : 0) + spread;
             q_sum += q;
             total += q > 0 ? q * (lse - (double)x[j]) : 0;
@@ -280,7 +284,8 @@ mmf_tensor *mmf_kl_loss(mmf_tape *tape, mmf_tensor *log_p, const mmf_tensor *tar
     mmf_tensor *const y = row_loss(tape, op, log_p, &slope);
     if (!y)
         return NULL;
-    const double rows = (double)(log_p->count / log_p->shape[log_p->n_dims - 1]);
+    const int64_t n_rows = log_p->count / log_p->shape[log_p->n_dims - 1];
+    const double rows = (double)n_rows;
     double total = 0;
     for (int64_t i = 0; i < log_p->count; i++) {
         const double q = (double)target->data[i];
@@ -308,7 +313,8 @@ mmf_tensor *mmf_cosine_loss(mmf_tape *tape, mmf_tensor *a, mmf_tensor *b, const 
         other->data[i] = 1 - same->data[i];
     }
     mmf_tensor *const pull = mmf_mul(tape, same, mmf_affine(tape, cosine, -1, 1));
-    mmf_tensor *const push = mmf_mul(tape, other, mmf_relu(tape, mmf_affine(tape, cosine, 1, -margin)));
+    mmf_tensor *const push =
+        mmf_mul(tape, other, mmf_relu(tape, mmf_affine(tape, cosine, 1, -margin)));
     return mmf_mean(tape, mmf_add(tape, pull, push), MMF_ALL_AXES);
 }
 
@@ -373,7 +379,8 @@ static mmf_tensor *kl_loss_example(mmf_op_case *c)
 
 static mmf_tensor *cosine_loss_example(mmf_op_case *c)
 {
-    mmf_tensor *const a = mmf_case_input(c, 0.1, 2, 2, matrix), *const b = mmf_case_input(c, 0.1, 2, 2, matrix);
+    mmf_tensor *const a = mmf_case_input(c, 0.1, 2, 2, matrix), *const b = mmf_case_input(
+                                                                    c, 0.1, 2, 2, matrix);
     mmf_tensor *const target = mmf_full(c->tape, 1, matrix, 1);
     for (int64_t i = 0; target && i < ROWS; i += 2)
         target->data[i] = -1;
@@ -382,11 +389,14 @@ static mmf_tensor *cosine_loss_example(mmf_op_case *c)
 
 const mmf_op mmf_op_l1_loss = {"l1_loss", 1, l1_loss_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_mse_loss = {"mse_loss", 1, mse_loss_example, mmf_flops_elementwise, true};
-const mmf_op mmf_op_smooth_l1_loss = {"smooth_l1_loss", 2, smooth_l1_loss_example, mmf_flops_elementwise, true};
-const mmf_op mmf_op_cross_entropy = {"cross_entropy", 4, cross_entropy_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_smooth_l1_loss = {"smooth_l1_loss", 2, smooth_l1_loss_example,
+                                      mmf_flops_elementwise, true};
+const mmf_op mmf_op_cross_entropy = {"cross_entropy", 4, cross_entropy_example,
+                                     mmf_flops_elementwise, true};
 const mmf_op mmf_op_soft_cross_entropy = {"soft_cross_entropy", 1, soft_cross_entropy_example,
                                           mmf_flops_elementwise, true};
 const mmf_op mmf_op_bce_logits = {"bce_logits", 2, bce_logits_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_nll_loss = {"nll_loss", 2, nll_loss_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_kl_loss = {"kl_loss", 1, kl_loss_example, mmf_flops_elementwise, true};
-const mmf_op mmf_op_cosine_loss = {"cosine_loss", 1, cosine_loss_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_cosine_loss = {"cosine_loss", 1, cosine_loss_example, mmf_flops_elementwise,
+                                   true};

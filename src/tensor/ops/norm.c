@@ -22,8 +22,9 @@ static void layer_norm_backward(mmf_tape *tape, mmf_node *node)
     const mmf_real beta = fresh ? 0 : 1;
     for (int64_t r = 0; r < n->x->count / n->width; r++) {
         const int64_t at = r * n->width;
-        tape->k->norm_row_grad(n->width, n->x->data + at, n->weight ? n->weight->data : NULL, n->mean[r],
-                               n->rstd[r], node->out->grad + at, beta, dx ? dx + at : NULL, dw, db);
+        tape->k->norm_row_grad(n->width, n->x->data + at, n->weight ? n->weight->data : NULL,
+                               n->mean[r], n->rstd[r], node->out->grad + at, beta,
+                               dx ? dx + at : NULL, dw, db);
     }
 }
 
@@ -39,12 +40,13 @@ static void norm_rows(void *argument, int64_t begin, int64_t end)
     const norm_job *const j = argument;
     const layer_norm_node *const n = j->n;
     for (int64_t r = begin; r < end; r++)
-        j->tape->k->norm_row(n->width, n->x->data + r * n->width, n->weight ? n->weight->data : NULL,
-                             n->bias ? n->bias->data : NULL, j->eps, j->y + r * n->width, &n->mean[r],
-                             &n->rstd[r]);
+        j->tape->k->norm_row(n->width, n->x->data + r * n->width,
+                             n->weight ? n->weight->data : NULL, n->bias ? n->bias->data : NULL,
+                             j->eps, j->y + r * n->width, &n->mean[r], &n->rstd[r]);
 }
 
-mmf_tensor *mmf_layer_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias, double eps)
+mmf_tensor *mmf_layer_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
+                           double eps)
 {
     static const char op[] = "layer_norm";
     if (!x)
@@ -61,8 +63,10 @@ mmf_tensor *mmf_layer_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mm
         return NULL;
     norm_job job = {tape, &n, (mmf_real)eps, y->data};
     mmf_tape__parallel(tape, rows, mmf_grain(4 * width), norm_rows, &job);
-    const bool wants = x->wants_grad || (weight && weight->wants_grad) || (bias && bias->wants_grad);
-    layer_norm_node *const node = mmf_tape__record(tape, sizeof *node, op, y, wants, layer_norm_backward);
+    const bool wants =
+        x->wants_grad || (weight && weight->wants_grad) || (bias && bias->wants_grad);
+    layer_norm_node *const node =
+        mmf_tape__record(tape, sizeof *node, op, y, wants, layer_norm_backward);
     if (node) {
         n.node = node->node;
         *node = n;
@@ -80,30 +84,129 @@ typedef struct batch_norm_node {
     bool batch_statistics;
 } batch_norm_node;
 
-/* Mean and biased variance of each channel over the other axes, accumulated in double. */
-static void batch_statistics(const batch_norm_node *n, double *mean, double *var)
+/*
+ * Work on the channels [begin, end). Runs of inner values of one channel are contiguous; with a
+ * single one (vectors) the channels of a row are, and the loops go along them instead.
+ */
+typedef struct batch_norm_job {
+    const mmf_tape *tape;
+    const batch_norm_node *n;
+    double *mean, *var; /* forward: statistics; backward: sums of dy, and of dy (x - mean) */
+    const mmf_real *dy;
+    mmf_real *y, *dx;
+    mmf_real dx_beta;
+} batch_norm_job;
+
+static const mmf_real *run_of(const batch_norm_node *n, const mmf_real *data, int64_t o, int64_t c)
 {
+    return data + (o * n->channels + c) * n->inner;
+}
+
+/* Mean and biased variance of each channel over the other axes, accumulated in double. */
+static void statistics_of_rows(const batch_norm_job *j, int64_t begin, int64_t end)
+{
+    const batch_norm_node *const n = j->n;
+    const double count = (double)n->outer;
+    for (int64_t o = 0; o < n->outer; o++) {
+        const mmf_real *const x = n->x->data + o * n->channels;
+        for (int64_t c = begin; c < end; c++)
+            j->mean[c] += (double)x[c] / count;
+    }
+    for (int64_t o = 0; o < n->outer; o++) {
+        const mmf_real *const x = n->x->data + o * n->channels;
+        for (int64_t c = begin; c < end; c++)
+            j->var[c] += ((double)x[c] - j->mean[c]) * ((double)x[c] - j->mean[c]) / count;
+    }
+}
+
+static void statistics_range(void *argument, int64_t begin, int64_t end)
+{
+    const batch_norm_job *const j = argument;
+    const batch_norm_node *const n = j->n;
     const double count = (double)(n->outer * n->inner);
-    for (int64_t c = 0; c < n->channels; c++)
-        mean[c] = var[c] = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        for (int64_t o = 0; o < n->outer; o++) {
-            for (int64_t c = 0; c < n->channels; c++) {
-                const mmf_real *const run = n->x->data + (o * n->channels + c) * n->inner;
-                double total = 0;
-                for (int64_t i = 0; i < n->inner; i++) {
-                    const double d = (double)run[i] - (pass ? mean[c] : 0);
-                    total += pass ? d * d : d;
-                }
-                if (pass)
-                    var[c] += total / count;
-                else
-                    var[c] += total;
+    for (int64_t c = begin; c < end; c++)
+        j->mean[c] = j->var[c] = 0;
+    if (n->inner == 1) {
+        statistics_of_rows(j, begin, end);
+        return;
+    }
+    for (int64_t c = begin; c < end; c++) {
+        for (int64_t o = 0; o < n->outer; o++)
+            j->mean[c] += (double)j->tape->k->sum(n->inner, run_of(n, n->x->data, o, c)) / count;
+        for (int64_t o = 0; o < n->outer; o++)
+            j->var[c] += j->tape->k->centered_square(n->inner, run_of(n, n->x->data, o, c),
+                                                     (mmf_real)j->mean[c]) /
+                         count;
+    }
+}
+
+static void batch_statistics(mmf_tape *tape, const batch_norm_node *n, double *mean, double *var)
+{
+    batch_norm_job job = {.tape = tape, .n = n, .mean = mean, .var = var};
+    mmf_tape__parallel(tape, n->channels, mmf_grain(n->outer * n->inner), statistics_range, &job);
+}
+
+static void apply_range(void *argument, int64_t begin, int64_t end)
+{
+    const batch_norm_job *const j = argument;
+    const batch_norm_node *const n = j->n;
+    const mmf_real *const w = n->weight ? n->weight->data : NULL;
+    const mmf_real *const b = n->bias ? n->bias->data : NULL;
+    for (int64_t o = 0; o < n->outer; o++) {
+        for (int64_t c = begin; c < end; c++) {
+            const int64_t at = (o * n->channels + c) * n->inner;
+            const mmf_real scale = n->rstd[c] * (w ? w[c] : 1), shift = b ? b[c] : 0;
+            if (n->inner == 1)
+                j->y[at] = (n->x->data[at] - n->mean[c]) * scale + shift;
+            else
+                j->tape->k->centered_affine(n->inner, n->x->data + at, n->mean[c], scale, shift,
+                                            j->y + at);
+        }
+    }
+}
+
+/* Sums of dy, and of dy (x - mean), into j->mean and j->var. */
+static void gradient_sums_range(void *argument, int64_t begin, int64_t end)
+{
+    const batch_norm_job *const j = argument;
+    const batch_norm_node *const n = j->n;
+    for (int64_t c = begin; c < end; c++)
+        j->mean[c] = j->var[c] = 0;
+    for (int64_t o = 0; o < n->outer; o++) {
+        for (int64_t c = begin; c < end; c++) {
+            const int64_t at = (o * n->channels + c) * n->inner;
+            if (n->inner == 1) {
+                j->mean[c] += (double)j->dy[at];
+                j->var[c] += (double)(j->dy[at] * (n->x->data[at] - n->mean[c]));
+            } else {
+                j->mean[c] += (double)j->tape->k->sum(n->inner, j->dy + at);
+                j->var[c] +=
+                    j->tape->k->centered_dot(n->inner, n->x->data + at, n->mean[c], j->dy + at);
             }
         }
-        for (int64_t c = 0; pass == 0 && c < n->channels; c++) {
-            mean[c] = var[c] / count;
-            var[c] = 0;
+    }
+}
+
+static void input_gradient_range(void *argument, int64_t begin, int64_t end)
+{
+    const batch_norm_job *const j = argument;
+    const batch_norm_node *const n = j->n;
+    const double share = n->batch_statistics ? 1 / (double)(n->outer * n->inner) : 0;
+    for (int64_t o = 0; o < n->outer; o++) {
+        for (int64_t c = begin; c < end; c++) {
+            const int64_t at = (o * n->channels + c) * n->inner;
+            const mmf_real rstd = n->rstd[c];
+            const mmf_channel_grad g = {.mean = n->mean[c],
+                                        .factor = rstd * (n->weight ? n->weight->data[c] : 1),
+                                        .mean_dy = (mmf_real)(j->mean[c] * share),
+                                        .slope = (mmf_real)(j->var[c] * share) * rstd * rstd};
+            if (n->inner > 1)
+                j->tape->k->channel_grad(n->inner, n->x->data + at, j->dy + at, &g, j->dx_beta,
+                                         j->dx + at);
+            else
+                j->dx[at] =
+                    (j->dx_beta == (mmf_real)0 ? 0 : j->dx[at]) +
+                    g.factor * (j->dy[at] - g.mean_dy - (n->x->data[at] - g.mean) * g.slope);
         }
     }
 }
@@ -121,35 +224,23 @@ static void batch_norm_backward(mmf_tape *tape, mmf_node *node)
     double *const sums = mmf_tape__alloc(tape, (size_t)(2 * n->channels) * sizeof *sums);
     if (!sums)
         return;
-    memset(sums, 0, (size_t)(2 * n->channels) * sizeof *sums);
-    const double count = (double)(n->outer * n->inner);
-    for (int64_t r = 0; r < n->outer * n->channels; r++) {
-        const int64_t c = r % n->channels;
-        const mmf_real *const x = n->x->data + r * n->inner, *const dy = node->out->grad + r * n->inner;
-        double sum = 0, sum_u = 0;
-        for (int64_t i = 0; i < n->inner; i++) {
-            sum += (double)dy[i];
-            sum_u += (double)(dy[i] * (x[i] - n->mean[c]));
-        }
-        sums[2 * c] += sum;
-        sums[2 * c + 1] += sum_u * (double)n->rstd[c];
-    }
+    batch_norm_job job = {.tape = tape,
+                          .n = n,
+                          .mean = sums,
+                          .var = sums + n->channels,
+                          .dy = node->out->grad,
+                          .dx = dx,
+                          .dx_beta = fresh_x ? 0 : 1};
+    const int64_t grain = mmf_grain(n->outer * n->inner);
+    mmf_tape__parallel(tape, n->channels, grain, gradient_sums_range, &job);
     for (int64_t c = 0; c < n->channels; c++) {
         if (dw)
-            dw[c] = (fresh_w ? 0 : dw[c]) + (mmf_real)sums[2 * c + 1];
+            dw[c] = (fresh_w ? 0 : dw[c]) + (mmf_real)(job.var[c] * (double)n->rstd[c]);
         if (db)
-            db[c] = (fresh_b ? 0 : db[c]) + (mmf_real)sums[2 * c];
+            db[c] = (fresh_b ? 0 : db[c]) + (mmf_real)job.mean[c];
     }
-    for (int64_t r = 0; dx && r < n->outer * n->channels; r++) {
-        const int64_t c = r % n->channels;
-        const mmf_real *const x = n->x->data + r * n->inner, *const dy = node->out->grad + r * n->inner;
-        mmf_real *const d = dx + r * n->inner;
-        const mmf_real factor = n->rstd[c] * (n->weight ? n->weight->data[c] : 1);
-        const mmf_real mean_dy = n->batch_statistics ? (mmf_real)(sums[2 * c] / count) : 0;
-        const mmf_real slope = n->batch_statistics ? (mmf_real)(sums[2 * c + 1] / count) * n->rstd[c] : 0;
-        for (int64_t i = 0; i < n->inner; i++)
-            d[i] = (fresh_x ? 0 : d[i]) + factor * (dy[i] - mean_dy - (x[i] - n->mean[c]) * slope);
-    }
+    if (dx)
+        mmf_tape__parallel(tape, n->channels, grain, input_gradient_range, &job);
 }
 
 /* Fills mean and rstd; in training also moves the running statistics. */
@@ -170,20 +261,22 @@ static bool choose_statistics(mmf_tape *tape, batch_norm_node *n, mmf_tensor *ru
     }
     double *const mean = scratch, *const var = scratch + n->channels;
     const double count = (double)(n->outer * n->inner);
-    batch_statistics(n, mean, var);
+    batch_statistics(tape, n, mean, var);
     for (int64_t c = 0; c < n->channels; c++) {
         n->mean[c] = (mmf_real)mean[c];
         n->rstd[c] = (mmf_real)(1 / sqrt(var[c] + eps));
-        const double old_mean = (double)running_mean->data[c], old_var = (double)running_var->data[c];
+        const double old_mean = (double)running_mean->data[c],
+                     old_var = (double)running_var->data[c];
         running_mean->data[c] = (mmf_real)((1 - momentum) * old_mean + momentum * mean[c]);
-        running_var->data[c] = (mmf_real)((1 - momentum) * old_var + momentum * var[c] * count / (count - 1));
+        running_var->data[c] =
+            (mmf_real)((1 - momentum) * old_var + momentum * var[c] * count / (count - 1));
     }
     return true;
 }
 
 mmf_tensor *mmf_batch_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
-                           mmf_tensor *running_mean, mmf_tensor *running_var, int axis, double momentum,
-                           double eps)
+                           mmf_tensor *running_mean, mmf_tensor *running_var, int axis,
+                           double momentum, double eps)
 {
     static const char op[] = "batch_norm";
     if (!x || !running_mean || !running_var)
@@ -192,27 +285,25 @@ mmf_tensor *mmf_batch_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mm
     if (d < 0 || x->shape[d] != running_mean->count || running_var->count != running_mean->count ||
         (weight && weight->count != x->shape[d]) || (bias && bias->count != x->shape[d]))
         return mmf_tape__unfit(tape, op, x, running_mean, "one statistic a channel");
-    batch_norm_node n = {.x = x, .weight = weight, .bias = bias, .batch_statistics = tape->pass.training};
+    batch_norm_node n = {
+        .x = x, .weight = weight, .bias = bias, .batch_statistics = tape->pass.training};
     n.outer = mmf_tensor__outer(x, d);
     n.channels = x->shape[d];
     n.inner = mmf_tensor__inner(x, d);
     if (n.batch_statistics && n.outer * n.inner < 2)
-        return mmf_tape__fail(tape, MMF_SHAPE, op,
-                              "training needs more than one value a channel: this batch has a single "
-                              "sample; choose a batch size that does not leave one over");
+        return mmf_tape__fail(
+            tape, MMF_SHAPE, op,
+            "training needs more than one value a channel: this batch has a single "
+            "sample; choose a batch size that does not leave one over");
     mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
     if (!y || !choose_statistics(tape, &n, running_mean, running_var, momentum, eps))
         return NULL;
-    for (int64_t r = 0; r < n.outer * n.channels; r++) {
-        const int64_t c = r % n.channels;
-        const mmf_real scale = n.rstd[c] * (weight ? weight->data[c] : 1), shift = bias ? bias->data[c] : 0;
-        const mmf_real *const from = x->data + r * n.inner;
-        mmf_real *const to = y->data + r * n.inner;
-        for (int64_t i = 0; i < n.inner; i++)
-            to[i] = (from[i] - n.mean[c]) * scale + shift;
-    }
-    const bool wants = x->wants_grad || (weight && weight->wants_grad) || (bias && bias->wants_grad);
-    batch_norm_node *const node = mmf_tape__record(tape, sizeof *node, op, y, wants, batch_norm_backward);
+    batch_norm_job job = {.tape = tape, .n = &n, .y = y->data};
+    mmf_tape__parallel(tape, n.channels, mmf_grain(n.outer * n.inner), apply_range, &job);
+    const bool wants =
+        x->wants_grad || (weight && weight->wants_grad) || (bias && bias->wants_grad);
+    batch_norm_node *const node =
+        mmf_tape__record(tape, sizeof *node, op, y, wants, batch_norm_backward);
     if (node) {
         n.node = node->node;
         *node = n;
@@ -246,7 +337,8 @@ mmf_tensor *mmf_cosine(mmf_tape *tape, mmf_tensor *a, mmf_tensor *b, double eps)
     mmf_tensor *const dot = mmf_sum(tape, mmf_mul(tape, a, b), -1);
     mmf_tensor *const square_a = mmf_sum(tape, mmf_mul(tape, a, a), -1);
     mmf_tensor *const square_b = mmf_sum(tape, mmf_mul(tape, b, b), -1);
-    mmf_tensor *const both = mmf_clamp(tape, mmf_mul(tape, square_a, square_b), eps * eps, INFINITY);
+    mmf_tensor *const both =
+        mmf_clamp(tape, mmf_mul(tape, square_a, square_b), eps * eps, INFINITY);
     return mmf_div(tape, dot, mmf_sqrt(tape, both));
 }
 
@@ -278,7 +370,8 @@ static mmf_tensor *batch_norm_example(mmf_op_case *c)
 
 static mmf_tensor *l2_normalise_example(mmf_op_case *c)
 {
-    return mmf_l2_normalise(c->tape, mmf_case_input(c, -2, 2, 2, (int64_t[]){4, 9 * c->scale}), 1e-12);
+    return mmf_l2_normalise(c->tape, mmf_case_input(c, -2, 2, 2, (int64_t[]){4, 9 * c->scale}),
+                            1e-12);
 }
 
 static mmf_tensor *cosine_example(mmf_op_case *c)
@@ -290,5 +383,6 @@ static mmf_tensor *cosine_example(mmf_op_case *c)
 
 const mmf_op mmf_op_layer_norm = {"layer_norm", 2, layer_norm_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_batch_norm = {"batch_norm", 6, batch_norm_example, mmf_flops_elementwise, true};
-const mmf_op mmf_op_l2_normalise = {"l2_normalise", 1, l2_normalise_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_l2_normalise = {"l2_normalise", 1, l2_normalise_example, mmf_flops_elementwise,
+                                    true};
 const mmf_op mmf_op_cosine = {"cosine", 1, cosine_example, mmf_flops_elementwise, true};

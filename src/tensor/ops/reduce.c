@@ -5,7 +5,13 @@
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
-typedef enum reduction { REDUCE_SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_LOGSUMEXP, REDUCE_VARIANCE } reduction;
+typedef enum reduction {
+    REDUCE_SUM,
+    REDUCE_MAX,
+    REDUCE_MIN,
+    REDUCE_LOGSUMEXP,
+    REDUCE_VARIANCE
+} reduction;
 
 typedef struct reduce_node {
     mmf_node node;
@@ -34,8 +40,9 @@ static void curved_backward(const reduce_node *r, mmf_real *dx, mmf_real beta)
     const mmf_real *const dy = r->node.out->grad, *const y = r->node.out->data;
     for (int64_t e = 0; e < r->x->count; e++) {
         const int64_t at = e / (r->n * r->inner) * r->inner + e % r->inner;
-        const mmf_real slope = r->kind == REDUCE_LOGSUMEXP ? (mmf_real)exp((double)(r->x->data[e] - y[at]))
-                                                           : 2 * r->scale * (r->x->data[e] - r->mean[at]);
+        const mmf_real slope = r->kind == REDUCE_LOGSUMEXP
+                                   ? (mmf_real)exp((double)(r->x->data[e] - y[at]))
+                                   : 2 * r->scale * (r->x->data[e] - r->mean[at]);
         dx[e] = (beta == (mmf_real)0 ? (mmf_real)0 : dx[e]) + dy[at] * slope;
     }
 }
@@ -122,7 +129,8 @@ static void moment_forward(const reduce_node *r, mmf_real *y)
     }
 }
 
-static mmf_tensor *reduce(mmf_tape *tape, const char *op, reduction kind, mmf_tensor *x, int axis, double scale)
+static mmf_tensor *reduce(mmf_tape *tape, const char *op, reduction kind, mmf_tensor *x, int axis,
+                          double scale)
 {
     reduce_node r = {.kind = kind, .x = x, .scale = (mmf_real)scale};
     int64_t shape[MMF_MAX_DIMS] = {1};
@@ -157,7 +165,8 @@ static mmf_tensor *reduce(mmf_tape *tape, const char *op, reduction kind, mmf_te
         extreme_forward(&r, y->data);
     else
         moment_forward(&r, y->data);
-    reduce_node *const node = mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, reduce_backward);
+    reduce_node *const node =
+        mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, reduce_backward);
     if (node) {
         r.node = node->node;
         *node = r;
@@ -176,7 +185,8 @@ static int64_t axis_length(mmf_tape *tape, const char *op, const mmf_tensor *x, 
         return x->count;
     const int d = mmf_tape__axis(x, axis);
     if (d < 0) {
-        mmf_tape__fail(tape, MMF_SHAPE, op, "axis %d of a tensor with %d dimensions", axis, x->n_dims);
+        mmf_tape__fail(tape, MMF_SHAPE, op, "axis %d of a tensor with %d dimensions", axis,
+                       x->n_dims);
         return -1;
     }
     return x->shape[d];
@@ -184,7 +194,8 @@ static int64_t axis_length(mmf_tape *tape, const char *op, const mmf_tensor *x, 
 
 mmf_tensor *mmf_sum(mmf_tape *tape, mmf_tensor *x, int axis)
 {
-    return axis_length(tape, "sum", x, axis) < 0 ? NULL : reduce(tape, "sum", REDUCE_SUM, x, axis, 1);
+    return axis_length(tape, "sum", x, axis) < 0 ? NULL
+                                                 : reduce(tape, "sum", REDUCE_SUM, x, axis, 1);
 }
 
 mmf_tensor *mmf_mean(mmf_tape *tape, mmf_tensor *x, int axis)
@@ -195,18 +206,21 @@ mmf_tensor *mmf_mean(mmf_tape *tape, mmf_tensor *x, int axis)
 
 mmf_tensor *mmf_max(mmf_tape *tape, mmf_tensor *x, int axis)
 {
-    return axis_length(tape, "max", x, axis) < 0 ? NULL : reduce(tape, "max", REDUCE_MAX, x, axis, 1);
+    return axis_length(tape, "max", x, axis) < 0 ? NULL
+                                                 : reduce(tape, "max", REDUCE_MAX, x, axis, 1);
 }
 
 mmf_tensor *mmf_min(mmf_tape *tape, mmf_tensor *x, int axis)
 {
-    return axis_length(tape, "min", x, axis) < 0 ? NULL : reduce(tape, "min", REDUCE_MIN, x, axis, 1);
+    return axis_length(tape, "min", x, axis) < 0 ? NULL
+                                                 : reduce(tape, "min", REDUCE_MIN, x, axis, 1);
 }
 
 mmf_tensor *mmf_logsumexp(mmf_tape *tape, mmf_tensor *x, int axis)
 {
     static const char op[] = "logsumexp";
-    return axis_length(tape, op, x, axis) < 0 ? NULL : reduce(tape, op, REDUCE_LOGSUMEXP, x, axis, 1);
+    return axis_length(tape, op, x, axis) < 0 ? NULL
+                                              : reduce(tape, op, REDUCE_LOGSUMEXP, x, axis, 1);
 }
 
 mmf_tensor *mmf_variance(mmf_tape *tape, mmf_tensor *x, int axis, int correction)
@@ -216,7 +230,8 @@ mmf_tensor *mmf_variance(mmf_tape *tape, mmf_tensor *x, int axis, int correction
     if (n < 0)
         return NULL;
     if (n <= correction)
-        return mmf_tape__fail(tape, MMF_SHAPE, op, "%lld values with correction %d", (long long)n, correction);
+        return mmf_tape__fail(tape, MMF_SHAPE, op, "%lld values with correction %d", (long long)n,
+                              correction);
     return reduce(tape, op, REDUCE_VARIANCE, x, axis, 1.0 / (double)(n - correction));
 }
 
@@ -244,7 +259,8 @@ static void masked_mean_backward(mmf_tape *tape, mmf_node *node)
     for (int64_t b = 0; b < m->x->shape[0]; b++) {
         const int64_t n = valid_steps(m->x, m->length, b);
         for (int64_t t = 0; t < n; t++)
-            tape->k->axpby(width, 1 / (mmf_real)n, node->out->grad + b * width, 1, dx + (b * steps + t) * width);
+            tape->k->axpby(width, 1 / (mmf_real)n, node->out->grad + b * width, 1,
+                           dx + (b * steps + t) * width);
     }
 }
 
@@ -261,7 +277,8 @@ mmf_tensor *mmf_masked_mean(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *len
         return NULL;
     for (int64_t b = 0; b < rows; b++) {
         const int64_t n = valid_steps(x, length, b);
-        tape->k->column_sum(n, width, 1 / (mmf_real)n, x->data + b * steps * width, 0, y->data + b * width);
+        tape->k->column_sum(n, width, 1 / (mmf_real)n, x->data + b * steps * width, 0,
+                            y->data + b * width);
     }
     masked_mean_node *const m =
         mmf_tape__record(tape, sizeof *m, op, y, x->wants_grad, masked_mean_backward);
@@ -323,6 +340,8 @@ const mmf_op mmf_op_sum = {"sum", N_AXES, sum_example, mmf_flops_elementwise, tr
 const mmf_op mmf_op_mean = {"mean", N_AXES, mean_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_max = {"max", N_AXES, max_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_min = {"min", N_AXES, min_example, mmf_flops_elementwise, true};
-const mmf_op mmf_op_logsumexp = {"logsumexp", N_AXES, logsumexp_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_logsumexp = {"logsumexp", N_AXES, logsumexp_example, mmf_flops_elementwise,
+                                 true};
 const mmf_op mmf_op_variance = {"variance", N_AXES, variance_example, mmf_flops_elementwise, true};
-const mmf_op mmf_op_masked_mean = {"masked_mean", 2, masked_mean_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_masked_mean = {"masked_mean", 2, masked_mean_example, mmf_flops_elementwise,
+                                   true};

@@ -55,7 +55,8 @@ mmf_tensor *mmf_dropout(mmf_tape *tape, mmf_tensor *x, double p)
     const uint64_t stream = tape->pass.step << 16 | (site & 0xffff);
     dropout_job job = {tape, stream, (mmf_real)p, 0, x->data, y->data};
     mmf_tape__parallel(tape, x->count, DROPOUT_GRAIN, dropout_range, &job);
-    dropout_node *const d = mmf_tape__record(tape, sizeof *d, op, y, x->wants_grad, dropout_backward);
+    dropout_node *const d =
+        mmf_tape__record(tape, sizeof *d, op, y, x->wants_grad, dropout_backward);
     if (d) {
         d->x = x;
         d->stream = stream;
@@ -81,7 +82,8 @@ mmf_tensor *mmf_gradient_reversal(mmf_tape *tape, mmf_tensor *x, double scale)
     mmf_tensor *const y = mmf_input(tape, x->data, x->n_dims, x->shape);
     if (!y)
         return NULL;
-    dropout_node *const d = mmf_tape__record(tape, sizeof *d, op, y, x->wants_grad, reversal_backward);
+    dropout_node *const d =
+        mmf_tape__record(tape, sizeof *d, op, y, x->wants_grad, reversal_backward);
     if (d) {
         d->x = x;
         d->p = (mmf_real)scale;

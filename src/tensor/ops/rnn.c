@@ -1,10 +1,11 @@
 /*
  * rnn.c: LSTM and GRU over sequences of their own lengths.
  *
- * The inputs of all steps are projected in one product; then every range of samples runs through time on its
- * own, so threads meet once a sequence and not once a step. At a step behind a sample's length the state is
- * zero and nothing is computed, which serves both directions: the forward one has ended there, the reverse
- * one has not begun. Weight gradients are one product over all steps after the walk back.
+ * The inputs of all steps are projected in one product; then every range of samples runs through
+ * time on its own, so threads meet once a sequence and not once a step. At a step behind a sample's
+ * length the state is zero and nothing is computed, which serves both directions: the forward one
+ * has ended there, the reverse one has not begun. Weight gradients are one product over all steps
+ * after the walk back.
  */
 #include <math.h>
 #include <string.h>
@@ -19,11 +20,13 @@ typedef struct rnn_node {
     const mmf_tensor *length;
     bool reverse, is_gru;
     int64_t batch, steps, inputs, hidden, rows; /* rows: gate rows, 4H or 3H */
-    mmf_real *gates;  /* (B, T, rows): activated after the forward pass */
-    mmf_real *tanh_c; /* LSTM (B, T, H): tanh of the cell; GRU: the recurrent part of n before the reset */
-    mmf_real *dgates; /* backward: gradient of the pre-activations */
+    mmf_real *gates;                            /* (B, T, rows): activated after the forward pass */
+    mmf_real *tanh_c;  /* LSTM (B, T, H): tanh of the cell; GRU: the recurrent part of n before the
+                          reset */
+    mmf_real *dgates;  /* backward: gradient of the pre-activations */
     mmf_real *dhidden; /* backward, GRU: gradient of the recurrent pre-activations */
-    const mmf_real *w_hh_t; /* (H, rows): the recurrent weight transposed once, faster to multiply with */
+    const mmf_real
+        *w_hh_t; /* (H, rows): the recurrent weight transposed once, faster to multiply with */
 } rnn_node;
 
 typedef struct rnn_job {
@@ -67,19 +70,29 @@ static void lstm_rows(const rnn_job *j, int64_t begin, int64_t end, int64_t t, i
             continue;
         }
         const mmf_real *const old = before < 0 ? zeros : cells + (b * n->steps + before) * h;
-        j->tape->k->lstm_cell(h, n->gates + (b * n->steps + t) * n->rows, old, cells + at, n->tanh_c + at,
-                              sequence + at);
+        j->tape->k->lstm_cell(h, n->gates + (b * n->steps + t) * n->rows, old, cells + at,
+                              n->tanh_c + at, sequence + at);
     }
 }
 
 /* gates[begin..end, t] += h[begin..end, before] W_hh' */
-static void recurrent_product(const rnn_node *n, int64_t begin, int64_t end, int64_t t, int64_t before,
-                              mmf_real *out, int64_t ld_out, mmf_real beta)
+static void recurrent_product(const rnn_node *n, int64_t begin, int64_t end, int64_t t,
+                              int64_t before, mmf_real *out, int64_t ld_out, mmf_real beta)
 {
     (void)t;
-    const mmf_gemm g = {false, false, end - begin, n->rows, n->hidden, 1,
-                        n->node.out->data + (begin * n->steps + before) * n->hidden, n->steps * n->hidden,
-                        n->w_hh_t, n->rows, beta, out, ld_out};
+    const mmf_gemm g = {false,
+                        false,
+                        end - begin,
+                        n->rows,
+                        n->hidden,
+                        1,
+                        n->node.out->data + (begin * n->steps + before) * n->hidden,
+                        n->steps * n->hidden,
+                        n->w_hh_t,
+                        n->rows,
+                        beta,
+                        out,
+                        ld_out};
     mmf_blas_gemm(&g);
 }
 
@@ -120,98 +133,99 @@ static void lstm_backward_range(void *argument, int64_t begin, int64_t end)
                 j->tape->k->axpby(h, 1, j->d_sequence + at, 1, dh + local);
             if (j->d_cells)
                 j->tape->k->axpby(h, 1, j->d_cells + at, 1, dc + local);
-            const mmf_real *const old = before < 0 ? zeros : n->cells->data + (b * n->steps + before) * h;
-            j->tape->k->lstm_cell_grad(h, n->gates + step * n->rows, old, n->tanh_c + at, dh + local, dc + local,
-                                       dgates);
+            const mmf_real *const old =
+                before < 0 ? zeros : n->cells->data + (b * n->steps + before) * h;
+            j->tape->k->lstm_cell_grad(h, n->gates + step * n->rows, old, n->tanh_c + at,
+                                       dh + local, dc + local, dgates);
         }
-        const mmf_gemm g = {false, false, end - begin, h, n->rows, 1,
-                            n->dgates + (begin * n->steps + t) * n->rows, n->steps * n->rows,
-                            n->w.weight_hh->data, h, 0, dh, h};
+        const mmf_gemm g = {false,
+                            false,
+                            end - begin,
+                            h,
+                            n->rows,
+                            1,
+                            n->dgates + (begin * n->steps + t) * n->rows,
+                            n->steps * n->rows,
+                            n->w.weight_hh->data,
+                            h,
+                            0,
+                            dh,
+                            h};
         mmf_blas_gemm(&g);
     }
 }
 
 /* ---- GRU: n = tanh(x_n + r hh_n), h = (1 - z) n + z h_old --------------------------------- */
 
-static mmf_real squash(mmf_real x)
-{
-    return 1 / (1 + (mmf_real)exp((double)-x));
-}
-
 static void gru_forward_range(void *argument, int64_t begin, int64_t end)
 {
     const rnn_job *const j = argument;
     rnn_node *const n = j->n;
-    const int64_t h = n->hidden;
-    mmf_real *const part = n->dhidden + begin * n->rows; /* recurrent pre-activations of this step */
+    const int64_t h = n->hidden, n_local = end - begin;
+    mmf_real *const part =
+        n->dhidden + begin * n->rows; /* recurrent pre-activations of this step */
+    const mmf_real *const zeros = n->dhidden + n->batch * n->rows;
+    const mmf_real *const bias = n->w.bias_hh ? n->w.bias_hh->data : NULL;
     mmf_real *const sequence = n->node.out->data;
     for (int64_t i = 0; i < n->steps; i++) {
         const int64_t t = walk_step(n, i), before = previous_step(n, t);
+        memset(part, 0, (size_t)(n_local * n->rows) * sizeof *part);
+        for (int64_t b = 0; bias && b < n_local; b++)
+            memcpy(part + b * n->rows, bias, (size_t)n->rows * sizeof *part);
         if (before >= 0)
-            recurrent_product(n, begin, end, t, before, part, n->rows, 0);
-        else
-            memset(part, 0, (size_t)((end - begin) * n->rows) * sizeof *part);
+            recurrent_product(n, begin, end, t, before, part, n->rows, 1);
         for (int64_t b = begin; b < end; b++) {
             const int64_t step = b * n->steps + t, at = step * h;
-            if (!is_valid(n, b, t)) {
+            if (is_valid(n, b, t))
+                j->tape->k->gru_cell(h, n->gates + step * n->rows, part + (b - begin) * n->rows,
+                                     before < 0 ? zeros : sequence + (b * n->steps + before) * h,
+                                     n->tanh_c + at, sequence + at);
+            else
                 memset(sequence + at, 0, (size_t)h * sizeof *sequence);
-                continue;
-            }
-            mmf_real *const g = n->gates + step * n->rows, *const hh = part + (b - begin) * n->rows;
-            const mmf_real *const bias = n->w.bias_hh ? n->w.bias_hh->data : NULL;
-            const mmf_real *const old = before < 0 ? NULL : sequence + (b * n->steps + before) * h;
-            for (int64_t u = 0; u < h; u++) {
-                const mmf_real r = squash(g[u] + hh[u] + (bias ? bias[u] : 0));
-                const mmf_real z = squash(g[h + u] + hh[h + u] + (bias ? bias[h + u] : 0));
-                const mmf_real hh_n = hh[2 * h + u] + (bias ? bias[2 * h + u] : 0);
-                const mmf_real new_h = (mmf_real)tanh((double)(g[2 * h + u] + r * hh_n));
-                g[u] = r;
-                g[h + u] = z;
-                g[2 * h + u] = new_h;
-                n->tanh_c[at + u] = hh_n;
-                sequence[at + u] = (1 - z) * new_h + (old ? z * old[u] : 0);
-            }
         }
     }
 }
 
-/* dgates: gradient of the input projection; dhidden: of the recurrent one (they differ by r in the n part). */
+/* dgates: gradient of the input projection; dhidden: of the recurrent one (they differ by r in the
+ * n part). */
 static void gru_backward_range(void *argument, int64_t begin, int64_t end)
 {
     const rnn_job *const j = argument;
     rnn_node *const n = j->n;
     const int64_t h = n->hidden, total = n->batch * n->steps * n->rows;
     mmf_real *const dh = n->dhidden + total + begin * h;
+    const mmf_real *const zeros = n->dhidden + total + n->batch * h;
     memset(dh, 0, (size_t)((end - begin) * h) * sizeof *dh);
     for (int64_t i = n->steps - 1; i >= 0; i--) {
         const int64_t t = walk_step(n, i), before = previous_step(n, t);
         for (int64_t b = begin; b < end; b++) {
             const int64_t step = b * n->steps + t, at = step * h;
-            mmf_real *const dx = n->dgates + step * n->rows, *const dr = n->dhidden + step * n->rows;
+            mmf_real *const dx = n->dgates + step * n->rows, *const dr =
+                                                                 n->dhidden + step * n->rows;
             mmf_real *const d = dh + (b - begin) * h;
             if (!is_valid(n, b, t)) {
                 memset(dx, 0, (size_t)n->rows * sizeof *dx);
                 memset(dr, 0, (size_t)n->rows * sizeof *dr);
                 continue;
             }
-            const mmf_real *const g = n->gates + step * n->rows;
-            const mmf_real *const old = before < 0 ? NULL : n->node.out->data + (b * n->steps + before) * h;
-            for (int64_t u = 0; u < h; u++) {
-                const mmf_real r = g[u], z = g[h + u], new_h = g[2 * h + u];
-                const mmf_real total_dh = d[u] + (j->d_sequence ? j->d_sequence[at + u] : 0);
-                const mmf_real dn = total_dh * (1 - z) * (1 - new_h * new_h);
-                const mmf_real dz = total_dh * ((old ? old[u] : 0) - new_h) * z * (1 - z);
-                const mmf_real d_reset = dn * n->tanh_c[at + u] * r * (1 - r);
-                dx[u] = dr[u] = d_reset;
-                dx[h + u] = dr[h + u] = dz;
-                dx[2 * h + u] = dn;
-                dr[2 * h + u] = dn * r;
-                d[u] = total_dh * z;
-            }
+            const mmf_real *const old =
+                before < 0 ? zeros : n->node.out->data + (b * n->steps + before) * h;
+            j->tape->k->gru_cell_grad(h, n->gates + step * n->rows, old, n->tanh_c + at,
+                                      j->d_sequence ? j->d_sequence + at : zeros, d, dx, dr);
         }
-        const mmf_gemm g = {false, false, end - begin, h, n->rows, 1,
-                            n->dhidden + (begin * n->steps + t) * n->rows, n->steps * n->rows,
-                            n->w.weight_hh->data, h, 1, dh, h};
+        const mmf_gemm g = {false,
+                            false,
+                            end - begin,
+                            h,
+                            n->rows,
+                            1,
+                            n->dhidden + (begin * n->steps + t) * n->rows,
+                            n->steps * n->rows,
+                            n->w.weight_hh->data,
+                            h,
+                            1,
+                            dh,
+                            h};
         mmf_blas_gemm(&g);
     }
 }
@@ -228,7 +242,8 @@ static mmf_real *previous_states(mmf_tape *tape, const rnn_node *n)
         if (before < 0)
             memset(to, 0, (size_t)n->hidden * sizeof *to);
         else
-            memcpy(to, n->node.out->data + (step - t + before) * n->hidden, (size_t)n->hidden * sizeof *to);
+            memcpy(to, n->node.out->data + (step - t + before) * n->hidden,
+                   (size_t)n->hidden * sizeof *to);
     }
     return out;
 }
@@ -246,32 +261,35 @@ static void rnn_backward(mmf_tape *tape, mmf_node *node)
     rnn_node *const n = (rnn_node *)node;
     const int64_t all = n->batch * n->steps, h = n->hidden;
     n->dgates = mmf_tape__reals(tape, all * n->rows);
-    /* LSTM: dh, dc and a row of zeros; GRU: recurrent gradients of all steps and dh. */
-    const int64_t extra = n->is_gru ? all * n->rows + n->batch * h : (2 * n->batch + 1) * h;
-    n->dhidden = mmf_tape__reals(tape, extra);
+    /* LSTM: dh and dc; GRU: recurrent gradients of all steps and dh; both: a row of zeros. */
+    const int64_t extra = n->is_gru ? all * n->rows + n->batch * h : 2 * n->batch * h;
+    n->dhidden = mmf_tape__reals(tape, extra + h);
     mmf_real *const states = previous_states(tape, n);
     if (!n->dgates || !n->dhidden || !states)
         return;
-    if (!n->is_gru)
-        memset(n->dhidden + 2 * n->batch * h, 0, (size_t)h * sizeof *n->dhidden);
-    rnn_job job = {tape, n, mmf_tape__output_grad(tape, node->out), mmf_tape__output_grad(tape, n->cells)};
-    mmf_tape__parallel(tape, n->batch, RANGE_ROWS, n->is_gru ? gru_backward_range : lstm_backward_range, &job);
+    memset(n->dhidden + extra, 0, (size_t)h * sizeof *n->dhidden);
+    rnn_job job = {tape, n, mmf_tape__output_grad(tape, node->out),
+                   mmf_tape__output_grad(tape, n->cells)};
+    mmf_tape__parallel(tape, n->batch, RANGE_ROWS,
+                       n->is_gru ? gru_backward_range : lstm_backward_range, &job);
     const mmf_real *const d_recurrent = n->is_gru ? n->dhidden : n->dgates;
     bool fresh = false;
     mmf_real *const dw_hh = mmf_tape__grad(tape, n->w.weight_hh, &fresh);
     if (dw_hh)
-        mmf_tape__gemm(tape, &(mmf_gemm){true, false, n->rows, h, all, 1, d_recurrent, n->rows, states, h,
-                                         fresh ? 0 : 1, dw_hh, h});
+        mmf_tape__gemm(tape, &(mmf_gemm){true, false, n->rows, h, all, 1, d_recurrent, n->rows,
+                                         states, h, fresh ? 0 : 1, dw_hh, h});
     mmf_real *const dw_ih = mmf_tape__grad(tape, n->w.weight_ih, &fresh);
     if (dw_ih)
-        mmf_tape__gemm(tape, &(mmf_gemm){true, false, n->rows, n->inputs, all, 1, n->dgates, n->rows,
-                                         n->x->data, n->inputs, fresh ? 0 : 1, dw_ih, n->inputs});
+        mmf_tape__gemm(tape,
+                       &(mmf_gemm){true, false, n->rows, n->inputs, all, 1, n->dgates, n->rows,
+                                   n->x->data, n->inputs, fresh ? 0 : 1, dw_ih, n->inputs});
     bias_grad(tape, n->w.bias_ih, all, n->dgates);
     bias_grad(tape, n->w.bias_hh, all, d_recurrent);
     mmf_real *const dx = mmf_tape__grad(tape, n->x, &fresh);
     if (dx)
-        mmf_tape__gemm(tape, &(mmf_gemm){false, false, all, n->inputs, n->rows, 1, n->dgates, n->rows,
-                                         n->w.weight_ih->data, n->inputs, fresh ? 0 : 1, dx, n->inputs});
+        mmf_tape__gemm(tape,
+                       &(mmf_gemm){false, false, all, n->inputs, n->rows, 1, n->dgates, n->rows,
+                                   n->w.weight_ih->data, n->inputs, fresh ? 0 : 1, dx, n->inputs});
 }
 
 /* ---- The state at each sample's own end -------------------------------------------------- */
@@ -336,8 +354,8 @@ static bool check(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_rnn_w
     }
     for (int64_t b = 0; length && b < length->count; b++) {
         if (length->ints[b] < 1 || length->ints[b] > x->shape[1]) {
-            mmf_tape__fail(tape, MMF_ARG, op, "sample %lld has length %lld, expected 1 to %lld", (long long)b,
-                           (long long)length->ints[b], (long long)x->shape[1]);
+            mmf_tape__fail(tape, MMF_ARG, op, "sample %lld has length %lld, expected 1 to %lld",
+                           (long long)b, (long long)length->ints[b], (long long)x->shape[1]);
             return false;
         }
     }
@@ -385,17 +403,19 @@ static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const m
     const int64_t shape[] = {n.batch, n.steps, n.hidden};
     mmf_tensor *const sequence = mmf_tape__tensor(tape, 3, shape);
     n.cells = is_gru ? NULL : mmf_tape__tensor(tape, 3, shape);
-    const int64_t n_scratch = is_gru ? n.batch * n.rows : n.hidden;
+    const int64_t n_scratch = (is_gru ? n.batch * n.rows : 0) + n.hidden;
     mmf_real *const scratch = mmf_tape__reals(tape, n_scratch);
     if (!sequence || !scratch || !project(tape, &n))
         return failed;
     n.node.out = sequence;
-    n.dhidden = scratch; /* GRU: the step's recurrent part */
+    n.dhidden = scratch; /* GRU: the step's recurrent part, then a row of zeros */
     memset(scratch, 0, (size_t)n_scratch * sizeof *scratch);
     rnn_job job = {.tape = tape, .n = &n, .d_sequence = scratch}; /* LSTM: a row of zeros */
-    mmf_tape__parallel(tape, n.batch, RANGE_ROWS, is_gru ? gru_forward_range : lstm_forward_range, &job);
+    mmf_tape__parallel(tape, n.batch, RANGE_ROWS, is_gru ? gru_forward_range : lstm_forward_range,
+                       &job);
     const bool wants = x->wants_grad || w->weight_ih->wants_grad || w->weight_hh->wants_grad ||
-                       (w->bias_ih && w->bias_ih->wants_grad) || (w->bias_hh && w->bias_hh->wants_grad);
+                       (w->bias_ih && w->bias_ih->wants_grad) ||
+                       (w->bias_hh && w->bias_hh->wants_grad);
     rnn_node *const node = mmf_tape__record(tape, sizeof *node, op, sequence, wants, rnn_backward);
     if (node) {
         n.node = node->node;
@@ -407,14 +427,14 @@ static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const m
                             is_gru ? NULL : last_state(tape, n.cells, sequence, length, reverse)};
 }
 
-mmf_rnn_output mmf_lstm(mmf_tape *tape, mmf_tensor *x, const mmf_rnn_weights *w, const mmf_tensor *length,
-                        bool reverse)
+mmf_rnn_output mmf_lstm(mmf_tape *tape, mmf_tensor *x, const mmf_rnn_weights *w,
+                        const mmf_tensor *length, bool reverse)
 {
     return run(tape, "lstm", x, w, length, reverse, false);
 }
 
-mmf_rnn_output mmf_gru(mmf_tape *tape, mmf_tensor *x, const mmf_rnn_weights *w, const mmf_tensor *length,
-                       bool reverse)
+mmf_rnn_output mmf_gru(mmf_tape *tape, mmf_tensor *x, const mmf_rnn_weights *w,
+                       const mmf_tensor *length, bool reverse)
 {
     return run(tape, "gru", x, w, length, reverse, true);
 }
@@ -432,9 +452,12 @@ static mmf_tensor *example(mmf_op_case *c, bool is_gru)
         w.bias_ih = mmf_case_input(c, -1, 1, 1, &rows);
         w.bias_hh = mmf_case_input(c, -1, 1, 1, &rows);
     }
-    const mmf_tensor *const length = c->index & 1 ? mmf_case_ints(c, 1, 6, 1, (int64_t[]){3}) : NULL;
-    const mmf_rnn_output o = run(c->tape, is_gru ? "gru" : "lstm", x, &w, length, c->index >> 1, is_gru);
-    mmf_tensor *const ends = is_gru ? o.h_n : mmf_concat(c->tape, (mmf_tensor *[]){o.h_n, o.c_n}, 2, 1);
+    const mmf_tensor *const length =
+        c->index & 1 ? mmf_case_ints(c, 1, 6, 1, (int64_t[]){3}) : NULL;
+    const mmf_rnn_output o =
+        run(c->tape, is_gru ? "gru" : "lstm", x, &w, length, c->index >> 1, is_gru);
+    mmf_tensor *const ends =
+        is_gru ? o.h_n : mmf_concat(c->tape, (mmf_tensor *[]){o.h_n, o.c_n}, 2, 1);
     if (!o.sequence || !ends)
         return NULL;
     mmf_tensor *const flat = mmf_reshape(c->tape, o.sequence, 2, (int64_t[]){3, -1});

@@ -5,7 +5,8 @@
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
-static void add_or_copy(const mmf_tape *tape, int64_t n, const mmf_real *from, bool fresh, mmf_real *to)
+static void add_or_copy(const mmf_tape *tape, int64_t n, const mmf_real *from, bool fresh,
+                        mmf_real *to)
 {
     if (fresh)
         memcpy(to, from, (size_t)n * sizeof *to);
@@ -35,7 +36,8 @@ mmf_tensor *mmf_reshape(mmf_tape *tape, mmf_tensor *x, int n_dims, const int64_t
     if (!x)
         return mmf_tape__missing(tape, op);
     if (n_dims < 1 || n_dims > MMF_MAX_DIMS)
-        return mmf_tape__fail(tape, MMF_LIMIT, op, "%d dimensions, at most %d", n_dims, MMF_MAX_DIMS);
+        return mmf_tape__fail(tape, MMF_LIMIT, op, "%d dimensions, at most %d", n_dims,
+                              MMF_MAX_DIMS);
     int64_t resolved[MMF_MAX_DIMS], known = 1;
     int open = -1;
     for (int d = 0; d < n_dims; d++) {
@@ -57,7 +59,8 @@ mmf_tensor *mmf_reshape(mmf_tape *tape, mmf_tensor *x, int n_dims, const int64_t
     if (!y)
         return NULL;
     y->is_int = x->is_int;
-    reshape_node *const r = mmf_tape__record(tape, sizeof *r, op, y, x->wants_grad, reshape_backward);
+    reshape_node *const r =
+        mmf_tape__record(tape, sizeof *r, op, y, x->wants_grad, reshape_backward);
     if (r)
         r->x = x;
     return y;
@@ -95,7 +98,8 @@ mmf_tensor *mmf_concat(mmf_tape *tape, mmf_tensor *const *parts, int n_parts, in
         return mmf_tape__missing(tape, op);
     const int d = mmf_tape__axis(parts[0], axis);
     if (d < 0)
-        return mmf_tape__fail(tape, MMF_SHAPE, op, "axis %d of %d dimensions", axis, parts[0]->n_dims);
+        return mmf_tape__fail(tape, MMF_SHAPE, op, "axis %d of %d dimensions", axis,
+                              parts[0]->n_dims);
     int64_t shape[MMF_MAX_DIMS];
     bool wants = false;
     memcpy(shape, parts[0]->shape, sizeof shape);
@@ -107,19 +111,22 @@ mmf_tensor *mmf_concat(mmf_tape *tape, mmf_tensor *const *parts, int n_parts, in
         for (int e = 0; fits && e < parts[0]->n_dims; e++)
             fits = e == d || parts[i]->shape[e] == shape[e];
         if (!fits)
-            return mmf_tape__unfit(tape, op, parts[0], parts[i], "all but the joined axis must be equal");
+            return mmf_tape__unfit(tape, op, parts[0], parts[i],
+                                   "all but the joined axis must be equal");
         shape[d] += parts[i]->shape[d];
         wants = wants || parts[i]->wants_grad;
     }
     mmf_tensor *const y = mmf_tape__tensor(tape, parts[0]->n_dims, shape);
     if (!y)
         return NULL;
-    const int64_t outer = mmf_tensor__outer(y, d), inner = mmf_tensor__inner(y, d), total = shape[d] * inner;
+    const int64_t outer = mmf_tensor__outer(y, d), inner = mmf_tensor__inner(y, d),
+                  total = shape[d] * inner;
     int64_t offset = 0;
     for (int i = 0; i < n_parts; i++) {
         const int64_t width = parts[i]->shape[d] * inner;
         for (int64_t o = 0; o < outer; o++)
-            memcpy(y->data + o * total + offset, parts[i]->data + o * width, (size_t)width * sizeof *y->data);
+            memcpy(y->data + o * total + offset, parts[i]->data + o * width,
+                   (size_t)width * sizeof *y->data);
         offset += width;
     }
     concat_node *const c = mmf_tape__record(tape, sizeof *c, op, y, wants, concat_backward);
@@ -148,7 +155,8 @@ mmf_tensor *mmf_stack(mmf_tape *tape, mmf_tensor *const *parts, int n_parts, int
         return mmf_tape__fail(tape, MMF_LIMIT, op, "%d tensors, at most %d", n_parts, limit);
     const int d = axis < 0 ? axis + parts[0]->n_dims + 1 : axis;
     if (d < 0 || d > parts[0]->n_dims || parts[0]->n_dims + 1 > MMF_MAX_DIMS)
-        return mmf_tape__fail(tape, MMF_SHAPE, op, "axis %d of %d dimensions", axis, parts[0]->n_dims + 1);
+        return mmf_tape__fail(tape, MMF_SHAPE, op, "axis %d of %d dimensions", axis,
+                              parts[0]->n_dims + 1);
     for (int i = 0; i < n_parts; i++) {
         if (!parts[i])
             return mmf_tape__missing(tape, op);
@@ -165,8 +173,9 @@ mmf_tensor *mmf_stack(mmf_tape *tape, mmf_tensor *const *parts, int n_parts, int
 typedef struct slice_node {
     mmf_node node;
     mmf_tensor *x;
-    int64_t outer, from, width, total; /* elements: offset and width of the piece in a run of `total` */
-    bool is_pad;                       /* the piece is the input, the run the output */
+    int64_t outer, from, width,
+        total;   /* elements: offset and width of the piece in a run of `total` */
+    bool is_pad; /* the piece is the input, the run the output */
 } slice_node;
 
 static void slice_backward(mmf_tape *tape, mmf_node *node)
@@ -176,7 +185,8 @@ static void slice_backward(mmf_tape *tape, mmf_node *node)
         bool fresh = false;
         mmf_real *const dx = mmf_tape__grad(tape, s->x, &fresh);
         for (int64_t o = 0; dx && o < s->outer; o++)
-            add_or_copy(tape, s->width, node->out->grad + o * s->total + s->from, fresh, dx + o * s->width);
+            add_or_copy(tape, s->width, node->out->grad + o * s->total + s->from, fresh,
+                        dx + o * s->width);
         return;
     }
     mmf_real *const dx = mmf_tape__grad_zeroed(tape, s->x);
@@ -184,7 +194,8 @@ static void slice_backward(mmf_tape *tape, mmf_node *node)
         tape->k->axpby(s->width, 1, node->out->grad + o * s->width, 1, dx + o * s->total + s->from);
 }
 
-static void record_slice(mmf_tape *tape, const char *op, mmf_tensor *x, mmf_tensor *y, slice_node fields)
+static void record_slice(mmf_tape *tape, const char *op, mmf_tensor *x, mmf_tensor *y,
+                         slice_node fields)
 {
     slice_node *const s = mmf_tape__record(tape, sizeof *s, op, y, x->wants_grad, slice_backward);
     if (s) {
@@ -201,8 +212,9 @@ mmf_tensor *mmf_slice(mmf_tape *tape, mmf_tensor *x, int axis, int64_t first, in
         return mmf_tape__missing(tape, op);
     const int d = mmf_tape__axis(x, axis);
     if (d < 0 || first < 0 || length < 0 || first > x->shape[d] - length)
-        return mmf_tape__fail(tape, MMF_SHAPE, op, "elements %lld to %lld of axis %d with %lld", (long long)first,
-                              (long long)(first + length), axis, d < 0 ? 0LL : (long long)x->shape[d]);
+        return mmf_tape__fail(tape, MMF_SHAPE, op, "%lld elements from %lld of axis %d with %lld",
+                              (long long)length, (long long)first, axis,
+                              d < 0 ? 0LL : (long long)x->shape[d]);
     int64_t shape[MMF_MAX_DIMS];
     memcpy(shape, x->shape, sizeof shape);
     shape[d] = length;
@@ -215,20 +227,22 @@ mmf_tensor *mmf_slice(mmf_tape *tape, mmf_tensor *x, int axis, int64_t first, in
                           .width = length * inner,
                           .total = x->shape[d] * inner};
     for (int64_t o = 0; o < s.outer; o++)
-        memcpy(y->data + o * s.width, x->data + o * s.total + s.from, (size_t)s.width * sizeof *y->data);
+        memcpy(y->data + o * s.width, x->data + o * s.total + s.from,
+               (size_t)s.width * sizeof *y->data);
     record_slice(tape, op, x, y, s);
     return y;
 }
 
-mmf_tensor *mmf_pad(mmf_tape *tape, mmf_tensor *x, int axis, int64_t before, int64_t after, double value)
+mmf_tensor *mmf_pad(mmf_tape *tape, mmf_tensor *x, int axis, int64_t before, int64_t after,
+                    double value)
 {
     static const char op[] = "pad";
     if (!x)
         return mmf_tape__missing(tape, op);
     const int d = mmf_tape__axis(x, axis);
     if (d < 0 || before < 0 || after < 0)
-        return mmf_tape__fail(tape, MMF_SHAPE, op, "%lld before and %lld after axis %d", (long long)before,
-                              (long long)after, axis);
+        return mmf_tape__fail(tape, MMF_SHAPE, op, "%lld before and %lld after axis %d",
+                              (long long)before, (long long)after, axis);
     int64_t shape[MMF_MAX_DIMS];
     memcpy(shape, x->shape, sizeof shape);
     shape[d] += before + after;
@@ -242,7 +256,8 @@ mmf_tensor *mmf_pad(mmf_tape *tape, mmf_tensor *x, int axis, int64_t before, int
                           .total = shape[d] * inner,
                           .is_pad = true};
     for (int64_t o = 0; o < s.outer; o++)
-        memcpy(y->data + o * s.total + s.from, x->data + o * s.width, (size_t)s.width * sizeof *y->data);
+        memcpy(y->data + o * s.total + s.from, x->data + o * s.width,
+               (size_t)s.width * sizeof *y->data);
     record_slice(tape, op, x, y, s);
     return y;
 }
@@ -255,7 +270,8 @@ typedef struct walk_node {
     mmf_broadcast walk; /* over the output; stride_a: strides of x */
 } walk_node;
 
-/* For each output element in order, its place in x: calls move whole rows where x's last stride is 1. */
+/* For each output element in order, its place in x: calls move whole rows where x's last stride
+ * is 1. */
 static void gather_walk(const walk_node *w, const mmf_real *x, mmf_real *y)
 {
     mmf_broadcast_rows rows;
@@ -297,7 +313,8 @@ static mmf_tensor *walk(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf
     if (!y)
         return NULL;
     gather_walk(&w, x->data, y->data);
-    walk_node *const node = mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, walk_backward);
+    walk_node *const node =
+        mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, walk_backward);
     if (node) {
         w.node = node->node;
         *node = w;
@@ -314,7 +331,8 @@ mmf_tensor *mmf_permute(mmf_tape *tape, mmf_tensor *x, const int *order)
     unsigned seen = 0;
     for (int d = 0; d < x->n_dims; d++) {
         if (order[d] < 0 || order[d] >= x->n_dims || (seen >> order[d] & 1))
-            return mmf_tape__fail(tape, MMF_ARG, op, "the order is not a permutation of %d dimensions", x->n_dims);
+            return mmf_tape__fail(tape, MMF_ARG, op,
+                                  "the order is not a permutation of %d dimensions", x->n_dims);
         seen |= 1u << order[d];
         shape.shape[d] = x->shape[order[d]];
         shape.stride_a[d] = mmf_tensor__inner(x, order[d]);
@@ -328,8 +346,8 @@ mmf_tensor *mmf_transpose(mmf_tape *tape, mmf_tensor *x, int axis_a, int axis_b)
         return mmf_tape__missing(tape, "transpose");
     const int a = mmf_tape__axis(x, axis_a), b = mmf_tape__axis(x, axis_b);
     if (a < 0 || b < 0)
-        return mmf_tape__fail(tape, MMF_SHAPE, "transpose", "axes %d and %d of %d dimensions", axis_a, axis_b,
-                              x->n_dims);
+        return mmf_tape__fail(tape, MMF_SHAPE, "transpose", "axes %d and %d of %d dimensions",
+                              axis_a, axis_b, x->n_dims);
     int order[MMF_MAX_DIMS];
     for (int d = 0; d < x->n_dims; d++)
         order[d] = d == a ? b : (d == b ? a : d);
@@ -348,7 +366,8 @@ mmf_tensor *mmf_expand(mmf_tape *tape, mmf_tensor *x, int n_dims, const int64_t 
     bool fits = n_dims >= 1 && n_dims <= MMF_MAX_DIMS && mmf_broadcast__make(&both, x, &target);
     for (int d = 0; fits && d < n_dims; d++)
         fits = both.n_dims == n_dims && both.shape[d] == shape[d];
-    return fits ? walk(tape, op, x, &both) : mmf_tape__unfit(tape, op, x, &target, "only sizes of 1 repeat");
+    return fits ? walk(tape, op, x, &both)
+                : mmf_tape__unfit(tape, op, x, &target, "only sizes of 1 repeat");
 }
 
 /* ---- Examples ---------------------------------------------------------------------------- */

@@ -1,4 +1,5 @@
-/* softmax.c: softmax and log-softmax over the last axis, with masks and a rule for fully masked rows. */
+/* softmax.c: softmax and log-softmax over the last axis, with masks and a rule for fully masked
+ * rows. */
 #include <math.h>
 #include <string.h>
 
@@ -9,7 +10,7 @@
 typedef struct softmax_node {
     mmf_node node;
     mmf_tensor *x;
-    const mmf_real **masks;  /* one a row; NULL: nothing masked there, or the table itself is NULL */
+    const mmf_real **masks; /* one a row; NULL: nothing masked there, or the table itself is NULL */
     unsigned char *constant; /* rows whose output does not depend on x */
     int64_t width;
 } softmax_node;
@@ -38,7 +39,8 @@ static bool mask_rows(mmf_tape *tape, const char *op, const mmf_tensor *x, const
 }
 
 /* Softmax of one row into y; returns true if the row is a constant. */
-static bool fill_row(const mmf_tape *tape, const softmax_node *s, int64_t r, mmf_empty_row empty, mmf_real *y)
+static bool fill_row(const mmf_tape *tape, const softmax_node *s, int64_t r, mmf_empty_row empty,
+                     mmf_real *y)
 {
     const mmf_real *const x = s->x->data + r * s->width;
     const mmf_real *const mask = s->masks ? s->masks[r] : NULL;
@@ -89,8 +91,8 @@ static void softmax_backward_rows(void *argument, int64_t begin, int64_t end)
     for (int64_t r = begin; r < end; r++) {
         const int64_t at = r * s->width;
         if (!s->constant[r])
-            j->tape->k->softmax_row_grad(s->width, s->node.out->data + at, s->node.out->grad + at, j->beta,
-                                         j->out + at);
+            j->tape->k->softmax_row_grad(s->width, s->node.out->data + at, s->node.out->grad + at,
+                                         j->beta, j->out + at);
         else if (j->beta == (mmf_real)0)
             j->tape->k->fill(s->width, 0, j->out + at);
     }
@@ -104,20 +106,22 @@ static void softmax_backward(mmf_tape *tape, mmf_node *node)
     if (!dx)
         return;
     rows_job job = {tape, s, MMF_EMPTY_ZERO, dx, fresh ? 0 : 1};
-    mmf_tape__parallel(tape, s->x->count / s->width, mmf_grain(4 * s->width), softmax_backward_rows, &job);
+    mmf_tape__parallel(tape, s->x->count / s->width, mmf_grain(4 * s->width), softmax_backward_rows,
+                       &job);
 }
 
 mmf_tensor *mmf_softmax(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *mask, mmf_empty_row empty)
 {
     static const char op[] = "softmax";
-    softmax_node s;
+    softmax_node s = {0};
     int64_t rows = 0;
     mmf_tensor *const y = prepare(tape, op, x, mask, &s, &rows);
     if (!y)
         return NULL;
     rows_job job = {tape, &s, empty, y->data, 0};
     mmf_tape__parallel(tape, rows, mmf_grain(4 * s.width), softmax_rows, &job);
-    softmax_node *const node = mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, softmax_backward);
+    softmax_node *const node =
+        mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, softmax_backward);
     if (node) {
         s.node = node->node;
         *node = s;
@@ -138,7 +142,8 @@ static void log_softmax_backward(mmf_tape *tape, mmf_node *node)
         if (s->constant[r])
             continue;
         const mmf_real *const mask = s->masks ? s->masks[r] : NULL;
-        const mmf_real *const y = node->out->data + r * s->width, *const dy = node->out->grad + r * s->width;
+        const mmf_real *const y = node->out->data + r * s->width, *const dy = node->out->grad +
+                                                                              r * s->width;
         double total = 0;
         for (int64_t j = 0; j < s->width; j++)
             total += !mask || mask[j] != (mmf_real)0 ? (double)dy[j] : 0;
@@ -149,10 +154,11 @@ static void log_softmax_backward(mmf_tape *tape, mmf_node *node)
     }
 }
 
-mmf_tensor *mmf_log_softmax(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *mask, mmf_empty_row empty)
+mmf_tensor *mmf_log_softmax(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *mask,
+                            mmf_empty_row empty)
 {
     static const char op[] = "log_softmax";
-    softmax_node s;
+    softmax_node s = {0};
     int64_t rows = 0;
     mmf_tensor *const y = prepare(tape, op, x, mask, &s, &rows);
     if (!y)
@@ -163,7 +169,8 @@ mmf_tensor *mmf_log_softmax(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *mas
         const mmf_real *row_mask = s.masks ? s.masks[r] : NULL;
         s.constant[r] = fill_row(tape, &s, r, empty, out);
         if (s.constant[r]) {
-            tape->k->fill(s.width, empty == MMF_EMPTY_UNIFORM ? (mmf_real)-log((double)s.width) : 0, out);
+            tape->k->fill(s.width, empty == MMF_EMPTY_UNIFORM ? (mmf_real)-log((double)s.width) : 0,
+                          out);
             continue;
         }
         bool any = !row_mask;
@@ -177,7 +184,9 @@ mmf_tensor *mmf_log_softmax(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *mas
         for (int64_t j = 0; j < s.width; j++)
             total += !row_mask || row_mask[j] != (mmf_real)0 ? exp((double)in[j] - top) : 0;
         for (int64_t j = 0; j < s.width; j++)
-            out[j] = !row_mask || row_mask[j] != (mmf_real)0 ? (mmf_real)((double)in[j] - top - log(total)) : 0;
+            out[j] = !row_mask || row_mask[j] != (mmf_real)0
+                         ? (mmf_real)((double)in[j] - top - log(total))
+                         : 0;
     }
     softmax_node *const node =
         mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, log_softmax_backward);
@@ -201,7 +210,8 @@ static mmf_tensor *example(mmf_op_case *c, softmax_op *op)
     mmf_tensor *const mask = mmf_full(c->tape, 3, (int64_t[]){2, 1, width}, 1);
     for (int64_t j = 0; mask && j < width; j++)
         mask->data[j] = c->index == 1 ? (mmf_real)(j % 3 != 0) : 0;
-    static const mmf_empty_row rules[] = {MMF_EMPTY_ZERO, MMF_EMPTY_ZERO, MMF_EMPTY_UNIFORM, MMF_EMPTY_SHIFTED};
+    static const mmf_empty_row rules[] = {MMF_EMPTY_ZERO, MMF_EMPTY_ZERO, MMF_EMPTY_UNIFORM,
+                                          MMF_EMPTY_SHIFTED};
     return op(c->tape, x, mask, rules[c->index - 1]);
 }
 
@@ -216,4 +226,5 @@ static mmf_tensor *log_softmax_example(mmf_op_case *c)
 }
 
 const mmf_op mmf_op_softmax = {"softmax", 5, softmax_example, mmf_flops_elementwise, true};
-const mmf_op mmf_op_log_softmax = {"log_softmax", 5, log_softmax_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_log_softmax = {"log_softmax", 5, log_softmax_example, mmf_flops_elementwise,
+                                   true};

@@ -1,0 +1,100 @@
+/* cmd_list.c: the catalogue: models by timing and structure, operators, encoders. */
+#include <stdio.h>
+#include <string.h>
+
+#include "catalogue_text.h"
+#include "cli.h"
+#include "output.h"
+
+static void print_models(const mmf_def *const *models, size_t n)
+{
+    static const struct {
+        const char *timing, *text;
+    } sections[] = {
+        {"none", "One modality alone: the baseline of every fusion"},
+        {"early", "Early fusion: raw inputs are joined"},
+        {"intermediate", "Intermediate fusion: encodings are joined"},
+        {"late", "Late fusion: predictions are joined"},
+    };
+    for (size_t s = 0; s < sizeof sections / sizeof *sections; s++) {
+        out_table table = out_table_make(4, "l");
+        for (size_t i = 0; i < n; i++) {
+            if (strcmp(models[i]->timing, sections[s].timing) != 0)
+                continue;
+            /* Structures in the order of their first model, each once. */
+            bool is_first = true;
+            for (size_t j = 0; j < i; j++)
+                is_first = is_first && (strcmp(models[j]->timing, models[i]->timing) != 0 ||
+                                        strcmp(models[j]->structure, models[i]->structure) != 0);
+            for (size_t j = i; is_first && j < n; j++) {
+                if (strcmp(models[j]->timing, models[i]->timing) != 0 ||
+                    strcmp(models[j]->structure, models[i]->structure) != 0)
+                    continue;
+                out_cell(&table, "%s", j == i ? models[j]->structure : "");
+                out_cell(&table, "%s", cli_model_label(models[j]));
+                out_cell(&table, "%s", models[j]->title);
+                out_cell(&table, "%s", cli_tasks_label(models[j]));
+            }
+        }
+        if (table.n_cells == 0)
+            continue;
+        printf("%s%s\n", s ? "\n" : "", sections[s].text);
+        out_table_print(&table, stdout, 2);
+    }
+}
+
+static void print_pieces(const char *title, mmf_kind kind)
+{
+    size_t n = 0;
+    const mmf_def *const *const defs = mmf_catalogue(kind, &n);
+    out_table table = out_table_make(2, "l");
+    for (size_t i = 0; i < n; i++) {
+        out_cell(&table, "%s", defs[i]->name);
+        out_cell(&table, "%s", defs[i]->title);
+    }
+    printf("\n%s\n", title);
+    out_table_print(&table, stdout, 2);
+}
+
+static json_t *pieces_json(mmf_kind kind)
+{
+    size_t n = 0;
+    const mmf_def *const *const defs = mmf_catalogue(kind, &n);
+    json_t *const list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, cli_def_json(defs[i], kind == MMF_KIND_MODEL));
+    return list;
+}
+
+int cmd_list(int argc, char **argv)
+{
+    cli_common common = {0};
+    const opt_group groups[] = {{"General", cli_json_rows, &common}};
+    const opt_command command = {
+        .verb = "list",
+        .synopsis = "[--json]",
+        .about = "Lists what can be trained: models by when and how they fuse, and the operators "
+                 "and encoders they are made of. `mmfuse info NAME` says more of each.",
+        .example = "  mmfuse list --json",
+        .groups = groups,
+        .n_groups = 1,
+    };
+    opt_args args = {0};
+    const int code = opt_parse(&command, argc, argv, &args);
+    if (code != OPT_GO_ON)
+        return code;
+    if (common.json) {
+        json_t *const object = json_object();
+        json_object_set_new(object, "models", pieces_json(MMF_KIND_MODEL));
+        json_object_set_new(object, "operators", pieces_json(MMF_KIND_OPERATOR));
+        json_object_set_new(object, "encoders", pieces_json(MMF_KIND_ENCODER));
+        out_json_print(object);
+        return CLI_OK;
+    }
+    size_t n = 0;
+    const mmf_def *const *const models = mmf_catalogue(MMF_KIND_MODEL, &n);
+    print_models(models, n);
+    print_pieces("Operators: what intermediate and late models fuse with", MMF_KIND_OPERATOR);
+    print_pieces("Encoders: --encoder MODALITY=NAME:WIDTH chooses one", MMF_KIND_ENCODER);
+    return CLI_OK;
+}

@@ -1,0 +1,38 @@
+/* train_options.h: the options of training that `train` and `compare` share. */
+#ifndef MMFUSE_CLI_TRAIN_OPTIONS_H
+#define MMFUSE_CLI_TRAIN_OPTIONS_H
+
+#include "data_options.h"
+#include "output.h"
+
+/** Values of cli_train_rows and cli_model_rows, with defaults by CLI_TRAIN_INIT. */
+typedef struct cli_train {
+    int64_t seed, epochs, batch, patience, period;
+    double lr, weight_decay, momentum, clip_norm, clip_value, warmup, factor, smoothing;
+    const char *optimizer, *schedule, *loss;
+    bool balance, refit, no_normalise;
+    opt_texts encoders, set;
+} cli_train;
+
+#define CLI_TRAIN_INIT                                                                             \
+    {                                                                                              \
+        .epochs = 100, .batch = 32, .patience = 15, .period = 10, .lr = 1e-3, .factor = 0.5        \
+    }
+
+extern const opt_row cli_train_rows[];
+extern const opt_row cli_model_rows[];
+
+/** Training options of the library; strings are borrowed from `train` and `data`. */
+mmf_train_options cli_train_options(const cli_train *train, const cli_data *data);
+
+/**
+ * The configuration of a model from --config, --encoder and --set.
+ * @param config_file  NULL: none   @return OPT_GO_ON, or an exit code after saying why not
+ */
+int cli_model_config(const cli_session *session, mmf_config **out, const mmf_def *def,
+                     const cli_train *train, const char *config_file);
+
+/** An mmf_train_watch that draws a bar an epoch; `user` is an out_progress. */
+void cli_watch_epoch(void *user, const mmf_train_event *event);
+
+#endif

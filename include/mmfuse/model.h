@@ -1,0 +1,134 @@
+/*
+ * model.h: the catalogue, and trained models: what they are, loading, saving, predicting.
+ *
+ *     mmf_model *model = NULL;
+ *     mmf_model_load(ctx, &model, "digits.mmf");
+ *     mmf_sample inputs[2] = {{.values = image}, {.values = audio, .length = 31}};
+ *     double probability[10];
+ *     mmf_model_predict(model, inputs, probability);
+ */
+#ifndef MMFUSE_MODEL_H
+#define MMFUSE_MODEL_H
+
+#include "mmfuse/metrics.h"
+#include "mmfuse/nn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Catalogue --------------------------------------------------------------------------- */
+
+/** Definitions of a kind in the order of their table: models, encoders, operators, rules, layers.
+ */
+MMF_API const mmf_def *const *mmf_catalogue(mmf_kind kind, size_t *count);
+/** A model's definition by name; "only-audio" is the definition `only`. NULL if unknown. */
+MMF_API const mmf_def *mmf_model_find(const char *name);
+/** Any definition by the name that golden files use (models first). NULL if unknown. */
+MMF_API const mmf_def *mmf_definition_find(const char *name);
+/** The catalogue's name nearest to a misspelt one, or NULL. */
+MMF_API const char *mmf_model_nearest(const char *name);
+/** Modality of "only-<modality>", NULL for any other name. */
+MMF_API const char *mmf_model_only_modality(const char *name);
+/**
+ * Why a model cannot be used on these inputs and this kind of target, as one sentence with an
+ * alternative; NULL if it can.
+ */
+MMF_API const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs,
+                                      mmf_target_kind target);
+
+/* ---- Tasks ------------------------------------------------------------------------------- */
+
+/** What is predicted. Strings are borrowed from the object that handed the task out. */
+typedef struct mmf_task {
+    mmf_target_kind kind;
+    int64_t n_outputs;              /**< classes or target columns; 1 for regression */
+    const char *target;             /**< key of the target */
+    const char *const *class_names; /**< n_outputs names; NULL: numbers */
+    mmf_msa_rules rules;            /**< sentiment metrics, regression only */
+} mmf_task;
+
+/** "regression", "classification", "multilabel", "soft". */
+MMF_API const char *mmf_task_name(mmf_target_kind kind);
+/** The score that models are chosen by and tables are ordered by: accuracy, f1_macro or mae. */
+MMF_API const char *mmf_task_main_metric(mmf_target_kind kind);
+/**
+ * All metrics of predictions (n, n_outputs) against the targets of these rows.
+ * @param predictions  probabilities, or values for regression
+ */
+MMF_API mmf_status mmf_task_score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task,
+                                  const mmf_dataset *dataset, const int64_t *rows, int64_t n_rows,
+                                  const double *predictions);
+
+/* ---- Models ------------------------------------------------------------------------------ */
+
+/** A module with its task, normalisation, names and training record. One thread at a time. */
+typedef struct mmf_model mmf_model;
+
+/**
+ * Reads a model file.
+ * @param out  the caller owns it and frees it with mmf_model_free
+ * @errors     IO, FORMAT (not a model file; a tensor is missing, extra or misshapen: named),
+ *             UNSUPPORTED (an unknown model)
+ */
+MMF_API mmf_status mmf_model_load(mmf_ctx *ctx, mmf_model **out, const char *path);
+/** Writes a model file: a temporary name, fsync, rename. */
+MMF_API mmf_status mmf_model_save(const mmf_model *model, const char *path);
+/** Accepts NULL. */
+MMF_API void mmf_model_free(mmf_model *model);
+
+/** "tfn", "only-audio". Borrowed. */
+MMF_API const char *mmf_model_name(const mmf_model *model);
+MMF_API const mmf_task *mmf_model_task(const mmf_model *model);
+/** Inputs in the order in which mmf_model_predict takes them. */
+MMF_API const mmf_schema *mmf_model_inputs(const mmf_model *model);
+MMF_API mmf_module *mmf_model_module(const mmf_model *model);
+/** How it was trained, as a JSON object: data, split, seed, options, epochs, scores. Borrowed. */
+MMF_API const char *mmf_model_record(const mmf_model *model);
+/** Trained parameters. */
+MMF_API int64_t mmf_model_n_parameters(const mmf_model *model);
+/** Features of one input's vector, or a step of its sequence: names if the data had them, or NULL.
+ */
+MMF_API const mmf_normalisation *mmf_model_normalisation(const mmf_model *model);
+
+/** One modality of one sample, in the units of the training data; lent for the call. */
+typedef struct mmf_sample {
+    const float *values;   /**< the schema's shape, row-major; NULL for tokens */
+    const int64_t *tokens; /**< tokens only */
+    int64_t length;        /**< valid steps; 0: all */
+    bool absent;           /**< the modality is missing; values are not read */
+} mmf_sample;
+
+/**
+ * Predicts one sample. After the first call nothing is allocated.
+ *
+ * @param samples  one a modality, in the order of mmf_model_inputs
+ * @param out      n_outputs probabilities, or the value
+ * @errors         ARG (a length beyond T, a modality absent that was never absent in training, a
+ * token outside the vocabulary), NUMERIC (non-finite input)
+ */
+MMF_API mmf_status mmf_model_predict(mmf_model *model, const mmf_sample *samples, double *out);
+
+/**
+ * Opens a data file for a model: its modalities in its order, its target if the file has it.
+ * @param options  NULL: defaults; `modalities` is the model's, `target` the model's unless given
+ * @errors         as mmf_dataset_open; ARG when a modality is absent or has another shape
+ */
+MMF_API mmf_status mmf_model_open_data(mmf_ctx *ctx, mmf_dataset **out, const mmf_model *model,
+                                       const char *path, const mmf_dataset_options *options);
+
+/**
+ * Predicts rows of a data set that mmf_model_open_data opened, or that the model was trained on.
+ *
+ * @param use  bit m: modality m may be used; others count as absent. MMF_ALL_MODALITIES: all
+ * @param out  (n_rows, n_outputs)
+ */
+#define MMF_ALL_MODALITIES UINT64_MAX
+MMF_API mmf_status mmf_model_predict_rows(mmf_model *model, mmf_dataset *dataset,
+                                          const int64_t *rows, int64_t n_rows, uint64_t use,
+                                          double *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,167 @@
+/* train.h: training one model, and comparing many. */
+#ifndef MMFUSE_TRAIN_H
+#define MMFUSE_TRAIN_H
+
+#include "mmfuse/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- One model --------------------------------------------------------------------------- */
+
+/** What a watcher is told: after steps (at most ten times a second) and after every epoch. */
+typedef struct mmf_train_event {
+    const char *stage; /**< the model, or the part of a late model: "only-audio" */
+    int64_t epoch, n_epochs;
+    int64_t step, n_steps; /**< inside the epoch */
+    bool epoch_ended;
+    double train_loss;   /**< mean over the epoch so far */
+    double valid_loss;   /**< when an epoch ended; NaN without validation rows */
+    double score;        /**< main metric on validation, when an epoch ended */
+    bool is_best;        /**< the epoch has the lowest validation loss so far */
+    double seconds;      /**< since training began */
+    double seconds_left; /**< at most, if every epoch runs; NaN while unknown */
+} mmf_train_event;
+
+typedef void mmf_train_watch(void *user, const mmf_train_event *event);
+
+typedef struct mmf_train_options {
+    size_t size;
+    uint64_t seed;
+    int64_t epochs;                  /**< at most; 0: 100 */
+    int64_t batch;                   /**< rows a step; 0: 32 */
+    int64_t patience;                /**< epochs without a lower validation loss; 0: 15 */
+    mmf_optimizer_options optimizer; /**< lr 0: 1e-3 */
+    mmf_schedule_kind schedule;
+    double warmup, factor; /**< as mmf_schedule */
+    int64_t period;
+    const char *loss;       /**< regression: "l1" (default), "mse", "smooth-l1" */
+    double smoothing;       /**< label smoothing, classes only */
+    bool balance;           /**< weight classes inversely to their frequency in train */
+    bool refit;             /**< then train anew on train + valid for the chosen number of epochs */
+    bool no_normalise;      /**< feed features as they are */
+    mmf_msa_rules rules;    /**< sentiment metrics of regression */
+    const char *checkpoint; /**< state file for resuming; NULL: none */
+    bool resume; /**< go on from `checkpoint` if it is there: the same bits as unbroken */
+    const char
+        *unimodal_folder; /**< late models: read and write only-<m>.<seed>.mmf there; NULL: none */
+    const char *command;  /**< recorded in the model file; NULL: nothing */
+    mmf_train_watch *watch;
+    void *watch_user;
+} mmf_train_options;
+
+#define MMF_TRAIN_OPTIONS_INIT                                                                     \
+    {                                                                                              \
+        .size = sizeof(mmf_train_options), .optimizer = MMF_OPTIMIZER_OPTIONS_INIT                 \
+    }
+
+/**
+ * Builds a model for a data set and trains it on split->rows[MMF_TRAIN]; epochs are chosen by the
+ * loss on split->rows[MMF_VALID]. Test rows are not touched.
+ *
+ * @param name     of the catalogue, or "only-<modality>"
+ * @param config   of its definition; NULL: defaults. The task's options are set here
+ * @errors         ARG (unknown model, unfit options), UNSUPPORTED (mmf_model_refusal), NUMERIC
+ * (names the operation and step), CANCELLED (after writing the checkpoint), STATE (the checkpoint
+ * belongs to other data or options)
+ */
+MMF_API mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset,
+                             const mmf_split *split, const char *name, const mmf_config *config,
+                             const mmf_train_options *options);
+
+/**
+ * Removes what mmf_train left at `checkpoint`, stages of late models and refits included. For the
+ * caller to do when the model is safe: until then --resume needs nothing but these files.
+ */
+MMF_API void mmf_train_forget(const char *checkpoint);
+
+/** The task of a data set; borrowed strings live as long as the data set. Free class_names with
+ * mmf_free. */
+MMF_API mmf_status mmf_task_of(mmf_ctx *ctx, mmf_task *out, const mmf_dataset *dataset,
+                               mmf_msa_rules rules);
+
+/* ---- Many models ------------------------------------------------------------------------- */
+
+/** One model with one seed. */
+typedef struct mmf_trial {
+    const char *model;
+    uint64_t seed;
+    mmf_status status;
+    char error[256];         /**< of a failed trial */
+    mmf_metrics valid, test; /**< of the chosen epoch */
+    int64_t n_parameters;
+    int64_t epochs; /**< the chosen number */
+    double train_seconds;
+    double latency; /**< seconds for one sample in a running process, median */
+} mmf_trial;
+
+/** One row of the leaderboard. */
+typedef struct mmf_leader {
+    const char *model;
+    int64_t n_seeds; /**< finished trials */
+    mmf_metrics valid_mean, test_mean, test_deviation;
+    int64_t n_parameters;
+    double train_seconds, latency; /**< means over seeds */
+} mmf_leader;
+
+typedef struct mmf_comparison {
+    mmf_ctx *ctx;
+    char *data;
+    mmf_task task;
+    char **names; /**< owned strings behind `model` */
+    mmf_trial *trials;
+    size_t n_trials;
+    mmf_leader *leaders; /**< best first, by the main metric on validation */
+    size_t n_leaders;
+    const char *best_single; /**< the unimodal model best on validation; NULL if none ran */
+    const char *best_fusion;
+    /** Gain of best_fusion over best_single on test: mean over seeds, paired bootstrap over rows.
+     */
+    double gain, gain_low, gain_high;
+} mmf_comparison;
+
+typedef void mmf_compare_watch(void *user, const mmf_comparison *so_far, size_t n_done,
+                               size_t n_running, double seconds);
+
+typedef struct mmf_compare_options {
+    size_t size;
+    const char *models;   /**< comma-separated names; NULL: every model that the data allows */
+    int64_t n_seeds;      /**< seeds train.seed, +1, ...; 0: 3 */
+    int n_jobs;           /**< trials side by side; 0: one a core */
+    const char *folder;   /**< results and predictions go there; made if missing */
+    bool resume;          /**< keep finished trials found in the folder */
+    const char *set;      /**< "name=value;name=value": options, for the models that have them */
+    const char *encoders; /**< "audio=lstm:128,image=cnn2d"; NULL: by shape */
+    mmf_split_options split;
+    mmf_train_options train;
+    mmf_compare_watch *watch;
+    void *watch_user;
+} mmf_compare_options;
+
+#define MMF_COMPARE_OPTIONS_INIT                                                                   \
+    {                                                                                              \
+        .size = sizeof(mmf_compare_options), .split = MMF_SPLIT_OPTIONS_INIT,                      \
+        .train = MMF_TRAIN_OPTIONS_INIT                                                            \
+    }
+
+/**
+ * Trains models x seeds as child processes and ranks them. One broken trial never ends the run. The
+ * folder receives results.csv, results.json, predictions/<model>.<seed>.npz and the unimodal models
+ * that the late family shares.
+ *
+ * @param out  freed with mmf_comparison_clear
+ * @errors     ARG (unknown model), IO; failed trials are rows with a message, not errors
+ */
+MMF_API mmf_status mmf_compare(mmf_ctx *ctx, mmf_comparison *out, mmf_dataset *dataset,
+                               const mmf_compare_options *options);
+MMF_API void mmf_comparison_clear(mmf_comparison *comparison);
+/** results.json of the design; the caller frees it with mmf_free. NULL: out of memory. */
+MMF_API char *mmf_comparison_json(const mmf_comparison *comparison);
+/** The leaderboard as an aligned text table; the caller frees it with mmf_free. */
+MMF_API char *mmf_comparison_table(const mmf_comparison *comparison, bool colour);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,240 @@
+/*
+ * dataset.c: opening a data set and asking it about itself. The meaning of keys is in
+ * dataset_keys.c, the checks of values in dataset_check.c. POSIX (the size of the file).
+ */
+#include "data/dataset.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/context.h"
+
+static const char *const kind_names[] = {
+    [MMF_VECTOR] = "vector",
+    [MMF_SEQUENCE] = "sequence",
+    [MMF_IMAGE] = "image",
+    [MMF_TOKENS] = "tokens",
+};
+
+const char *mmf_modality_kind_name(mmf_modality_kind kind)
+{
+    return kind_names[kind];
+}
+
+mmf_status mmf_data_fail(const mmf_dataset *ds, mmf_status status, const char *key,
+                         const char *format, ...)
+{
+    char text[MMF_ERROR_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return mmf_fail(ds->ctx, status, "%s: array \"%s\": %s", ds->path, key, text);
+}
+
+mmf_status mmf_data_fail_row(const mmf_dataset *ds, mmf_status status, const char *key, int64_t row,
+                             const char *format, ...)
+{
+    char text[MMF_ERROR_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return mmf_fail(ds->ctx, status, "%s: array \"%s\", row %lld: %s", ds->path, key,
+                    (long long)row, text);
+}
+
+static mmf_status build(mmf_dataset *ds, const mmf_dataset_options *options)
+{
+    MMF_TRY(mmf_data_find_target(ds, options->target, options->target_optional));
+    MMF_TRY(mmf_data_read_keys(ds, options));
+    MMF_TRY(mmf_data_check(ds, options));
+    return mmf_data_check_target(ds, options->task);
+}
+
+mmf_status mmf_dataset_from_archive(mmf_ctx *ctx, mmf_dataset **out, mmf_archive *archive,
+                                    const mmf_dataset_options *options)
+{
+    *out = NULL;
+    const mmf_dataset_options defaults = MMF_DATASET_OPTIONS_INIT;
+    const mmf_dataset_options *const o = options ? options : &defaults;
+    mmf_dataset *const ds = mmf_alloc_zero(ctx, 1, sizeof *ds);
+    if (!ds) {
+        mmf_archive_close(archive);
+        return MMF_NOMEM;
+    }
+    ds->ctx = ctx;
+    ds->archive = archive;
+    ds->path = mmf_archive_path(archive);
+    ds->nonfinite = o->nonfinite;
+    const mmf_status status = build(ds, o);
+    if (status != MMF_OK) {
+        mmf_dataset_close(ds);
+        return status;
+    }
+    *out = ds;
+    return MMF_OK;
+}
+
+mmf_status mmf_dataset_open(mmf_ctx *ctx, mmf_dataset **out, const char *path,
+                            const mmf_dataset_options *options)
+{
+    *out = NULL;
+    mmf_archive *archive = NULL;
+    MMF_TRY(mmf_archive_open(ctx, &archive, path, options ? options->io : NULL));
+    return mmf_dataset_from_archive(ctx, out, archive, options);
+}
+
+void mmf_dataset_close(mmf_dataset *ds)
+{
+    if (!ds)
+        return;
+    for (size_t i = 0; i < ds->n_modalities; i++)
+        mmf_free(ds->ctx, ds->modalities[i].absent);
+    mmf_free(ds->ctx, ds->modalities);
+    mmf_free(ds->ctx, ds->shares);
+    mmf_free(ds->ctx, ds->notes);
+    mmf_archive_close(ds->archive);
+    mmf_free(ds->ctx, ds);
+}
+
+const char *mmf_dataset_path(const mmf_dataset *ds)
+{
+    return ds->path;
+}
+
+int64_t mmf_dataset_count(const mmf_dataset *ds)
+{
+    return ds->n_samples;
+}
+
+size_t mmf_dataset_n_modalities(const mmf_dataset *ds)
+{
+    return ds->n_modalities;
+}
+
+const mmf_modality *mmf_dataset_modality(const mmf_dataset *ds, size_t i)
+{
+    return i < ds->n_modalities ? &ds->modalities[i].view : NULL;
+}
+
+int64_t mmf_dataset_find(const mmf_dataset *ds, const char *name)
+{
+    for (size_t i = 0; i < ds->n_modalities; i++) {
+        if (strcmp(ds->modalities[i].view.name, name) == 0)
+            return (int64_t)i;
+    }
+    return -1;
+}
+
+mmf_target_kind mmf_dataset_target_kind(const mmf_dataset *ds)
+{
+    return ds->target_kind;
+}
+
+const char *mmf_dataset_target_name(const mmf_dataset *ds)
+{
+    return ds->target_name;
+}
+
+int64_t mmf_dataset_n_classes(const mmf_dataset *ds)
+{
+    return ds->n_classes;
+}
+
+mmf_array mmf_dataset_class_names(const mmf_dataset *ds)
+{
+    return ds->class_names;
+}
+
+void mmf_dataset_target(const mmf_dataset *ds, int64_t row, double *out)
+{
+    if (ds->target_kind == MMF_TARGET_NONE || row < 0 || row >= ds->n_samples)
+        return;
+    const int64_t width = mmf_array_row(&ds->target);
+    mmf_array_doubles(&ds->target, row * width, width, out);
+}
+
+void mmf_dataset_id(const mmf_dataset *ds, int64_t row, char *out, size_t size)
+{
+    if (size == 0)
+        return;
+    out[0] = '\0';
+    if (row < 0 || row >= ds->n_samples)
+        return;
+    if (ds->id.data && ds->id.dtype == MMF_STR) {
+        size_t n = 0;
+        const char *const cell = mmf_array_string(&ds->id, row, &n);
+        if (n >= size) {
+            n = size - 1;
+            while (n > 0 && ((unsigned char)cell[n] & 0xC0) == 0x80) /* not inside a character */
+                n--;
+        }
+        memcpy(out, cell, n);
+        out[n] = '\0';
+        return;
+    }
+    const bool numbered = ds->id.data && mmf_dtype_is_integer(ds->id.dtype);
+    const int64_t number = numbered ? mmf_array_integer(&ds->id, row) : row;
+    snprintf(out, size, "%lld", (long long)number);
+}
+
+bool mmf_dataset_present(const mmf_dataset *ds, size_t modality, int64_t row)
+{
+    return modality < ds->n_modalities && row >= 0 && row < ds->n_samples &&
+           !mmf_data_absent(&ds->modalities[modality], row);
+}
+
+const char *mmf_dataset_note(const mmf_dataset *ds, size_t i)
+{
+    return i < ds->n_notes ? ds->notes[i] : NULL;
+}
+
+bool mmf_dataset_has_split(const mmf_dataset *ds)
+{
+    return ds->split.data != NULL;
+}
+
+bool mmf_dataset_has_group(const mmf_dataset *ds)
+{
+    return ds->group.data != NULL;
+}
+
+static uint64_t mix(uint64_t hash, const void *bytes, size_t n_bytes)
+{
+    const unsigned char *const b = bytes;
+    for (size_t i = 0; i < n_bytes; i++)
+        hash = (hash ^ b[i]) * 0x100000001b3u;
+    return hash;
+}
+
+static uint64_t mix_number(uint64_t hash, int64_t number)
+{
+    return mix(hash, &number, sizeof number);
+}
+
+uint64_t mmf_dataset_fingerprint(const mmf_dataset *ds)
+{
+    uint64_t hash = mmf_rng_stream("fingerprint");
+    hash = mix(hash, ds->path, strlen(ds->path) + 1);
+    struct stat info;
+    hash = mix_number(hash, stat(ds->path, &info) == 0 ? (int64_t)info.st_size : 0);
+    hash = mix_number(hash, ds->n_samples);
+    for (size_t i = 0; i < ds->n_modalities; i++) {
+        const mmf_modality *const m = &ds->modalities[i].view;
+        hash = mix(hash, m->name, strlen(m->name) + 1);
+        hash = mix_number(hash, (int64_t)m->kind);
+        hash = mix_number(hash, (int64_t)m->dtype);
+        hash = mix_number(hash, m->n_rows);
+        for (int d = 0; d < m->n_dims; d++)
+            hash = mix_number(hash, m->shape[d]);
+    }
+    hash = mix_number(hash, (int64_t)ds->target_kind);
+    if (ds->target_kind == MMF_TARGET_NONE)
+        return hash;
+    hash = mix(hash, ds->target_name, strlen(ds->target_name) + 1);
+    const size_t n_bytes = (size_t)mmf_array_count(&ds->target) * ds->target.item_bytes;
+    return mix(hash, ds->target.data, n_bytes);
+}

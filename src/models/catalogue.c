@@ -1,0 +1,141 @@
+/* catalogue.c: the tables of models, rules and layers behind one look-up. */
+#include <string.h>
+
+#include "base/text.h"
+#include "encoders/encoder.h"
+#include "fusion/fusion.h"
+#include "mmfuse/model.h"
+
+#define MMF_MODEL(file, name) extern const mmf_def mmf_model_##name;
+#include "models/models.def"
+#undef MMF_MODEL
+
+#define MMF_LAYER(file, name) extern const mmf_def mmf_layer_##name;
+#include "nn/layers.def"
+#undef MMF_LAYER
+
+static const mmf_def *const models[] = {
+#define MMF_MODEL(file, name) &mmf_model_##name,
+#include "models/models.def"
+#undef MMF_MODEL
+};
+
+static const mmf_def *const layers[] = {
+#define MMF_LAYER(file, name) &mmf_layer_##name,
+#include "nn/layers.def"
+#undef MMF_LAYER
+};
+
+enum { N_MODELS = sizeof models / sizeof *models, N_LAYERS = sizeof layers / sizeof *layers };
+
+static const char only_prefix[] = "only-";
+
+const mmf_def *const *mmf_catalogue(mmf_kind kind, size_t *count)
+{
+    switch (kind) {
+    case MMF_KIND_MODEL:
+        *count = N_MODELS;
+        return models;
+    case MMF_KIND_LAYER:
+        *count = N_LAYERS;
+        return layers;
+    case MMF_KIND_ENCODER:
+        return mmf_encoder_table(count);
+    case MMF_KIND_OPERATOR:
+    case MMF_KIND_RULE:
+        return mmf_fusion_table(count);
+    case MMF_KIND_LOSS:
+    case MMF_KIND_METRIC:
+        break;
+    }
+    *count = 0;
+    return NULL;
+}
+
+const char *mmf_model_only_modality(const char *name)
+{
+    const size_t n = sizeof only_prefix - 1;
+    return strncmp(name, only_prefix, n) == 0 && name[n] ? name + n : NULL;
+}
+
+static const mmf_def *find_in(const mmf_def *const *table, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(table[i]->name, name) == 0)
+            return table[i];
+    }
+    return NULL;
+}
+
+const mmf_def *mmf_model_find(const char *name)
+{
+    return find_in(models, N_MODELS, mmf_model_only_modality(name) ? "only" : name);
+}
+
+const mmf_def *mmf_definition_find(const char *name)
+{
+    static const mmf_kind order[] = {MMF_KIND_LAYER, MMF_KIND_RULE, MMF_KIND_ENCODER};
+    const mmf_def *found = mmf_model_find(name);
+    for (size_t i = 0; !found && i < sizeof order / sizeof *order; i++) {
+        size_t n = 0;
+        const mmf_def *const *const table = mmf_catalogue(order[i], &n);
+        found = find_in(table, n, name);
+    }
+    return found;
+}
+
+const char *mmf_model_nearest(const char *name)
+{
+    const char *names[N_MODELS];
+    for (size_t i = 0; i < N_MODELS; i++)
+        names[i] = models[i]->name;
+    return mmf_text_nearest(name, names, N_MODELS);
+}
+
+static bool takes_all(const mmf_def *def, const mmf_schema *inputs)
+{
+    static const unsigned flags[] = {[MMF_VECTOR] = MMF_TAKES_VECTORS,
+                                     [MMF_SEQUENCE] = MMF_TAKES_SEQUENCES,
+                                     [MMF_IMAGE] = MMF_TAKES_IMAGES,
+                                     [MMF_TOKENS] = MMF_TAKES_TOKENS};
+    for (size_t i = 0; i < inputs->count; i++) {
+        if (!(def->takes & flags[inputs->inputs[i].kind]))
+            return false;
+    }
+    return true;
+}
+
+static bool may_be_absent(const mmf_schema *inputs)
+{
+    for (size_t i = 0; i < inputs->count; i++) {
+        if (inputs->inputs[i].has_present)
+            return true;
+    }
+    return false;
+}
+
+const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_target_kind target)
+{
+    const bool late_vote = (def->takes & MMF_LATE) && !(def->takes & MMF_REGRESSION_OK);
+    if (def->takes & MMF_ONE_ONLY) {
+        if (inputs->count != 1)
+            return "it takes one modality; name it, as in only-audio";
+    } else if (inputs->count < 2) {
+        return "there is nothing to fuse with one modality; use only-<modality>";
+    }
+    if ((def->takes & MMF_TWO_ONLY) && inputs->count != 2)
+        return "it is defined on two modalities; choose them with --modalities a,b, or use "
+               "joint-concat or tfn";
+    if (!takes_all(def, inputs))
+        return "it does not take every kind of modality here; choose with --modalities, or use "
+               "joint-concat";
+    if (target == MMF_TARGET_REAL && !(def->takes & MMF_REGRESSION_OK))
+        return "it picks a class; for regression use late-mean or late-learned";
+    if (target != MMF_TARGET_REAL && !(def->takes & MMF_CLASSES_OK))
+        return "it predicts numbers, not classes";
+    if (target == MMF_TARGET_MULTILABEL && late_vote)
+        return "it picks one class of several; for several labels use late-mean or late-learned";
+    if (may_be_absent(inputs) && !(def->takes & MMF_MISSING_OK))
+        return "it is not defined for samples that lack a modality; use joint-concat or weighted";
+    return NULL;
+}

@@ -1,0 +1,71 @@
+/* parts.c: see parts.h. */
+#include "models/parts.h"
+
+#include <string.h>
+
+bool mmf_is_regression(const mmf_config *config)
+{
+    return strcmp(mmf_config_text(config, "train_mode"), "regression") == 0;
+}
+
+int64_t mmf_n_outputs(const mmf_config *config)
+{
+    return mmf_is_regression(config) ? 1 : mmf_config_int(config, "num_classes");
+}
+
+void mmf_put_result(mmf_tape *tape, mmf_named *out, bool is_regression, mmf_tensor *y)
+{
+    mmf_named_put(tape, out, is_regression ? "prediction" : "logits", y);
+}
+
+/* ---- Encoders and head ------------------------------------------------------------------- */
+
+mmf_encoders mmf_encoders_build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                                bool stand_in)
+{
+    mmf_encoders e = {.inputs = inputs};
+    e.encoders = mmf_builder_alloc(b, inputs->count * sizeof *e.encoders);
+    e.widths = mmf_builder_alloc(b, inputs->count * sizeof *e.widths);
+    e.features = mmf_builder_alloc(b, inputs->count * sizeof(mmf_tensor *));
+    for (size_t m = 0; mmf_builder_status(b) == MMF_OK && m < inputs->count; m++) {
+        const mmf_input_schema *const in = &inputs->inputs[m];
+        const mmf_encoder_choice choice = {.spec = mmf_encoder_spec(config, "encoder", in->name),
+                                           .width = mmf_config_int(config, "hidden"),
+                                           .dropout = mmf_config_real(config, "dropout"),
+                                           .stand_in = stand_in};
+        e.encoders[m] = mmf_encoder_build(b, in->name, in, &choice);
+        e.widths[m] = e.encoders[m].width;
+    }
+    return e;
+}
+
+void mmf_encoders_run(mmf_tape *tape, const mmf_encoders *e, const mmf_named *in,
+                      const mmf_step *step, mmf_named *out)
+{
+    for (size_t m = 0; m < e->inputs->count; m++) {
+        e->features[m] = mmf_encoder_run(tape, &e->encoders[m], in, step);
+        mmf_named_putf(tape, out, e->features[m], "feature_%s", e->inputs->inputs[m].name);
+    }
+}
+
+mmf_head mmf_head_build(mmf_builder *b, const mmf_config *config, int64_t inputs)
+{
+    const int64_t hidden = mmf_config_int(config, "hidden");
+    mmf_head head = {.dropout = mmf_config_real(config, "dropout"),
+                     .is_regression = mmf_is_regression(config)};
+    mmf_builder_enter(b, "head");
+    head.hidden = mmf_linear_build(b, "hidden", inputs, hidden, true);
+    head.out = mmf_linear_build(b, "out", hidden, mmf_n_outputs(config), true);
+    mmf_builder_leave(b);
+    return head;
+}
+
+void mmf_head_run(mmf_tape *tape, const mmf_head *head, mmf_tensor *fused, mmf_named *out)
+{
+    mmf_named_put(tape, out, "feature_fusion", fused);
+    mmf_tensor *h = mmf_dropout(tape, fused, head->dropout);
+    h = mmf_linear_run(tape, &head->hidden, h, MMF_ACT_RELU);
+    h = mmf_dropout(tape, h, head->dropout);
+    mmf_put_result(tape, out, head->is_regression,
+                   mmf_linear_run(tape, &head->out, h, MMF_ACT_NONE));
+}

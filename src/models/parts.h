@@ -1,0 +1,141 @@
+/*
+ * parts.h: what several models are made of: one encoder a modality, a head, and the sub-networks of
+ * the sentiment papers.
+ */
+#ifndef MMFUSE_MODELS_PARTS_H
+#define MMFUSE_MODELS_PARTS_H
+
+#include "encoders/encoder.h"
+#include "fusion/fusion.h"
+
+/** Rows of the option table that every model with one encoder a modality has. */
+#define MMF_ENCODER_OPTION                                                                         \
+    {                                                                                              \
+        "encoder", NULL, MMF_OPTION_TEXTS, 0, 0, NULL, "",                                         \
+            "encoders as MODALITY=NAME or MODALITY=NAME:WIDTH; others by the data's shape"         \
+    }
+#define MMF_HIDDEN_OPTION                                                                          \
+    {                                                                                              \
+        "hidden", NULL, MMF_OPTION_INT, 1, 8192, NULL, "128", "width of encodings and of the head" \
+    }
+#define MMF_DROPOUT_OPTION                                                                         \
+    {                                                                                              \
+        "dropout", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0.3", "in encoders and head"             \
+    }
+
+/** True when the head predicts numbers instead of classes. */
+bool mmf_is_regression(const mmf_config *config);
+/** Outputs of the head: 1 for regression, else the classes. */
+int64_t mmf_n_outputs(const mmf_config *config);
+/** Puts `y` under the name that its task gives it: `prediction` (B, 1) or `logits` (B, K). */
+void mmf_put_result(mmf_tape *tape, mmf_named *out, bool is_regression, mmf_tensor *y);
+
+/** One encoder a modality in the order of the schema; features (B, D_m) of the last run. */
+typedef struct mmf_encoders {
+    const mmf_schema *inputs;
+    mmf_encoder *encoders;
+    int64_t *widths;
+    mmf_tensor **features;
+} mmf_encoders;
+
+/** Scopes are `<modality>`; reads the options `encoder`, `hidden` and `dropout`. */
+mmf_encoders mmf_encoders_build(mmf_builder *builder, const mmf_config *config,
+                                const mmf_schema *inputs, bool stand_in);
+/** Fills `features` and puts each out as `feature_<modality>`. */
+void mmf_encoders_run(mmf_tape *tape, const mmf_encoders *encoders, const mmf_named *in,
+                      const mmf_step *step, mmf_named *out);
+
+/** dropout, linear, ReLU, dropout, linear: in the scope `head`. */
+typedef struct mmf_head {
+    mmf_linear_layer hidden, out;
+    double dropout;
+    bool is_regression;
+} mmf_head;
+
+/** Reads the options `hidden` and `dropout`. */
+mmf_head mmf_head_build(mmf_builder *builder, const mmf_config *config, int64_t inputs);
+/** Puts out `feature_fusion` and the task's result. */
+void mmf_head_run(mmf_tape *tape, const mmf_head *head, mmf_tensor *fused, mmf_named *out);
+
+/* ---- Sub-networks of TFN, LMF and LF-DNN ------------------------------------------------- */
+
+typedef enum mmf_subnet_kind {
+    MMF_SUBNET_VECTOR,
+    MMF_SUBNET_TEXT,
+    MMF_SUBNET_ENCODER
+} mmf_subnet_kind;
+
+/**
+ * The papers' sub-network of one modality. `audio` and `vision`: batch norm, dropout, three linear
+ * layers with ReLU over the input or its mean in time. `text`: LSTM, dropout, linear. Anything
+ * else, or an encoder asked for by option: the encoder of its shape.
+ */
+typedef struct mmf_subnet {
+    const mmf_input_schema *input;
+    mmf_subnet_kind kind;
+    mmf_batch_norm_layer norm;
+    mmf_linear_layer linear_1, linear_2, linear_3;
+    mmf_rnn_layer rnn;
+    mmf_encoder encoder;
+    mmf_tensor *absent; /* learned stand-in; NULL if zeros stand in or it is never absent */
+    double dropout;
+    int64_t width;
+} mmf_subnet;
+
+typedef struct mmf_subnets {
+    mmf_schema inputs; /* in the papers' order: audio, vision, text; else as given */
+    mmf_subnet *nets;
+    int64_t *widths;
+    mmf_tensor **features;
+} mmf_subnets;
+
+/** How wide the sub-networks are, unless `hidden_dims` and `text_out` say. */
+typedef struct mmf_subnet_widths {
+    int64_t hidden[3]; /* text, audio, vision */
+    int64_t text_out;
+    int64_t other; /* modalities of other names */
+} mmf_subnet_widths;
+
+/**
+ * Orders the inputs and builds `<modality>_subnet` for each (`video_subnet` for vision beside text
+ * and audio). Reads the options `hidden_dims` (text, audio, vision; else the data's order),
+ * `text_out`, `dropouts` (audio, vision, text, fusion) and `encoder`.
+ */
+mmf_subnets mmf_subnets_build(mmf_builder *builder, const mmf_config *config,
+                              const mmf_schema *inputs, const mmf_subnet_widths *widths,
+                              bool stand_in);
+/** True when the modalities are exactly text, audio and vision. */
+bool mmf_is_sentiment_trio(const mmf_schema *inputs);
+/** Fills `features` and puts each out as `feature_<modality>`. */
+void mmf_subnets_run(mmf_tape *tape, const mmf_subnets *subnets, const mmf_named *in,
+                     const mmf_step *step, mmf_named *out);
+
+/** Rows shared by the models that use sub-networks. */
+#define MMF_SUBNET_OPTIONS                                                                         \
+    {"hidden_dims",                                                                                \
+     NULL,                                                                                         \
+     MMF_OPTION_INTS,                                                                              \
+     1,                                                                                            \
+     8192,                                                                                         \
+     NULL,                                                                                         \
+     "",                                                                                           \
+     "widths of the sub-networks: text, audio, vision, or one a modality in the data's order"},    \
+        {"text_out",                                                                               \
+         NULL,                                                                                     \
+         MMF_OPTION_INT,                                                                           \
+         1,                                                                                        \
+         8192,                                                                                     \
+         NULL,                                                                                     \
+         "",                                                                                       \
+         "width of the text feature; default: by the paper"},                                      \
+        {"dropouts",                                                                               \
+         NULL,                                                                                     \
+         MMF_OPTION_REALS,                                                                         \
+         0,                                                                                        \
+         0.95,                                                                                     \
+         NULL,                                                                                     \
+         "0.3,0.3,0.3,0.5",                                                                        \
+         "audio, vision, text, after fusion; other modalities use the first"},                     \
+        MMF_ENCODER_OPTION
+
+#endif

@@ -1,0 +1,268 @@
+/* leaderboard.c: a comparison as an aligned text table with what it claims in a sentence. */
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "train/compare.h"
+
+#define CELL_BYTES 96
+#define GAP "  "
+
+enum { RANK, MODEL, STRUCTURE, TEST, VALID, SECOND, PARAMETERS, SECONDS, LATENCY, N_COLUMNS };
+
+typedef struct table_row {
+    char cells[N_COLUMNS][CELL_BYTES];
+} table_row;
+
+static const char bold[] = "\033[1m", yellow[] = "\033[33m", red[] = "\033[31m",
+                  plain[] = "\033[0m";
+
+/* ---- Cells ------------------------------------------------------------------------------- */
+
+/* Characters of UTF-8 text: all bytes but the ones that continue a character. */
+static size_t width_of(const char *text)
+{
+    size_t n = 0;
+    for (const char *c = text; *c; c++)
+        n += ((unsigned char)*c & 0xc0) != 0x80;
+    return n;
+}
+
+static void put_score(char *out, double value)
+{
+    if (isfinite(value))
+        snprintf(out, CELL_BYTES, "%.3f", value);
+    else
+        snprintf(out, CELL_BYTES, "-");
+}
+
+static void put_summary(char *out, mmf_summary s)
+{
+    if (s.n > 1)
+        snprintf(out, CELL_BYTES, "%.3f ± %.3f", s.mean, s.deviation);
+    else
+        put_score(out, s.n > 0 ? s.mean : NAN);
+}
+
+/* 950, 12.3k, 4.51M */
+static void put_count(char *out, int64_t n)
+{
+    static const char units[] = "kMGT";
+    double value = (double)n;
+    if (n < 1000) {
+        snprintf(out, CELL_BYTES, "%lld", (long long)n);
+        return;
+    }
+    size_t unit = 0;
+    for (value /= 1000; value >= 999.5 && units[unit + 1]; value /= 1000)
+        unit++;
+    const int decimals = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
+    snprintf(out, CELL_BYTES, "%.*f%c", decimals, value, units[unit]);
+}
+
+static void put_train_seconds(char *out, double seconds)
+{
+    if (isfinite(seconds))
+        snprintf(out, CELL_BYTES, "%.*f s", seconds < 99.95 ? 1 : 0, seconds);
+    else
+        snprintf(out, CELL_BYTES, "-");
+}
+
+static void put_latency(char *out, double seconds)
+{
+    if (!isfinite(seconds))
+        snprintf(out, CELL_BYTES, "-");
+    else if (seconds < 0.0009995)
+        snprintf(out, CELL_BYTES, "%.0f µs", 1e6 * seconds);
+    else
+        snprintf(out, CELL_BYTES, "%.*f ms", seconds < 0.01 ? 2 : 1, 1e3 * seconds);
+}
+
+/* ---- Rows -------------------------------------------------------------------------------- */
+
+static const char *second_metric(mmf_target_kind kind)
+{
+    if (kind == MMF_TARGET_REAL)
+        return "corr";
+    return kind == MMF_TARGET_MULTILABEL ? "f1_micro" : "f1_macro";
+}
+
+static void fill_header(table_row *row, mmf_target_kind kind)
+{
+    static const char *const titles[N_COLUMNS] = {
+        "#", "model", "structure", "test ", "valid ", "test ", "parameters", "training", "latency"};
+    for (int i = 0; i < N_COLUMNS; i++)
+        snprintf(row->cells[i], CELL_BYTES, "%s%s", titles[i],
+                 i == TEST || i == VALID ? mmf_task_main_metric(kind)
+                 : i == SECOND           ? second_metric(kind)
+                                         : "");
+}
+
+static void fill_row(table_row *row, const mmf_comparison *c, size_t i)
+{
+    const mmf_leader *const leader = &c->leaders[i];
+    const mmf_def *const def = mmf_model_find(leader->model);
+    const char *const metric = mmf_task_main_metric(c->task.kind);
+    const bool is_best_single = c->best_single && strcmp(leader->model, c->best_single) == 0;
+    snprintf(row->cells[RANK], CELL_BYTES, "%zu", i + 1);
+    snprintf(row->cells[MODEL], CELL_BYTES, "%.80s%s", leader->model, is_best_single ? " *" : "");
+    snprintf(row->cells[STRUCTURE], CELL_BYTES, "%s", def && def->structure ? def->structure : "-");
+    put_summary(row->cells[TEST], mmf_compare__summary(c, leader->model, true, metric));
+    put_summary(row->cells[VALID], mmf_compare__summary(c, leader->model, false, metric));
+    put_score(row->cells[SECOND], mmf_metrics_get(&leader->test_mean, second_metric(c->task.kind)));
+    put_count(row->cells[PARAMETERS], leader->n_parameters);
+    put_train_seconds(row->cells[SECONDS], leader->train_seconds);
+    put_latency(row->cells[LATENCY], leader->latency);
+}
+
+static void add_padding(mmf_text *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        mmf_text_add(text, " ");
+}
+
+static void add_row(mmf_text *text, const table_row *row, const size_t widths[N_COLUMNS],
+                    const char *colour)
+{
+    if (colour)
+        mmf_text_add(text, "%s", colour);
+    for (int i = 0; i < N_COLUMNS; i++) {
+        const bool left = i == MODEL || i == STRUCTURE;
+        const size_t n = widths[i] - width_of(row->cells[i]);
+        mmf_text_add(text, "%s", i > 0 ? GAP : "");
+        add_padding(text, left ? 0 : n);
+        mmf_text_add(text, "%s", row->cells[i]);
+        add_padding(text, left ? n : 0);
+    }
+    mmf_text_add(text, "%s\n", colour ? plain : "");
+}
+
+static void add_table(mmf_text *text, const mmf_comparison *c, table_row *rows, bool colour)
+{
+    size_t widths[N_COLUMNS] = {0};
+    fill_header(&rows[0], c->task.kind);
+    for (size_t i = 0; i < c->n_leaders; i++)
+        fill_row(&rows[i + 1], c, i);
+    for (size_t r = 0; r <= c->n_leaders; r++) {
+        for (int i = 0; i < N_COLUMNS; i++) {
+            const size_t width = width_of(rows[r].cells[i]);
+            widths[i] = width > widths[i] ? width : widths[i];
+        }
+    }
+    add_row(text, &rows[0], widths, colour ? bold : NULL);
+    for (size_t i = 0; i < c->n_leaders; i++) {
+        const bool is_single = c->best_single && strcmp(c->leaders[i].model, c->best_single) == 0;
+        add_row(text, &rows[i + 1], widths, colour && is_single ? yellow : NULL);
+    }
+}
+
+/* ---- Sentences --------------------------------------------------------------------------- */
+
+static const char *measure(mmf_target_kind kind)
+{
+    return kind == MMF_TARGET_REAL ? "mean absolute error" : mmf_compare__gain_metric(kind);
+}
+
+/* As the reader sees it: an end of the interval that is printed as 0 is 0. */
+static double as_printed(double value)
+{
+    return round(value * 1000) / 1000;
+}
+
+static void add_gain(mmf_text *text, const mmf_comparison *c)
+{
+    if (c->best_single)
+        mmf_text_add(text, "\n* best single modality on validation\n");
+    if (!c->best_single || !c->best_fusion || !isfinite(c->gain))
+        return;
+    if (as_printed(c->gain_low) <= 0 && as_printed(c->gain_high) >= 0)
+        mmf_text_add(text,
+                     "There is no clear gain of %s over %s: %.3f [%.3f, %.3f] in %s on test "
+                     "(95 %% paired bootstrap over rows).\n",
+                     c->best_fusion, c->best_single, c->gain, c->gain_low, c->gain_high,
+                     measure(c->task.kind));
+    else if (c->gain > 0)
+        mmf_text_add(text,
+                     "%s beats %s by %.3f [%.3f, %.3f] in %s on test "
+                     "(95 %% paired bootstrap over rows).\n",
+                     c->best_fusion, c->best_single, c->gain, c->gain_low, c->gain_high,
+                     measure(c->task.kind));
+    else
+        mmf_text_add(text,
+                     "%s alone beats %s by %.3f [%.3f, %.3f] in %s on test "
+                     "(95 %% paired bootstrap over rows).\n",
+                     c->best_single, c->best_fusion, -c->gain, -c->gain_high, -c->gain_low,
+                     measure(c->task.kind));
+}
+
+static bool is_failed(const mmf_trial *trial)
+{
+    return !mmf_trial__is_done(trial) && !mmf_trial__is_pending(trial);
+}
+
+static bool is_same_failure(const mmf_trial *a, const mmf_trial *b)
+{
+    return is_failed(a) && is_failed(b) && strcmp(a->model, b->model) == 0 &&
+           strcmp(a->error, b->error) == 0;
+}
+
+/* One line for a model that failed in the same way with several seeds. */
+static void add_failure(mmf_text *text, const mmf_comparison *c, size_t i)
+{
+    size_t n = 0;
+    for (size_t j = 0; j < c->n_trials; j++)
+        n += is_same_failure(&c->trials[i], &c->trials[j]);
+    mmf_text_add(text, GAP "%s, seed%s", c->trials[i].model, n > 1 ? "s" : "");
+    for (size_t j = i, k = 0; j < c->n_trials; j++) {
+        if (is_same_failure(&c->trials[i], &c->trials[j]))
+            mmf_text_add(text, "%s %llu", k++ ? "," : "", (unsigned long long)c->trials[j].seed);
+    }
+    mmf_text_add(text, ": %s\n", c->trials[i].error);
+}
+
+static void add_failures(mmf_text *text, const mmf_comparison *c, bool colour)
+{
+    bool any = false;
+    for (size_t i = 0; i < c->n_trials; i++) {
+        bool is_told = !is_failed(&c->trials[i]);
+        for (size_t j = 0; j < i && !is_told; j++)
+            is_told = is_same_failure(&c->trials[i], &c->trials[j]);
+        if (is_told)
+            continue;
+        if (!any)
+            mmf_text_add(text, "\n%sFailed:%s\n", colour ? red : "", colour ? plain : "");
+        any = true;
+        add_failure(text, c, i);
+    }
+}
+
+static void add_all(mmf_text *text, const mmf_comparison *c, table_row *rows, bool colour)
+{
+    if (c->n_leaders > 0)
+        add_table(text, c, rows, colour);
+    else
+        mmf_text_add(text, "No trial has finished.\n");
+    add_gain(text, c);
+    add_failures(text, c, colour);
+}
+
+char *mmf_comparison_table(const mmf_comparison *comparison, bool colour)
+{
+    mmf_ctx *const ctx = comparison->ctx;
+    mmf_text text = {.ctx = ctx};
+    table_row *const rows = mmf_alloc_zero(ctx, comparison->n_leaders + 1, sizeof *rows);
+    const locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (rows && c_locale != (locale_t)0) {
+        const locale_t before = uselocale(c_locale);
+        add_all(&text, comparison, rows, colour);
+        uselocale(before);
+    }
+    if (c_locale != (locale_t)0)
+        freelocale(c_locale);
+    mmf_free(ctx, rows);
+    if (text.status != MMF_OK)
+        mmf_text_clear(&text);
+    return text.data;
+}

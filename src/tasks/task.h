@@ -1,0 +1,40 @@
+/*
+ * task.h: from a model's outputs to a loss and to predictions.
+ *
+ * A model puts out `prediction` (B, 1) for regression; `logits` (B, K), or `probability` (B, K)
+ * where it combines predictions, for everything else.
+ */
+#ifndef MMFUSE_TASKS_TASK_H
+#define MMFUSE_TASKS_TASK_H
+
+#include "mmfuse/model.h"
+
+/** How the loss is computed; part of the training options. */
+typedef struct mmf_loss_options {
+    const char *regression;   /* "l1", "mse", "smooth-l1"; NULL: "l1" */
+    double smoothing;         /* of labels */
+    mmf_tensor *class_weight; /* (K) or NULL */
+} mmf_loss_options;
+
+/** MMF_OK if `name` is a regression loss. @errors ARG with the choices */
+mmf_status mmf_task_check_loss(mmf_ctx *ctx, const char *name);
+
+/**
+ * Mean loss of a batch, shape (1), plus every output called "loss.*" that the model puts out.
+ * @param target  (B, 1) or (B, K) reals, or (B) integers for classes
+ */
+mmf_tensor *mmf_task_loss(mmf_tape *tape, const mmf_task *task, const mmf_loss_options *options,
+                          const mmf_named *outputs, mmf_tensor *target);
+
+/** (B, n_outputs): probabilities, or values for regression. */
+mmf_tensor *mmf_task_prediction(mmf_tape *tape, const mmf_task *task, const mmf_named *outputs);
+
+/** One score a row for paired comparisons: 1/0 for right or wrong, or the negative absolute error.
+ */
+double mmf_task_row_score(const mmf_task *task, const double *prediction, const double *target);
+
+/** Class weights N / (K n_k) of the given rows; classes without rows get 0. @param out (K) */
+mmf_status mmf_task_balance(mmf_ctx *ctx, const mmf_task *task, const mmf_dataset *dataset,
+                            const int64_t *rows, int64_t n_rows, mmf_real *out);
+
+#endif

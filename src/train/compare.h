@@ -1,0 +1,96 @@
+/*
+ * compare.h: the inside of a comparison: its plan, one trial in its process, files, ranking.
+ *
+ * Trial `t` is candidate t / n_seeds with seed number t % n_seeds.
+ */
+#ifndef MMFUSE_TRAIN_COMPARE_H
+#define MMFUSE_TRAIN_COMPARE_H
+
+#include "mmfuse/train.h"
+#include "tasks/statistics.h"
+
+/* Bounds the seeds of a comparison, so that summaries over seeds need no memory. */
+#define MMF_COMPARE_MAX_SEEDS 1000
+#define MMF_COMPARE_LEVEL 0.95 /* of the interval of the gain */
+
+/** One model of a comparison. */
+typedef struct mmf_candidate {
+    const char *name; /* one of out->names */
+    const mmf_def *def;
+    mmf_config *config;
+    const char *modality; /* of only-<modality>, else NULL */
+    bool is_late;
+    bool is_refused; /* asked for by name, but unfit: a failed row that says why */
+    char refusal[256];
+    double work; /* of a training step, roughly; for starting long trials first */
+} mmf_candidate;
+
+typedef struct mmf_plan {
+    mmf_ctx *ctx;
+    mmf_dataset *dataset;
+    const mmf_compare_options *options;
+    mmf_comparison *out;
+    mmf_schema schema; /* of all modalities */
+    mmf_candidate *candidates;
+    size_t n_candidates, capacity;
+    size_t n_seeds;
+    mmf_split *splits; /* one, or one a seed with folds */
+    size_t n_splits;
+    uint64_t *fingerprints; /* of each trial: what it was run with */
+    size_t n_side_by_side;
+    int n_threads;  /* of each child */
+    char *unimodal; /* folder of the models that the late family shares */
+} mmf_plan;
+
+/** Chooses models, configurations, splits and rows of `out`; the folder stands afterwards. */
+mmf_status mmf_plan__make(mmf_plan *plan);
+void mmf_plan__clear(mmf_plan *plan);
+const mmf_candidate *mmf_plan__candidate(const mmf_plan *plan, size_t trial);
+const mmf_split *mmf_plan__split(const mmf_plan *plan, size_t trial);
+
+/** Trains, scores, times and saves a trial: what a child process does. */
+mmf_status mmf_trial__run(const mmf_plan *plan, size_t trial);
+
+/* ---- Files ------------------------------------------------------------------------------- */
+
+/** Path of a trial's file, "trials" with "json" or "predictions" with "npz"; freed with mmf_free.
+ */
+char *mmf_trial__path(const mmf_plan *plan, size_t trial, const char *folder, const char *ending);
+/** Predictions of a part; (n_rows, n_outputs) values in the order of the split's rows. */
+typedef struct mmf_trial_rows {
+    const int64_t *rows;
+    int64_t n_rows;
+    double *values;
+} mmf_trial_rows;
+/**
+ * Writes predictions/<model>.<seed>.npz: valid.rows, valid.prediction, valid.target, test.*.
+ * Parts without rows are left out.
+ */
+mmf_status mmf_trial__save_rows(const mmf_plan *plan, size_t trial, const mmf_trial_rows parts[3]);
+/** Reads the test predictions back. @param values (n_rows, n_outputs) of the split's test rows */
+mmf_status mmf_trial__load_test(const mmf_plan *plan, size_t trial, double *values);
+mmf_status mmf_trial__save(const mmf_plan *plan, size_t trial, const mmf_trial *result);
+/** Fills the row of `out` from the trial's file; false if there is none that fits. */
+bool mmf_trial__load(const mmf_plan *plan, size_t trial);
+/** Epochs, seconds and validation scores out of a model's training record. */
+void mmf_trial__read_record(const char *record, mmf_trial *out);
+/** Rewrites results.csv and results.json. */
+mmf_status mmf_compare__save(const mmf_plan *plan);
+
+/* ---- Ranking ----------------------------------------------------------------------------- */
+
+/** True for a row that is neither failed nor still to come. */
+bool mmf_trial__is_done(const mmf_trial *trial);
+/** True for a row that has not ended: status STATE without a message. */
+bool mmf_trial__is_pending(const mmf_trial *trial);
+/** A metric over the finished trials of a model. */
+mmf_summary mmf_compare__summary(const mmf_comparison *comparison, const char *model, bool on_test,
+                                 const char *metric);
+/** Fills the leaders and the best of both kinds. */
+void mmf_compare__rank(mmf_comparison *comparison);
+/** Gain of the best fusion over the best single modality, from the saved predictions. */
+mmf_status mmf_compare__gain(const mmf_plan *plan);
+/** What the gain counts: "accuracy", "mae" or "label accuracy". */
+const char *mmf_compare__gain_metric(mmf_target_kind kind);
+
+#endif

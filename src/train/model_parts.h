@@ -1,0 +1,39 @@
+/* model_parts.h: the inside of mmf_model, for the floor `train`. */
+#ifndef MMFUSE_TRAIN_MODEL_PARTS_H
+#define MMFUSE_TRAIN_MODEL_PARTS_H
+
+#include "train/feed.h"
+
+struct mmf_model {
+    mmf_ctx *ctx;
+    mmf_module *module;
+    char *name;
+    mmf_task task;
+    char **class_names;                /* owned, behind task.class_names; NULL: numbers */
+    char *target;                      /* owned, behind task.target */
+    mmf_normalisation normalisation;   /* of the model's inputs, in their order */
+    double target_shift, target_scale; /* target = shift + scale * what the module predicts */
+    char *record;                      /* JSON */
+    mmf_feed feed;
+    mmf_tape *tape;
+    mmf_batch_input *sample; /* memory of one sample, for mmf_model_predict */
+};
+
+/** Takes over `module`, also on failure; copies everything else. `record` may be NULL. */
+mmf_status mmf_model__create(mmf_ctx *ctx, mmf_model **out, mmf_module *module, const char *name,
+                             const mmf_task *task, const char *record);
+/** Statistics of the model's inputs out of those of a data set, in the model's order. */
+mmf_status mmf_model__set_normalisation(mmf_model *model, const mmf_dataset *dataset,
+                                        const mmf_normalisation *of_dataset);
+/** Statistics of input `m` from those of a model of that input alone. */
+mmf_status mmf_model__take_normalisation(mmf_model *model, size_t m,
+                                         const mmf_normalisation *of_one);
+mmf_status mmf_model__set_record(mmf_model *model, const char *record);
+/** Place of each input in the data set. @param map  count of inputs  @errors ARG: one is absent */
+mmf_status mmf_model__map(const mmf_model *model, const mmf_dataset *dataset, size_t *map);
+/** A pass over one batch without recording; values in the target's units. Borrowed until the next
+ * pass. */
+mmf_tensor *mmf_model__infer(mmf_model *model, const mmf_batch_input *inputs, const size_t *map,
+                             int64_t n_rows, uint64_t use);
+
+#endif

@@ -1,0 +1,163 @@
+/* sample_json.c: one sample as a JSON object, predicted; see mmfuse/tool.h. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "mmfuse/tool.h"
+#include "train/model_parts.h"
+
+/* Memory of the numbers of one modality. */
+typedef struct parsed {
+    float *values;
+    int64_t *tokens;
+    int64_t length;
+    bool absent;
+} parsed;
+
+static const char id_key[] = "id";
+
+/* Where numbers go while the nested arrays are read. */
+typedef struct reader {
+    mmf_ctx *ctx;
+    const mmf_input_schema *in;
+    parsed *out;
+    int64_t count;
+} reader;
+
+static mmf_status wrong_shape(const reader *r, int level, size_t found)
+{
+    char shape[96];
+    return mmf_fail(r->ctx, MMF_ARG, "%s: expected numbers nested as %s, found %zu at level %d",
+                    r->in->name, mmf_shape_text(shape, sizeof shape, r->in->shape, r->in->n_dims),
+                    found, level + 1);
+}
+
+static mmf_status read_number(reader *r, const json_t *value)
+{
+    if (!json_is_number(value))
+        return mmf_fail(r->ctx, MMF_ARG, "%s: element %lld is not a number", r->in->name,
+                        (long long)r->count);
+    if (r->in->kind == MMF_TOKENS) {
+        if (!json_is_integer(value))
+            return mmf_fail(r->ctx, MMF_ARG, "%s: token %lld is not a whole number", r->in->name,
+                            (long long)r->count);
+        r->out->tokens[r->count++] = json_integer_value(value);
+    } else {
+        r->out->values[r->count++] = (float)json_number_value(value);
+    }
+    return MMF_OK;
+}
+
+/* Depth is that of the schema (at most 3), never that of the input. */
+/* NOLINTNEXTLINE(misc-no-recursion) */
+static mmf_status read_level(reader *r, const json_t *value, int level)
+{
+    if (level == r->in->n_dims)
+        return read_number(r, value);
+    const size_t n = json_array_size(value), wanted = (size_t)r->in->shape[level];
+    const bool timed = r->in->kind == MMF_SEQUENCE || r->in->kind == MMF_TOKENS;
+    const bool may_be_short = timed && level == 0;
+    if (!json_is_array(value) || n == 0 || (may_be_short ? n > wanted : n != wanted))
+        return wrong_shape(r, level, n);
+    if (may_be_short)
+        r->out->length = (int64_t)n;
+    for (size_t i = 0; i < n; i++)
+        MMF_TRY(read_level(r, json_array_get(value, i), level + 1));
+    return MMF_OK;
+}
+
+static mmf_status read_modality(mmf_ctx *ctx, const mmf_input_schema *in, const json_t *value,
+                                parsed *out)
+{
+    out->absent = !value || json_is_null(value);
+    if (out->absent)
+        return MMF_OK;
+    size_t n = 1;
+    for (int d = 0; d < in->n_dims; d++)
+        n *= (size_t)in->shape[d];
+    if (in->kind == MMF_TOKENS)
+        out->tokens = mmf_alloc_zero(ctx, n, sizeof *out->tokens);
+    else
+        out->values = mmf_alloc_zero(ctx, n, sizeof *out->values);
+    if (!out->tokens && !out->values)
+        return MMF_NOMEM;
+    reader r = {.ctx = ctx, .in = in, .out = out};
+    return read_level(&r, value, 0);
+}
+
+static mmf_status check_keys(const mmf_model *model, const json_t *object)
+{
+    const mmf_schema *const schema = mmf_model_inputs(model);
+    const char *names[64] = {0};
+    size_t n = 0, n_given = 0;
+    for (size_t m = 0; m < schema->count && n < 64; m++)
+        names[n++] = schema->inputs[m].name;
+    for (void *at = json_object_iter((json_t *)(uintptr_t)object); at;
+         at = json_object_iter_next((json_t *)(uintptr_t)object, at)) {
+        const char *const key = json_object_iter_key(at);
+        const char *const nearest = mmf_text_nearest(key, names, n);
+        n_given += mmf_schema_find(schema, key) && !json_is_null(json_object_iter_value(at));
+        if (!mmf_schema_find(schema, key) && strcmp(key, id_key) != 0)
+            return mmf_fail(model->ctx, MMF_ARG, "the model has no modality \"%s\"%s%s%s", key,
+                            nearest ? "; did you mean \"" : "", nearest ? nearest : "",
+                            nearest ? "\"?" : "");
+    }
+    return n_given > 0 ? MMF_OK
+                       : mmf_fail(model->ctx, MMF_ARG,
+                                  "the sample holds none of the model's modalities, such as \"%s\"",
+                                  names[0]);
+}
+
+static void read_id(const json_t *object, char *id, size_t size)
+{
+    const json_t *const value = json_object_get(object, id_key);
+    if (json_is_integer(value))
+        snprintf(id, size, "%lld", (long long)json_integer_value(value));
+    else
+        snprintf(id, size, "%s", json_is_string(value) ? json_string_value(value) : "");
+}
+
+static mmf_status predict(mmf_model *model, const json_t *object, parsed *parts, double *out)
+{
+    const mmf_schema *const schema = mmf_model_inputs(model);
+    mmf_sample *const samples = mmf_alloc_zero(model->ctx, schema->count, sizeof *samples);
+    mmf_status status = samples ? check_keys(model, object) : MMF_NOMEM;
+    for (size_t m = 0; status == MMF_OK && m < schema->count; m++) {
+        const mmf_input_schema *const in = &schema->inputs[m];
+        status = read_modality(model->ctx, in, json_object_get(object, in->name), &parts[m]);
+        samples[m] = (mmf_sample){.values = parts[m].values,
+                                  .tokens = parts[m].tokens,
+                                  .length = parts[m].length,
+                                  .absent = parts[m].absent};
+    }
+    if (status == MMF_OK)
+        status = mmf_model_predict(model, samples, out);
+    mmf_free(model->ctx, samples);
+    return status;
+}
+
+mmf_status mmf_model_predict_json(mmf_model *model, const char *json, size_t n_bytes, double *out,
+                                  char *id, size_t id_size)
+{
+    json_error_t error;
+    json_t *const object = json_loadb(json, n_bytes, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(object)) {
+        json_decref(object);
+        return mmf_fail(model->ctx, MMF_FORMAT, "sample: %s (line %d, column %d)",
+                        object ? "not an object" : error.text, object ? 1 : error.line,
+                        object ? 1 : error.column);
+    }
+    const size_t n = mmf_model_inputs(model)->count;
+    parsed *const parts = mmf_alloc_zero(model->ctx, n, sizeof *parts);
+    read_id(object, id, id_size);
+    const mmf_status status = parts ? predict(model, object, parts, out) : MMF_NOMEM;
+    for (size_t m = 0; parts && m < n; m++) {
+        mmf_free(model->ctx, parts[m].values);
+        mmf_free(model->ctx, parts[m].tokens);
+    }
+    mmf_free(model->ctx, parts);
+    json_decref(object);
+    return status;
+}

@@ -1,0 +1,190 @@
+/*
+ * train.c: mmf_train: checks what was asked, fits one model (or the parts of a late one), refits on
+ * train + valid, and writes the training record.
+ */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tasks/task.h"
+#include "train/trainer.h"
+
+/* ---- Task -------------------------------------------------------------------------------- */
+
+mmf_status mmf_task_of(mmf_ctx *ctx, mmf_task *out, const mmf_dataset *dataset, mmf_msa_rules rules)
+{
+    *out = (mmf_task){.kind = mmf_dataset_target_kind(dataset),
+                      .n_outputs = mmf_dataset_n_classes(dataset),
+                      .target = mmf_dataset_target_name(dataset),
+                      .rules = rules};
+    if (out->kind == MMF_TARGET_NONE)
+        return mmf_fail(ctx, MMF_ARG, "%s: there is no target; name one with --target",
+                        mmf_dataset_path(dataset));
+    if (rules != MMF_MSA_NONE && out->kind != MMF_TARGET_REAL)
+        return mmf_fail(ctx, MMF_ARG, "sentiment metrics score regression; target %s is for %s",
+                        out->target, mmf_task_name(out->kind));
+    const mmf_array names = mmf_dataset_class_names(dataset);
+    if (names.n_dims == 0)
+        return MMF_OK;
+    /* One block: the pointers, then the names. */
+    const size_t k = (size_t)out->n_outputs, width = names.item_bytes + 1;
+    char **const list = mmf_alloc_zero(ctx, k, sizeof *list + width);
+    if (!list)
+        return MMF_NOMEM;
+    char *const text = (char *)(list + k);
+    for (size_t i = 0; i < k; i++) {
+        size_t n = 0;
+        const char *const cell = mmf_array_string(&names, (int64_t)i, &n);
+        memcpy(text + i * width, cell, n);
+        list[i] = text + i * width;
+    }
+    out->class_names = (const char *const *)list;
+    return MMF_OK;
+}
+
+/* ---- Record ------------------------------------------------------------------------------ */
+
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static char *make_record(const mmf_fit *fit, const mmf_split *split, const mmf_fit_result *result,
+                         const mmf_metrics *valid)
+{
+    const mmf_train_options *const o = fit->options;
+    json_t *const record = json_object();
+    char fingerprint[32];
+    snprintf(fingerprint, sizeof fingerprint, "%016llx",
+             (unsigned long long)mmf_dataset_fingerprint(fit->dataset));
+    json_object_set_new(record, "data", json_string(mmf_dataset_path(fit->dataset)));
+    json_object_set_new(record, "fingerprint", json_string(fingerprint));
+    json_object_set_new(record, "command", o->command ? json_string(o->command) : json_null());
+    json_object_set_new(record, "seed", json_integer((json_int_t)o->seed));
+    json_object_set_new(record, "train_rows", json_integer(split->count[MMF_TRAIN]));
+    json_object_set_new(record, "valid_rows", json_integer(split->count[MMF_VALID]));
+    json_object_set_new(record, "epochs", json_integer(result->epochs));
+    json_object_set_new(record, "refit", json_boolean(o->refit));
+    json_object_set_new(record, "batch", json_integer(o->batch > 0 ? o->batch : 32));
+    json_object_set_new(record, "lr", number(o->optimizer.lr > 0 ? o->optimizer.lr : 1e-3));
+    json_object_set_new(record, "weight_decay", number(o->optimizer.weight_decay));
+    json_object_set_new(record, "train_loss", number(result->train_loss));
+    json_object_set_new(record, "valid_loss", number(result->valid_loss));
+    json_object_set_new(record, "seconds", number(result->seconds));
+    json_t *const scores = json_object();
+    for (size_t i = 0; i < valid->count; i++)
+        json_object_set_new(scores, valid->items[i].name, number(valid->items[i].value));
+    json_object_set_new(record, "valid", scores);
+    char *const text = json_dumps(record, JSON_REAL_PRECISION(12));
+    json_decref(record);
+    return text;
+}
+
+/* ---- Fitting ----------------------------------------------------------------------------- */
+
+/* Scores on validation, of the weights chosen there: with --refit that is before the refit. */
+static mmf_status score_valid(mmf_ctx *ctx, mmf_model *model, const mmf_fit *fit, mmf_metrics *out)
+{
+    *out = (mmf_metrics){0};
+    if (fit->n_valid == 0)
+        return MMF_OK;
+    double *const y = mmf_alloc_zero(ctx, (size_t)(fit->n_valid * fit->task->n_outputs), sizeof *y);
+    if (!y)
+        return MMF_NOMEM;
+    mmf_status status = mmf_model_predict_rows(model, fit->dataset, fit->valid_rows, fit->n_valid,
+                                               MMF_ALL_MODALITIES, y);
+    if (status == MMF_OK)
+        status =
+            mmf_task_score(ctx, out, fit->task, fit->dataset, fit->valid_rows, fit->n_valid, y);
+    mmf_free(ctx, y);
+    return status;
+}
+
+static mmf_status fit_model(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit,
+                            const mmf_split *split)
+{
+    mmf_fit_pair pair = {0};
+    mmf_metrics valid = {0};
+    const bool is_late = mmf_model_find(fit->name)->takes & MMF_LATE;
+    const bool refits = fit->options->refit && fit->n_valid > 0;
+    mmf_status status =
+        is_late ? mmf_late_fit(ctx, &pair, fit, refits) : mmf_fit_pair_run(ctx, &pair, fit, refits);
+    if (status == MMF_OK)
+        status = score_valid(ctx, pair.chosen, fit, &valid);
+    char *const record = status == MMF_OK ? make_record(fit, split, &pair.result, &valid) : NULL;
+    if (status == MMF_OK)
+        status = record ? mmf_model__set_record(pair.final, record) : MMF_NOMEM;
+    free(record);
+    if (status == MMF_OK) {
+        *out = pair.final;
+        pair.chosen = pair.chosen == pair.final ? NULL : pair.chosen;
+        pair.final = NULL;
+    }
+    mmf_fit_pair_clear(&pair);
+    return status;
+}
+
+/* The task decides these; everything else is the user's. */
+static mmf_status complete_config(mmf_ctx *ctx, mmf_config **out, const mmf_def *def,
+                                  const mmf_config *given, const mmf_task *task)
+{
+    char outputs[32];
+    if (given)
+        MMF_TRY(mmf_config_copy(ctx, out, given));
+    else
+        MMF_TRY(mmf_config_create(ctx, out, def));
+    snprintf(outputs, sizeof outputs, "%lld", (long long)task->n_outputs);
+    MMF_TRY(mmf_config_set(*out, "train_mode", mmf_task_name(task->kind)));
+    return mmf_config_set(*out, "num_classes", outputs);
+}
+
+static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *name,
+                               const mmf_dataset *dataset)
+{
+    const char *const only = mmf_model_only_modality(name);
+    if (only && mmf_dataset_find(dataset, only) < 0)
+        return mmf_fail(ctx, MMF_ARG, "%s: there is no modality \"%s\"", mmf_dataset_path(dataset),
+                        only);
+    mmf_schema inputs = {0};
+    MMF_TRY(mmf_schema_of(ctx, &inputs, dataset, only));
+    const char *const why = mmf_model_refusal(def, &inputs, mmf_dataset_target_kind(dataset));
+    mmf_free(ctx, inputs.inputs);
+    return why ? mmf_fail(ctx, MMF_UNSUPPORTED, "%s: %s", name, why) : MMF_OK;
+}
+
+mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const mmf_split *split,
+                     const char *name, const mmf_config *config, const mmf_train_options *options)
+{
+    *out = NULL;
+    const mmf_def *const def = mmf_model_find(name);
+    if (!def) {
+        const char *const nearest = mmf_model_nearest(name);
+        return mmf_fail(ctx, MMF_ARG, "there is no model \"%s\"%s%s%s", name,
+                        nearest ? "; did you mean \"" : "; `mmfuse list` shows them",
+                        nearest ? nearest : "", nearest ? "\"?" : "");
+    }
+    MMF_TRY(mmf_task_check_loss(ctx, options->loss));
+    mmf_task task = {0};
+    mmf_config *complete = NULL;
+    MMF_TRY(mmf_task_of(ctx, &task, dataset, options->rules));
+    mmf_status status = check_inputs(ctx, def, name, dataset);
+    if (status == MMF_OK)
+        status = complete_config(ctx, &complete, def, config, &task);
+    const mmf_fit fit = {.dataset = dataset,
+                         .name = name,
+                         .config = complete,
+                         .task = &task,
+                         .train_rows = split->rows[MMF_TRAIN],
+                         .n_train = split->count[MMF_TRAIN],
+                         .valid_rows = split->rows[MMF_VALID],
+                         .n_valid = split->count[MMF_VALID],
+                         .stage = "",
+                         .options = options};
+    if (status == MMF_OK)
+        status = fit_model(ctx, out, &fit, split);
+    mmf_config_free(complete);
+    mmf_free(ctx, (void *)(uintptr_t)task.class_names);
+    return status;
+}

@@ -1,0 +1,94 @@
+/* trainer.h: one module fitted to rows of a data set; what mmf_train is made of. */
+#ifndef MMFUSE_TRAIN_TRAINER_H
+#define MMFUSE_TRAIN_TRAINER_H
+
+#include "mmfuse/train.h"
+#include "train/model_parts.h"
+
+/** One fit. Everything is borrowed for the call. */
+typedef struct mmf_fit {
+    mmf_dataset *dataset;
+    const char *name; /**< of the catalogue, or only-<modality>; not a late model */
+    const mmf_config *config;
+    const mmf_task *task;
+    const int64_t *train_rows, *valid_rows;
+    int64_t n_train, n_valid;
+    int64_t fixed_epochs; /**< train exactly so long, whatever validation says; 0: stop early */
+    const char *stage; /**< told to the watcher, and the checkpoint's suffix; "" for the only one */
+    const mmf_train_options *options;
+} mmf_fit;
+
+/** What a fit found out. */
+typedef struct mmf_fit_result {
+    int64_t epochs;    /**< of the weights that were kept */
+    double valid_loss; /**< NaN without validation rows */
+    double train_loss; /**< of the last epoch */
+    double seconds;
+} mmf_fit_result;
+
+/** @param out  the caller frees it with mmf_model_free; its record is empty */
+mmf_status mmf_fit_run(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit, mmf_fit_result *result);
+
+/** Longest fingerprint, with its end. */
+#define MMF_FINGERPRINT_BYTES 256
+
+/** Identity of data, rows, model, options and seed: what is resumed or shared must have the same.
+ */
+mmf_status mmf_fit_fingerprint(mmf_ctx *ctx, const mmf_fit *fit, char out[MMF_FINGERPRINT_BYTES]);
+
+/** A fit, and the refit on train + valid for as many epochs when that is asked for. */
+typedef struct mmf_fit_pair {
+    mmf_model *chosen; /**< of the epoch that validation chose */
+    mmf_model *final;  /**< refitted; `chosen` itself without refit */
+    mmf_fit_result result;
+} mmf_fit_pair;
+
+/**
+ * Fits anything but a late model. Unimodal models are first looked for in options->unimodal_folder,
+ * and left there.
+ * @param out  ended by mmf_fit_pair_clear
+ */
+mmf_status mmf_fit_pair_run(mmf_ctx *ctx, mmf_fit_pair *out, const mmf_fit *fit, bool refit);
+void mmf_fit_pair_clear(mmf_fit_pair *pair);
+
+/* ---- Inside a fit ------------------------------------------------------------------------ */
+
+/** Where a fit stands: plain values, saved as they are. */
+typedef struct mmf_fit_progress {
+    int64_t epoch, step; /* the next step to take */
+    int64_t best_epoch;  /* epochs done when the best weights were kept; 0: none yet */
+    double loss_sum, best_loss, last_loss;
+    double plateau_scale, plateau_best;
+    int64_t plateau_bad;
+    double seconds;
+} mmf_fit_progress;
+
+/** Blocks of a checkpoint. */
+typedef struct mmf_fit_state {
+    mmf_params *params;
+    mmf_optimizer *optimizer;
+    mmf_real *best_values, *best_state;
+    mmf_fit_progress progress;
+    char fingerprint[MMF_FINGERPRINT_BYTES];
+} mmf_fit_state;
+
+/** "" if the fit has none. */
+void mmf_checkpoint_path(const mmf_fit *fit, char *out, size_t size);
+mmf_status mmf_checkpoint_save(mmf_ctx *ctx, const mmf_fit_state *state, const char *path);
+/** @param found  false if there is no such file  @errors STATE (another run's), FORMAT */
+mmf_status mmf_checkpoint_load(mmf_ctx *ctx, mmf_fit_state *state, const char *path, bool *found);
+
+/** Seconds of a monotonic clock. */
+double mmf_seconds(void);
+
+/* ---- Late models ------------------------------------------------------------------------- */
+
+/**
+ * Trains the unimodal models, fits the rule and puts both into one model. `fit->name` is a late
+ * one.
+ * @param chosen  receives the model whose parts validation chose, for scores; the caller frees it
+ * @param final   the refitted one; the same object as `chosen` without refit
+ */
+mmf_status mmf_late_fit(mmf_ctx *ctx, mmf_fit_pair *out, const mmf_fit *fit, bool refit);
+
+#endif

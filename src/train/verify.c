@@ -1,0 +1,485 @@
+/*
+ * verify.c: a golden file against our own computation: outputs, gradients of parameters and inputs,
+ * and buffers after a training step.
+ *
+ * The gradients are those of `loss` in the metadata, "sum(output.NAME * cotangent)" or a scalar
+ * output's name. Tolerance: `tolerance` times the tensor's largest magnitude.
+ */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "mmfuse/tool.h"
+#include "tasks/golden_metrics.h"
+#include "train/model_parts.h"
+
+#define DEFAULT_TOLERANCE 1e-4
+/* Gradients that are zero in exact arithmetic may be this, times the file's largest gradient. */
+#define ZERO_TOLERANCE 1e-5
+#define MAX_INPUTS 64
+
+typedef struct verifier {
+    mmf_ctx *ctx;
+    mmf_archive *archive;
+    mmf_verify_watch *watch;
+    void *user;
+    double tolerance, largest_gradient;
+    json_t *config, *zero_gradients;
+    mmf_module *module;
+    mmf_tape *tape;
+    mmf_named in, out;
+    mmf_real **inputs; /* memory of real inputs, one an entry of the archive */
+    int64_t **integers;
+    bool passed;
+} verifier;
+
+/* ---- Comparing --------------------------------------------------------------------------- */
+
+static void tell(verifier *v, const char *name, double error, double relative, bool passed,
+                 const char *problem)
+{
+    const mmf_verify_line line = {name, error, relative, passed, problem};
+    v->passed = v->passed && passed;
+    if (v->watch)
+        v->watch(v->user, &line);
+}
+
+static bool is_zero_gradient(const verifier *v, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(v->zero_gradients); i++) {
+        const char *const zero = json_string_value(json_array_get(v->zero_gradients, i));
+        if (zero && (strcmp(zero, name) == 0 ||
+                     (strncmp(name, "grad.", 5) == 0 && strcmp(zero, name + 5) == 0)))
+            return true;
+    }
+    return false;
+}
+
+/* Reads element i of what we computed. */
+typedef double read_fn(const void *values, int64_t i);
+
+static double read_real(const void *values, int64_t i)
+{
+    return (double)((const mmf_real *)values)[i];
+}
+
+static double read_int(const void *values, int64_t i)
+{
+    return (double)((const int64_t *)values)[i];
+}
+
+static double read_double(const void *values, int64_t i)
+{
+    return ((const double *)values)[i];
+}
+
+static void compare(verifier *v, const char *name, const mmf_array *stored, const void *values,
+                    int64_t count, read_fn *read, bool absolute)
+{
+    const int64_t n = mmf_array_count(stored);
+    if (n != count) {
+        char problem[160];
+        snprintf(problem, sizeof problem, "has %lld elements, we computed %lld", (long long)n,
+                 (long long)count);
+        tell(v, name, NAN, NAN, false, problem);
+        return;
+    }
+    double error = 0, largest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double wanted = mmf_array_number(stored, i), found = read(values, i);
+        if (isnan(wanted) && isnan(found))
+            continue;
+        const double difference = wanted == found ? 0 : fabs(wanted - found);
+        error = isnan(difference) ? INFINITY : fmax(error, difference);
+        largest = fmax(largest, fabs(wanted));
+    }
+    double allowed = absolute ? v->tolerance : v->tolerance * largest;
+    if (is_zero_gradient(v, name))
+        allowed = ZERO_TOLERANCE * fmax(1, v->largest_gradient);
+    tell(v, name, error, largest > 0 ? error / largest : error, error <= allowed, NULL);
+}
+
+static mmf_status load(verifier *v, size_t i, mmf_array *out)
+{
+    return mmf_archive_load(v->archive, i, out);
+}
+
+static const char *after(const char *name, const char *prefix)
+{
+    const size_t n = strlen(prefix);
+    return strncmp(name, prefix, n) == 0 ? name + n : NULL;
+}
+
+/* ---- Inputs ------------------------------------------------------------------------------ */
+
+/* A golden input is a modality unless it describes another one ("text.length"). */
+static bool is_modality(const verifier *v, const char *name)
+{
+    const char *const dot = strrchr(name, '.');
+    if (!dot)
+        return true;
+    char owner[300];
+    snprintf(owner, sizeof owner, "input.%.*s", (int)(dot - name), name);
+    return mmf_archive_find(v->archive, owner) < 0;
+}
+
+static mmf_modality_kind kind_of(const mmf_array *array)
+{
+    if (array->n_dims == 4)
+        return MMF_IMAGE;
+    if (array->n_dims == 3)
+        return MMF_SEQUENCE;
+    return mmf_dtype_is_integer(array->dtype) ? MMF_TOKENS : MMF_VECTOR;
+}
+
+static bool has_part(const verifier *v, const char *name, const char *part)
+{
+    char key[400];
+    snprintf(key, sizeof key, "input.%s.%s", name, part);
+    return mmf_archive_find(v->archive, key) >= 0;
+}
+
+static mmf_status read_schema(verifier *v, mmf_schema *out)
+{
+    *out = (mmf_schema){0, mmf_alloc_zero(v->ctx, MAX_INPUTS, sizeof *out->inputs)};
+    if (!out->inputs)
+        return MMF_NOMEM;
+    for (size_t i = 0; i < mmf_archive_count(v->archive); i++) {
+        const char *const name = after(mmf_archive_name(v->archive, i), "input.");
+        const mmf_array *const header = mmf_archive_header(v->archive, i);
+        if (!name || header->n_dims < 1 || !is_modality(v, name))
+            continue;
+        if (out->count == MAX_INPUTS)
+            return mmf_fail(v->ctx, MMF_LIMIT, "more than %d inputs", MAX_INPUTS);
+        mmf_input_schema *const in = &out->inputs[out->count++];
+        *in = (mmf_input_schema){.name = name,
+                                 .kind = kind_of(header),
+                                 .n_dims = header->n_dims - 1,
+                                 .has_length = has_part(v, name, "length"),
+                                 .has_present = has_part(v, name, "present")};
+        for (int d = 1; d < header->n_dims; d++)
+            in->shape[d - 1] = header->shape[d];
+    }
+    return out->count > 0 ? MMF_OK : mmf_fail(v->ctx, MMF_FORMAT, "there are no inputs");
+}
+
+static mmf_status put_input(verifier *v, size_t i)
+{
+    const char *const name = after(mmf_archive_name(v->archive, i), "input.");
+    mmf_array array = {0};
+    MMF_TRY(load(v, i, &array));
+    const int64_t n = mmf_array_count(&array);
+    mmf_tensor *tensor = NULL;
+    if (mmf_dtype_is_integer(array.dtype)) {
+        v->integers[i] = mmf_alloc(v->ctx, ((size_t)n + 1) * sizeof **v->integers);
+        if (!v->integers[i])
+            return MMF_NOMEM;
+        for (int64_t j = 0; j < n; j++)
+            v->integers[i][j] = mmf_array_integer(&array, j);
+        tensor = mmf_input_ints(v->tape, v->integers[i], array.n_dims, array.shape);
+    } else {
+        v->inputs[i] = mmf_alloc(v->ctx, ((size_t)n + 1) * sizeof **v->inputs);
+        if (!v->inputs[i])
+            return MMF_NOMEM;
+        for (int64_t j = 0; j < n; j++)
+            v->inputs[i][j] = (mmf_real)mmf_array_number(&array, j);
+        tensor = mmf_variable(v->tape, v->inputs[i], array.n_dims, array.shape);
+    }
+    mmf_named_put(v->tape, &v->in, name, tensor);
+    return MMF_OK;
+}
+
+/* ---- Weights ----------------------------------------------------------------------------- */
+
+static mmf_status load_weight(verifier *v, const mmf_param *param)
+{
+    char key[700], wanted[96], found[96];
+    snprintf(key, sizeof key, "weight.%s", param->name);
+    const int64_t place = mmf_archive_find(v->archive, key);
+    if (place < 0) {
+        /* Constants of the configuration need no weight in the file. */
+        if (param->role != MMF_PARAM_FIXED)
+            tell(v, key, NAN, NAN, false, "is not in the file");
+        return MMF_OK;
+    }
+    mmf_array array = {0};
+    MMF_TRY(load(v, (size_t)place, &array));
+    const mmf_tensor *const t = param->tensor;
+    if (mmf_array_count(&array) != t->count)
+        return mmf_fail(v->ctx, MMF_SHAPE, "%s has shape %s, our parameter has %s", key,
+                        mmf_shape_text(found, sizeof found, array.shape, array.n_dims),
+                        mmf_shape_text(wanted, sizeof wanted, t->shape, t->n_dims));
+    for (int64_t i = 0; i < t->count; i++)
+        t->data[i] = (mmf_real)mmf_array_number(&array, i);
+    return MMF_OK;
+}
+
+static mmf_status load_weights(verifier *v)
+{
+    const mmf_params *const params = mmf_module_params(v->module);
+    for (size_t i = 0; i < mmf_params_count(params); i++)
+        MMF_TRY(load_weight(v, mmf_params_at(params, i)));
+    for (size_t i = 0; i < mmf_archive_count(v->archive); i++) {
+        const char *const entry = mmf_archive_name(v->archive, i);
+        const char *const name = after(entry, "weight.");
+        /* PyTorch counts the batches that batch norm has seen; nothing is computed from it. */
+        const bool counter = name && strstr(name, "num_batches_tracked");
+        if (name && !counter && !mmf_params_find(params, name))
+            tell(v, entry, NAN, NAN, false, "is not a parameter of the model");
+    }
+    return MMF_OK;
+}
+
+/* ---- Running ----------------------------------------------------------------------------- */
+
+static mmf_status build(verifier *v)
+{
+    const char *const name = mmf_archive_metadata(v->archive, "model");
+    const char *const json = mmf_archive_metadata(v->archive, "config");
+    const mmf_def *const def = name ? mmf_definition_find(name) : NULL;
+    if (!def)
+        return mmf_fail(v->ctx, MMF_UNSUPPORTED, "\"%s\" is not in the catalogue",
+                        name ? name : "");
+    mmf_schema schema = {0};
+    mmf_config *config = NULL;
+    mmf_status status = mmf_config_create(v->ctx, &config, def);
+    if (status == MMF_OK)
+        status = mmf_config_set_json(config, json ? json : "{}");
+    if (status == MMF_OK)
+        status = read_schema(v, &schema);
+    if (status == MMF_OK)
+        status = mmf_module_create(v->ctx, &v->module, def, config, &schema, 0);
+    mmf_free(v->ctx, schema.inputs);
+    mmf_config_free(config);
+    return status == MMF_OK ? load_weights(v) : status;
+}
+
+static mmf_status run(verifier *v)
+{
+    const char *const mode = json_string_value(json_object_get(v->config, "mode"));
+    const bool training = mode && strcmp(mode, "train") == 0;
+    const mmf_step step = {.training = training};
+    mmf_tape_begin(v->tape, &(mmf_pass){.record = true, .training = training});
+    for (size_t i = 0; i < mmf_archive_count(v->archive); i++) {
+        if (after(mmf_archive_name(v->archive, i), "input."))
+            MMF_TRY(put_input(v, i));
+    }
+    mmf_module_run(v->module, v->tape, &v->in, &step, &v->out);
+    return mmf_tape_status(v->tape);
+}
+
+/* "sum(output.NAME * cotangent)" or "output.NAME" or "NAME"; false if nothing is differentiated. */
+static bool loss_output(const char *loss, char *out, size_t size)
+{
+    if (!loss || strncmp(loss, "none", 4) == 0 || strcmp(loss, "-") == 0)
+        return false;
+    const char *const start = strstr(loss, "output.");
+    const char *const name = start ? start + strlen("output.") : loss;
+    const size_t n = strcspn(name, " *)");
+    snprintf(out, size, "%.*s", (int)n, name);
+    return true;
+}
+
+static mmf_status backward(verifier *v, bool *done)
+{
+    char name[300];
+    *done = loss_output(mmf_archive_metadata(v->archive, "loss"), name, sizeof name);
+    if (!*done)
+        return MMF_OK;
+    mmf_tensor *const out = mmf_named_get(&v->out, name);
+    if (!out)
+        return mmf_fail(v->ctx, MMF_FORMAT, "the differentiated output \"%s\" is not computed",
+                        name);
+    mmf_real *const cotangent = mmf_alloc(v->ctx, ((size_t)out->count + 1) * sizeof *cotangent);
+    if (!cotangent)
+        return MMF_NOMEM;
+    const int64_t place = mmf_archive_find(v->archive, "cotangent");
+    mmf_array array = {0};
+    mmf_status status = place >= 0 ? load(v, (size_t)place, &array) : MMF_OK;
+    if (status == MMF_OK && place >= 0 && mmf_array_count(&array) != out->count)
+        status = mmf_fail(v->ctx, MMF_FORMAT, "cotangent and output.%s differ in size", name);
+    for (int64_t i = 0; status == MMF_OK && i < out->count; i++)
+        cotangent[i] = place >= 0 ? (mmf_real)mmf_array_number(&array, i) : 1;
+    if (status == MMF_OK)
+        status = mmf_tape_backward_from(v->tape, out, cotangent);
+    if (status == MMF_OK)
+        mmf_params_finish_gradients(mmf_module_params(v->module), v->tape);
+    mmf_free(v->ctx, cotangent);
+    return status;
+}
+
+/* ---- Results ----------------------------------------------------------------------------- */
+
+static void check_output(verifier *v, const char *entry, const char *name, const mmf_array *stored)
+{
+    const char *const buffer = after(name, "state.");
+    const mmf_param *const p =
+        buffer ? mmf_params_find(mmf_module_params(v->module), buffer) : NULL;
+    const mmf_tensor *const t = p ? p->tensor : mmf_named_get(&v->out, name);
+    if (!t) {
+        tell(v, entry, NAN, NAN, false, "is not an output of the model");
+        return;
+    }
+    const void *const values = t->is_int ? (const void *)t->ints : (const void *)t->data;
+    compare(v, entry, stored, values, t->count, t->is_int ? read_int : read_real, false);
+}
+
+static void check_gradient(verifier *v, const char *entry, const char *name,
+                           const mmf_array *stored)
+{
+    const char *const input = after(name, "input.");
+    const mmf_param *const p = mmf_params_find(mmf_module_params(v->module), name);
+    const mmf_tensor *const t = input ? mmf_named_get(&v->in, input) : (p ? p->tensor : NULL);
+    if (!t) {
+        tell(v, entry, NAN, NAN, false, "is not a parameter or input of the model");
+        return;
+    }
+    const bool reached = mmf_tensor_has_grad(v->tape, t) || p;
+    mmf_real *const zeros =
+        reached ? NULL : mmf_alloc_zero(v->ctx, (size_t)t->count + 1, sizeof *zeros);
+    const mmf_real *const values = reached ? t->grad : zeros;
+    if (values)
+        compare(v, entry, stored, values, t->count, read_real, false);
+    else
+        tell(v, entry, NAN, NAN, false, "has no gradient");
+    mmf_free(v->ctx, zeros);
+}
+
+static mmf_status find_largest_gradient(verifier *v)
+{
+    for (size_t i = 0; i < mmf_archive_count(v->archive); i++) {
+        mmf_array array = {0};
+        if (!after(mmf_archive_name(v->archive, i), "grad."))
+            continue;
+        MMF_TRY(load(v, i, &array));
+        for (int64_t j = 0; j < mmf_array_count(&array); j++)
+            v->largest_gradient = fmax(v->largest_gradient, fabs(mmf_array_number(&array, j)));
+    }
+    return MMF_OK;
+}
+
+static mmf_status check_all(verifier *v, bool differentiated)
+{
+    MMF_TRY(find_largest_gradient(v));
+    for (size_t i = 0; i < mmf_archive_count(v->archive); i++) {
+        const char *const entry = mmf_archive_name(v->archive, i);
+        const char *const output = after(entry, "output."), *const grad = after(entry, "grad.");
+        mmf_array stored = {0};
+        if (!output && !(grad && differentiated))
+            continue;
+        MMF_TRY(load(v, i, &stored));
+        if (output)
+            check_output(v, entry, output, &stored);
+        else
+            check_gradient(v, entry, grad, &stored);
+    }
+    return MMF_OK;
+}
+
+static mmf_status verify_model(verifier *v)
+{
+    bool differentiated = false;
+    MMF_TRY(mmf_tape_create(v->ctx, &v->tape));
+    MMF_TRY(build(v));
+    MMF_TRY(run(v));
+    MMF_TRY(backward(v, &differentiated));
+    return check_all(v, differentiated);
+}
+
+/* ---- Metrics ----------------------------------------------------------------------------- */
+
+static void check_metric(void *user, const char *name, const double *values, int64_t count)
+{
+    verifier *const v = user;
+    char entry[300];
+    snprintf(entry, sizeof entry, "output.%s", name);
+    const int64_t place = mmf_archive_find(v->archive, entry);
+    mmf_array stored = {0};
+    if (place >= 0 && load(v, (size_t)place, &stored) == MMF_OK) {
+        compare(v, entry, &stored, values, count, read_double, true);
+        v->integers[place] = mmf_alloc(v->ctx, sizeof **v->integers); /* marks it as checked */
+    }
+}
+
+static mmf_status verify_metrics(verifier *v)
+{
+    const size_t n = mmf_archive_count(v->archive);
+    mmf_named_array *const inputs = mmf_alloc_zero(v->ctx, n + 1, sizeof *inputs);
+    size_t n_inputs = 0;
+    mmf_status status = inputs ? MMF_OK : MMF_NOMEM;
+    for (size_t i = 0; status == MMF_OK && i < n; i++) {
+        if (!after(mmf_archive_name(v->archive, i), "input."))
+            continue;
+        inputs[n_inputs].name = mmf_archive_name(v->archive, i);
+        status = load(v, i, &inputs[n_inputs++].array);
+    }
+    if (status == MMF_OK)
+        status = mmf_golden_metrics(v->ctx, mmf_archive_metadata(v->archive, "config"), inputs,
+                                    n_inputs, check_metric, v);
+    for (size_t i = 0; status == MMF_OK && i < n; i++) {
+        const char *const entry = mmf_archive_name(v->archive, i);
+        if (after(entry, "output.") && !v->integers[i])
+            tell(v, entry, NAN, NAN, false, "is not computed");
+    }
+    mmf_free(v->ctx, inputs);
+    return status;
+}
+
+/* ---- The file ---------------------------------------------------------------------------- */
+
+static mmf_status verify_archive(verifier *v)
+{
+    const char *const model = mmf_archive_metadata(v->archive, "model");
+    const char *const tolerance = mmf_archive_metadata(v->archive, "tolerance");
+    const char *const config = mmf_archive_metadata(v->archive, "config");
+    const char *const zeros = mmf_archive_metadata(v->archive, "zero_gradients");
+    const size_t n = mmf_archive_count(v->archive);
+    v->tolerance = tolerance ? strtod(tolerance, NULL) : DEFAULT_TOLERANCE;
+    v->config = json_loads(config ? config : "{}", 0, NULL);
+    v->zero_gradients = zeros ? json_loads(zeros, 0, NULL) : NULL;
+    v->inputs = mmf_alloc_zero(v->ctx, n + 1, sizeof *v->inputs);
+    v->integers = mmf_alloc_zero(v->ctx, n + 1, sizeof *v->integers);
+    if (!v->inputs || !v->integers)
+        return MMF_NOMEM;
+    if (!model)
+        return mmf_fail(v->ctx, MMF_FORMAT, "not a golden file: the metadata names no model");
+    return strcmp(model, "metrics") == 0 ? verify_metrics(v) : verify_model(v);
+}
+
+static void release(verifier *v)
+{
+    const size_t n = v->archive ? mmf_archive_count(v->archive) : 0;
+    for (size_t i = 0; i < n; i++) {
+        mmf_free(v->ctx, v->inputs ? v->inputs[i] : NULL);
+        mmf_free(v->ctx, v->integers ? v->integers[i] : NULL);
+    }
+    mmf_free(v->ctx, v->inputs);
+    mmf_free(v->ctx, v->integers);
+    json_decref(v->config);
+    json_decref(v->zero_gradients);
+    mmf_tape_free(v->tape);
+    mmf_module_free(v->module);
+    mmf_archive_close(v->archive);
+}
+
+mmf_status mmf_verify(mmf_ctx *ctx, const char *path, mmf_verify_watch *watch, void *user,
+                      bool *passed)
+{
+    verifier v = {.ctx = ctx, .watch = watch, .user = user, .passed = true};
+    *passed = false;
+    const char *const dot = strrchr(path, '.');
+    if (dot && strcmp(dot, ".json") == 0)
+        return mmf_fail(ctx, MMF_UNSUPPORTED, "%s: metrics of text are not in the catalogue", path);
+    mmf_status status = mmf_archive_open(ctx, &v.archive, path, NULL);
+    if (status != MMF_OK)
+        return status;
+    status = verify_archive(&v);
+    if (status != MMF_OK)
+        status = mmf_fail_within(ctx, status, "%s: ", path);
+    *passed = status == MMF_OK && v.passed;
+    release(&v);
+    return status;
+}
