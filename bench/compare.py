@@ -28,6 +28,7 @@ RESULTS = ROOT / "bench" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 
 TRAIN = ["joint-concat", "lmf", "weighted", "late-mean", "tfn", "lmf-sequence", "ef-lstm"]
+HEAD = ["work", "kind", "round", "variant", "us", "cpu_us", "load"]
 VARIANTS = ["eager", "compile", "fused", "compile-all"]
 # Least ratio to (eager, compile) of the issue; work: (train, latency).
 BUDGETS = {
@@ -60,7 +61,9 @@ class Worker:
         return answer
 
     def time(self, verb, name, count):
-        return float(self.ask(verb, name, count))
+        """Microseconds a call, and of processor time."""
+        wall, cpu = self.ask(verb, name, count).split()
+        return float(wall), float(cpu)
 
     def close(self):
         self.process.stdin.close()
@@ -97,9 +100,9 @@ def read_csv(name):
 def warm_up(worker, verb, name):
     """Compiles, fills caches; returns how many calls take about SECONDS."""
     worker.time(verb, name, 3)
-    each = worker.time(verb, name, 3)
+    each = worker.time(verb, name, 3)[0]
     if each < SECONDS * 1e5:
-        each = worker.time(verb, name, int(SECONDS * 0.3e6 / each) + 1)
+        each = worker.time(verb, name, int(SECONDS * 0.3e6 / each) + 1)[0]
     return max(2, int(SECONDS * 1e6 / each))
 
 
@@ -116,20 +119,21 @@ def measure_models(options):
                 load = os.getloadavg()[0]
                 for variant in ["ours"] + variants:
                     worker, key = (ours, name) if variant == "ours" else (peer, f"{name}@{variant}")
-                    us = worker.time(verb, key, calls[variant])
-                    rows.append([name, verb, i, variant, f"{us:.3f}", f"{load:.2f}"])
+                    us, cpu = worker.time(verb, key, calls[variant])
+                    rows.append([name, verb, i, variant, f"{us:.3f}", f"{cpu:.3f}", f"{load:.2f}"])
             show(rows, name, verb, variants)
     ours.close()
     peer.close()
     if not options.only:
-        write_csv("models.csv", ["work", "kind", "round", "variant", "us", "load"], rows)
+        write_csv("models.csv", HEAD, rows)
 
 
 def show(rows, name, verb, variants):
-    table = [dict(zip(["work", "kind", "round", "variant", "us"], r)) for r in rows]
+    table = [dict(zip(HEAD, r)) for r in rows]
     line = f"{name:13s} {verb:8s} ours {median_time(table, name, verb, 'ours'):9.1f} us"
     for variant in variants:
         line += f"  {variant} {ratio_text(ratios(table, name, verb, variant))}"
+        line += f" cpu {statistics.median(ratios(table, name, verb, variant, 'cpu_us')):.2f}"
     print(line, flush=True)
 
 
@@ -236,9 +240,9 @@ def measure_system(options):
 # ---- Reporting -----------------------------------------------------------------------------
 
 
-def times(table, name, verb, variant):
+def times(table, name, verb, variant, column="us"):
     return {
-        int(r["round"]): float(r["us"])
+        int(r["round"]): float(r[column])
         for r in table
         if (r["work"], r["kind"], r["variant"]) == (name, verb, variant)
     }
@@ -249,8 +253,9 @@ def median_time(table, name, verb, variant):
     return statistics.median(found.values()) if found else float("nan")
 
 
-def ratios(table, name, verb, variant):
-    ours, peer = times(table, name, verb, "ours"), times(table, name, verb, variant)
+def ratios(table, name, verb, variant, column="us"):
+    ours = times(table, name, verb, "ours", column)
+    peer = times(table, name, verb, variant, column)
     return sorted(peer[i] / ours[i] for i in ours if i in peer)
 
 
