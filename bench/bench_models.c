@@ -39,10 +39,10 @@ typedef struct work {
 } work;
 
 static const work works[] = {
-    {"joint-concat", "joint-concat", false, "{}"},
+    {"joint-concat", "joint-concat", false, "{\"hidden\": 64, \"dropout\": 0.2}"},
     {"lmf", "lmf", false, "{}"},
-    {"weighted", "weighted", false, "{}"},
-    {"late-mean", "late-mean", false, "{}"},
+    {"weighted", "weighted", false, "{\"hidden\": 64, \"dropout\": 0.2}"},
+    {"late-mean", "late-mean", false, "{\"hidden\": 64, \"dropout\": 0.2}"},
     {"tfn", "tfn", false,
      "{\"hidden_dims\": [128, 32, 32], \"text_out\": 64, \"post_fusion_dim\": 64}"},
     {"lmf-sequence", "lmf", true,
@@ -149,7 +149,7 @@ static void make(bench *b, mmf_ctx *ctx, const work *w)
         return;
     }
     for (size_t m = 0; m < N_INPUTS; m++)
-        add_part(b, make_module(b, "only", "{}", &(mmf_schema){1, &b->inputs[m]}));
+        add_part(b, make_module(b, "only", w->options, &(mmf_schema){1, &b->inputs[m]}));
 }
 
 /* ---- Running ----------------------------------------------------------------------------- */

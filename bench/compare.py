@@ -164,6 +164,15 @@ def measure_counts():
     write_csv("counts.csv", ["work", "allocations", "operations"], rows)
 
 
+def measure_engine():
+    """Tables that bench/micro.c prints."""
+    for name in ("engine", "linear"):
+        done = subprocess.run([ROOT / "build" / "release" / "micro", name], check=True,
+                              capture_output=True, text=True)
+        (RESULTS / f"{name}.csv").write_text(done.stdout, encoding="utf-8")
+        print(done.stdout, flush=True)
+
+
 COLD_DATA = """
 import sys, numpy
 rng = numpy.random.default_rng(1)
@@ -191,8 +200,8 @@ def measure_cold(options):
         data, model = f"{folder}/data.npz", f"{folder}/joint.mmf"
         subprocess.run([options.peer_python, "-c", COLD_DATA, data], check=True)
         subprocess.run(
-            [command, "train", data, "joint-concat", "--epochs", "1", "--task", "regression",
-             "-o", model],
+            [command, "train", data, "--model", "joint-concat", "--epochs", "1",
+             "--task", "regression", "--set", "hidden=64", "-o", model],
             check=True, capture_output=True,
         )
         sample = json.dumps({"text": [0.1] * 768, "audio": [0.1] * 74, "vision": [0.1] * 35})
@@ -369,6 +378,7 @@ def main():
         measure_system(options)
         measure_counts()
         measure_memory(options)
+        measure_engine()
         if (ROOT / "build" / "release" / "mmfuse").exists():
             measure_cold(options)
     measure_models(options)

@@ -1,20 +1,16 @@
-#!/bin/sh
-# run.sh: builds and runs the benchmarks; without PyTorch only those that need no peer.
-#
-#     bench/run.sh                          our numbers alone
-#     MMFUSE_PEER_PYTHON=/path/to/python3 bench/run.sh    with the comparison and its tables
-#
-# A peer is made by: python3 -m venv peer && peer/bin/pip install torch==2.13.0 numpy
-set -eu
+#!/usr/bin/env bash
+# Measures beside PyTorch and rewrites the tables of docs/performance.md. Makes an environment of its own for the
+# peer (some 700 MB below build/) unless PEER_PYTHON names a python that has torch.
+set -euo pipefail
 cd "$(dirname "$0")/.."
-cmake --preset release -DMMF_WITH_BENCH=ON > /dev/null
-cmake --build --preset release > /dev/null
-: "${OMP_WAIT_POLICY:=passive}"
-export OMP_WAIT_POLICY
-build/release/micro "$@"
-if [ -n "${MMFUSE_PEER_PYTHON:-}" ]; then
-    "$MMFUSE_PEER_PYTHON" bench/compare.py measure --peer-python "$MMFUSE_PEER_PYTHON"
-    "$MMFUSE_PEER_PYTHON" bench/compare.py report
-else
-    echo "no MMFUSE_PEER_PYTHON: the comparison with PyTorch is left out (see bench/run.sh)" >&2
+peer=${PEER_PYTHON:-}
+if [ -z "$peer" ]; then
+    peer=build/bench-peer/bin/python
+    if [ ! -x "$peer" ]; then
+        echo "installing PyTorch 2.13 for the peer into build/bench-peer"
+        python3 -m venv build/bench-peer
+        "$peer" -m pip install --quiet torch==2.13.0 numpy
+    fi
 fi
+python3 bench/compare.py measure --peer-python "$peer" "$@"
+python3 bench/compare.py report

@@ -7,6 +7,9 @@
 
 #include "train_options.h"
 
+/* Off a terminal, progress is a line now and then. */
+#define SAY_SECONDS 10
+
 typedef struct compare_values {
     const char *models, *folder;
     int64_t seeds, jobs;
@@ -38,7 +41,7 @@ typedef struct compare_run {
     char *command;
     char folder[CLI_PATH_BYTES], set[4096], encoders[4096];
     out_progress progress;
-    size_t n_said; /* trials that were announced */
+    double last_said; /* seconds after the start, off a terminal */
 } compare_run;
 
 /* "runs/digits" for "data/digits.npz". */
@@ -56,10 +59,11 @@ static void watch(void *user, const mmf_comparison *so_far, size_t n_done, size_
 {
     compare_run *const run = user;
     char spent[32], left[32] = "?";
-    if (n_done != run->n_said && !run->progress.is_terminal)
+    if (!run->progress.is_terminal && seconds - run->last_said >= SAY_SECONDS) {
+        run->last_said = seconds;
         cli_say("%zu of %zu trials done, %s", n_done, so_far->n_trials,
                 out_seconds_text(spent, sizeof spent, seconds));
-    run->n_said = n_done;
+    }
     if (so_far->n_trials == 0)
         return;
     if (n_done)

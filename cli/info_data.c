@@ -319,7 +319,7 @@ static void print_rest(const data_facts *facts)
                (long long)facts->parts.count[MMF_TEST],
                has_split ? "" : " (the file has no split: divided by default)");
     if (facts->n_groups >= 0)
-        printf("groups    %lld, each kept in one part\n", (long long)facts->n_groups);
+        printf("groups    %lld\n", (long long)facts->n_groups);
     const char *note = NULL;
     for (size_t i = 0; (note = mmf_dataset_note(facts->dataset, i)) != NULL; i++)
         printf("%s%s", i ? ", " : "notes     ", note);
@@ -424,8 +424,9 @@ static int find_out(const cli_session *session, data_facts *facts, const cli_dat
     if (kind != MMF_TARGET_NONE || mmf_dataset_has_split(facts->dataset)) {
         const mmf_status status =
             mmf_split_make(session->ctx, &facts->parts, facts->dataset, split);
+        /* What is in the file is worth seeing even when it cannot be divided as asked. */
         if (status != MMF_OK)
-            return cli_refused(session, status);
+            cli_say("mmfuse: warning: %s", mmf_ctx_error(session->ctx));
     }
     find_lengths(facts);
     count_groups(facts);

@@ -35,6 +35,14 @@ static int replay_file(const char *path)
     return done;
 }
 
+/* libFuzzer's own mutation, which custom mutators call; replaying mutates nothing. */
+size_t LLVMFuzzerMutate(uint8_t *bytes, size_t n_bytes, size_t max_bytes);
+size_t LLVMFuzzerMutate(uint8_t *bytes, size_t n_bytes, size_t max_bytes)
+{
+    (void)bytes;
+    return n_bytes < max_bytes ? n_bytes : max_bytes;
+}
+
 int main(int argc, char **argv)
 {
     int n_files = 0;

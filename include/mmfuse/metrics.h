@@ -16,7 +16,8 @@ typedef struct mmf_metric {
     double value; /**< a fraction, never percent; NaN where the score is undefined */
 } mmf_metric;
 
-/** An open value; zero-initialise, then let functions append. Names are those of docs/metrics.md. */
+/** An open value; zero-initialise, then let functions append. Names are those of docs/metrics.md.
+ */
 typedef struct mmf_metrics {
     size_t count;
     mmf_metric items[MMF_METRICS_MAX];

@@ -2,7 +2,8 @@
  * mmfuse.h: every public header of the library at once.
  *
  * Read them in this order: base (status, context, arrays), io (files of named arrays), data (data
- * sets and batches), tensor (operations with gradients), nn (parameters, layers, optimizers).
+ * sets and batches), tensor (operations with gradients), nn (parameters, layers, optimizers),
+ * metrics (named scores), model (the catalogue, trained models), train (training, comparing).
  */
 #ifndef MMFUSE_MMFUSE_H
 #define MMFUSE_MMFUSE_H
@@ -12,5 +13,8 @@
 #include "mmfuse/data.h"
 #include "mmfuse/tensor.h"
 #include "mmfuse/nn.h"
+#include "mmfuse/metrics.h"
+#include "mmfuse/model.h"
+#include "mmfuse/train.h"
 
 #endif

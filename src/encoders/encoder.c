@@ -36,9 +36,12 @@ static unsigned takes_kind(mmf_modality_kind kind)
 
 const char *mmf_encoder_default(const mmf_input_schema *input)
 {
-    static const char *const names[] = {
-        [MMF_VECTOR] = "mlp", [MMF_SEQUENCE] = "gru", [MMF_IMAGE] = "cnn2d", [MMF_TOKENS] = "lstm"};
-    return names[input->kind];
+    static const char *const names[] = {[MMF_VECTOR] = "mlp",
+                                        [MMF_SEQUENCE] = "cnn1d",
+                                        [MMF_IMAGE] = "cnn2d",
+                                        [MMF_TOKENS] = "lstm"};
+    const bool varies = input->kind == MMF_SEQUENCE && input->has_length;
+    return varies ? "gru" : names[input->kind];
 }
 
 /* Encoders of different inputs may share a name: `lstm` takes sequences, and tokens through an

@@ -22,7 +22,9 @@ typedef struct mmf_encoder {
 /** All encoders in the order of the table. */
 const mmf_def *const *mmf_encoder_table(size_t *count);
 
-/** "mlp" for vectors, "gru" for sequences, "cnn2d" for images, "lstm" over embeddings for tokens.
+/**
+ * "mlp" for vectors, "cnn1d" for sequences of one length, "gru" for those of their own lengths,
+ * "cnn2d" for images, "lstm" over embeddings for tokens.
  */
 const char *mmf_encoder_default(const mmf_input_schema *input);
 

@@ -31,13 +31,14 @@ typedef struct ef_lstm_model {
 static int64_t order_inputs(mmf_builder *b, ef_lstm_model *model, const mmf_schema *inputs)
 {
     static const char *const paper[] = {"text", "audio", "vision"};
+    const size_t n_paper = mmf_is_sentiment_trio(inputs) ? sizeof paper / sizeof paper[0] : 0;
     int64_t width = 0;
     model->count = inputs->count;
     model->order = mmf_builder_alloc(b, inputs->count * sizeof *model->order);
     model->parts = mmf_builder_alloc(b, inputs->count * sizeof(mmf_tensor *));
     for (size_t m = 0; mmf_builder_status(b) == MMF_OK && m < inputs->count; m++) {
         const mmf_input_schema *const in =
-            mmf_is_sentiment_trio(inputs) ? mmf_schema_find(inputs, paper[m]) : &inputs->inputs[m];
+            m < n_paper ? mmf_schema_find(inputs, paper[m]) : &inputs->inputs[m];
         if (in->kind != MMF_SEQUENCE) {
             mmf_builder_fail(b, MMF_UNSUPPORTED,
                              "ef-lstm joins sequences step by step; %s is of kind %s: leave it out "
@@ -95,6 +96,14 @@ static mmf_tensor *align(mmf_tape *tape, mmf_tensor *x, int64_t steps)
     return mmf_mean(tape, x, 2);
 }
 
+/* (B, T, D) with zeros where the modality is absent. */
+static mmf_tensor *without_absent(mmf_tape *tape, const mmf_named *in, const char *name)
+{
+    mmf_tensor *const x = mmf_named_get(in, name), *const present =
+                                                       mmf_named_part(in, name, "present");
+    return present ? mmf_mul(tape, x, mmf_reshape(tape, present, 3, (int64_t[]){-1, 1, 1})) : x;
+}
+
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
                 mmf_named *out)
 {
@@ -102,7 +111,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     const ef_lstm_model *const model = self;
     const mmf_tape_mark mark = mmf_tape_enter(tape);
     for (size_t m = 0; m < model->count; m++)
-        model->parts[m] = align(tape, mmf_named_get(in, model->order[m]), model->steps);
+        model->parts[m] = align(tape, without_absent(tape, in, model->order[m]), model->steps);
     mmf_tensor *x = mmf_concat(tape, model->parts, (int)model->count, 2);
     x = mmf_rnn_run(tape, &model->lstm, mmf_batch_norm_run(tape, &model->norm, x), NULL, false)
             .last;

@@ -16,11 +16,11 @@
     }
 #define MMF_HIDDEN_OPTION                                                                          \
     {                                                                                              \
-        "hidden", NULL, MMF_OPTION_INT, 1, 8192, NULL, "64", "width of encodings and of the head"  \
+        "hidden", NULL, MMF_OPTION_INT, 1, 8192, NULL, "128", "width of encodings and of the head" \
     }
 #define MMF_DROPOUT_OPTION                                                                         \
     {                                                                                              \
-        "dropout", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0.2", "in encoders and head"             \
+        "dropout", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0.3", "in encoders and head"             \
     }
 
 /** True when the head predicts numbers instead of classes. */

@@ -231,6 +231,8 @@ const char *mmf_builder_text(mmf_builder *builder, const char *format, ...)
 
 void mmf_builder_enter(mmf_builder *builder, const char *name)
 {
+    if (builder->status != MMF_OK) /* the scope that failed has left no mark to add to */
+        return;
     const size_t used = strlen(builder->scope);
     const int n = snprintf(builder->scope + used, sizeof builder->scope - used, "%s%s",
                            *name ? name : "", *name ? "." : "");
@@ -238,6 +240,7 @@ void mmf_builder_enter(mmf_builder *builder, const char *name)
         builder->scope[used] = '\0';
         mmf_builder_fail(builder, MMF_LIMIT, "parameter names nest deeper than %d bytes",
                          MMF_SCOPE_BYTES);
+        return;
     }
     /* A mark after the text tells mmf_builder_leave where this scope began. */
     const size_t end = strlen(builder->scope);
@@ -247,6 +250,8 @@ void mmf_builder_enter(mmf_builder *builder, const char *name)
 
 void mmf_builder_leave(mmf_builder *builder)
 {
+    if (builder->status != MMF_OK)
+        return;
     size_t end = strlen(builder->scope);
     if (end > 0 && builder->scope[end - 1] == (char)1)
         end--;

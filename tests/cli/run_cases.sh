@@ -18,7 +18,8 @@ set -u
 program=$1 file=$2
 here=$(cd "$(dirname "$0")" && pwd)
 PATH=$(cd "$(dirname "$program")" && pwd):$PATH
-export PATH LC_ALL=C
+SHARED=${MMFUSE_SHARED:-$here/../../../shared}
+export PATH SHARED LC_ALL=C
 unset NO_COLOR MMFUSE_CPU
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,5 +1,5 @@
 /* test_batch.c: normalisation by hand, and what a batch holds. */
-#include "builder.h"
+#include "data_builder.h"
 
 #include <math.h>
 

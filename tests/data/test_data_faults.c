@@ -1,6 +1,6 @@
 /* test_data_faults.c: every allocation of opening, splitting, normalising and filling fails once;
  * each time the caller gets MMF_NOMEM and nothing stays behind. */
-#include "builder.h"
+#include "data_builder.h"
 
 #include <stdlib.h>
 

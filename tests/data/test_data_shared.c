@@ -1,5 +1,5 @@
 /* test_data_shared.c: the shared data sets open with the shapes that their page promises. */
-#include "builder.h"
+#include "data_builder.h"
 
 static mmf_dataset *open_shared(mmf_ctx *ctx, const char *name, const char *modalities)
 {

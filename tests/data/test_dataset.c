@@ -1,5 +1,5 @@
 /* test_dataset.c: what the arrays of a file become: modalities, targets, notes. */
-#include "builder.h"
+#include "data_builder.h"
 
 enum { N = 6 };
 

@@ -1,6 +1,6 @@
 /* test_dataset_errors.c: each way a file or an option can be wrong gives one message that names the
  * file, the key and the row. */
-#include "builder.h"
+#include "data_builder.h"
 
 #include <math.h>
 

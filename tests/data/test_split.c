@@ -1,5 +1,5 @@
 /* test_split.c: properties of splits and folds. */
-#include "builder.h"
+#include "data_builder.h"
 
 #include <math.h>
 #include <stdlib.h>

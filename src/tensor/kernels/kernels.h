@@ -48,6 +48,11 @@ typedef struct mmf_adam {
     mmf_real grad_scale;  /* of clipping by norm; 1: none */
 } mmf_adam;
 
+/** Constants of one channel in the backward pass of batch norm. */
+typedef struct mmf_channel_grad {
+    mmf_real mean, factor, mean_dy, slope;
+} mmf_channel_grad;
+
 typedef struct mmf_kernels {
     /* y = f(x) */
     void (*unary)(mmf_unary f, int64_t n, const mmf_real *x, mmf_real *y, mmf_real p0, mmf_real p1);
@@ -100,6 +105,15 @@ typedef struct mmf_kernels {
     void (*norm_row_grad)(int64_t n, const mmf_real *x, const mmf_real *w, mmf_real mean,
                           mmf_real rstd, const mmf_real *dy, mmf_real beta, mmf_real *dx,
                           mmf_real *dw, mmf_real *db);
+
+    /* Batch norm, one run of one channel: sum (x - mean)^2; sum dy (x - mean); (x - mean) scale +
+     * shift; dx = factor (dy - mean_dy - (x - mean) slope) */
+    double (*centered_square)(int64_t n, const mmf_real *x, mmf_real mean);
+    double (*centered_dot)(int64_t n, const mmf_real *x, mmf_real mean, const mmf_real *dy);
+    void (*centered_affine)(int64_t n, const mmf_real *x, mmf_real mean, mmf_real scale,
+                            mmf_real shift, mmf_real *y);
+    void (*channel_grad)(int64_t n, const mmf_real *x, const mmf_real *dy,
+                         const mmf_channel_grad *g, mmf_real beta, mmf_real *dx);
 
     /* LSTM cell for one row of H units: gates (4H, pre-activation in, activated out), c_old -> c,
      * tanh_c, h */

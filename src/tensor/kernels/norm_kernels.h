@@ -96,4 +96,58 @@ static void norm_row_grad(int64_t n, const mmf_real *restrict x, const mmf_real 
     }
 }
 
+/* ---- One run of one channel in batch norm ------------------------------------------------ */
+
+static double centered_square(int64_t n, const mmf_real *restrict x, mmf_real mean)
+{
+    double total = 0;
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        const int64_t end = n - start < BLOCK ? n : start + BLOCK;
+        mmf_real lanes[LANES] = {0};
+        int64_t i = start;
+        for (; i + LANES <= end; i += LANES) {
+            for (int lane = 0; lane < LANES; lane++)
+                lanes[lane] += (x[i + lane] - mean) * (x[i + lane] - mean);
+        }
+        for (int lane = 0; i < end; i++, lane++)
+            lanes[lane] += (x[i] - mean) * (x[i] - mean);
+        total += fold(lanes);
+    }
+    return total;
+}
+
+static double centered_dot(int64_t n, const mmf_real *restrict x, mmf_real mean,
+                           const mmf_real *restrict dy)
+{
+    double total = 0;
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        const int64_t end = n - start < BLOCK ? n : start + BLOCK;
+        mmf_real lanes[LANES] = {0};
+        int64_t i = start;
+        for (; i + LANES <= end; i += LANES) {
+            for (int lane = 0; lane < LANES; lane++)
+                lanes[lane] += dy[i + lane] * (x[i + lane] - mean);
+        }
+        for (int lane = 0; i < end; i++, lane++)
+            lanes[lane] += dy[i] * (x[i] - mean);
+        total += fold(lanes);
+    }
+    return total;
+}
+
+static void centered_affine(int64_t n, const mmf_real *restrict x, mmf_real mean, mmf_real scale,
+                            mmf_real shift, mmf_real *restrict y)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (x[i] - mean) * scale + shift;
+}
+
+static void channel_grad(int64_t n, const mmf_real *restrict x, const mmf_real *restrict dy,
+                         const mmf_channel_grad *g, mmf_real beta, mmf_real *restrict dx)
+{
+    const mmf_real mean = g->mean, factor = g->factor, mean_dy = g->mean_dy, slope = g->slope;
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = added(beta, dx[i], factor * (dy[i] - mean_dy - (x[i] - mean) * slope));
+}
+
 #endif

@@ -106,65 +106,79 @@ static void im2col(const geometry *g, mmf_real *sample, mmf_real *columns, bool 
     }
 }
 
+/* Samples go to this many ranges at most; each has the columns of one sample, and its own sum of
+ * weight gradients, which are then added in order. */
+#define MAX_RANGES 8
+
 typedef struct conv_job {
     const mmf_tape *tape;
     const conv_node *c;
-    mmf_real *columns; /* one sample's columns a range */
-    mmf_real *y, *dx;
-    int64_t depth, area;
+    mmf_real *columns; /* of one sample, a range */
+    mmf_real *y, *dx, *dw;
+    int64_t depth, area, grain;
     mmf_real dx_beta;
 } conv_job;
+
+static int64_t range_count(const conv_job *j)
+{
+    return (j->c->g.batch + j->grain - 1) / j->grain;
+}
+
+/* Ranges depend on the batch alone. */
+static conv_job make_job(const mmf_tape *tape, const conv_node *c)
+{
+    const geometry *const g = &c->g;
+    conv_job j = {.tape = tape,
+                  .c = c,
+                  .depth = g->channels * g->kernel[0] * g->kernel[1],
+                  .area = g->out_height * g->out_width,
+                  .grain = (g->batch + MAX_RANGES - 1) / MAX_RANGES};
+    const int64_t least = mmf_grain(g->outputs * j.depth * j.area / 8);
+    j.grain = j.grain < least ? least : j.grain;
+    return j;
+}
 
 static void forward_range(void *argument, int64_t begin, int64_t end)
 {
     const conv_job *const j = argument;
     const geometry *const g = &j->c->g;
     const int64_t size_in = g->channels * g->height * g->width, size_out = g->outputs * j->area;
+    mmf_real *const columns = j->columns + begin / j->grain * j->depth * j->area;
     for (int64_t b = begin; b < end; b++) {
-        mmf_real *const columns = j->columns + b * j->depth * j->area;
         im2col(g, j->c->x->data + b * size_in, columns, false);
         mmf_real *const y = j->y + b * size_out;
-        const mmf_gemm product = {false,         false,    g->outputs, j->area, j->depth, 1,
-                                  j->c->w->data, j->depth, columns,    j->area, 0,        y,
+        for (int64_t o = 0; j->c->b && o < g->outputs; o++)
+            j->tape->k->fill(j->area, j->c->b->data[o], y + o * j->area);
+        const mmf_gemm product = {false,         false,    g->outputs, j->area, j->depth,        1,
+                                  j->c->w->data, j->depth, columns,    j->area, j->c->b ? 1 : 0, y,
                                   j->area};
         mmf_blas_gemm(&product);
-        for (int64_t o = 0; j->c->b && o < g->outputs; o++) {
-            const mmf_real shift = j->c->b->data[o];
-            for (int64_t i = 0; i < j->area; i++)
-                y[o * j->area + i] += shift;
-        }
     }
 }
 
-static void input_grad_range(void *argument, int64_t begin, int64_t end)
+/* dW += dY columns';  dcolumns = W' dY, summed back into the sample. */
+static void backward_range(void *argument, int64_t begin, int64_t end)
 {
     const conv_job *const j = argument;
     const geometry *const g = &j->c->g;
     const int64_t size_in = g->channels * g->height * g->width, size_out = g->outputs * j->area;
+    const int64_t range = begin / j->grain;
+    mmf_real *const columns = j->columns + range * j->depth * j->area;
     for (int64_t b = begin; b < end; b++) {
-        mmf_real *const columns = j->columns + b * j->depth * j->area;
-        const mmf_gemm product = {true,          false,      j->depth,
-                                  j->area,       g->outputs, 1,
-                                  j->c->w->data, j->depth,   j->c->node.out->grad + b * size_out,
-                                  j->area,       0,          columns,
-                                  j->area};
-        mmf_blas_gemm(&product);
+        const mmf_real *const dy = j->c->node.out->grad + b * size_out;
+        if (j->dw) {
+            im2col(g, j->c->x->data + b * size_in, columns, false);
+            mmf_blas_gemm(&(mmf_gemm){false, true, g->outputs, j->depth, j->area, 1, dy, j->area,
+                                      columns, j->area, b == begin ? 0 : 1,
+                                      j->dw + range * g->outputs * j->depth, j->depth});
+        }
+        if (!j->dx)
+            continue;
+        mmf_blas_gemm(&(mmf_gemm){true, false, j->depth, j->area, g->outputs, 1, j->c->w->data,
+                                  j->depth, dy, j->area, 0, columns, j->area});
         if (j->dx_beta == (mmf_real)0)
             memset(j->dx + b * size_in, 0, (size_t)size_in * sizeof *j->dx);
         im2col(g, j->dx + b * size_in, columns, true);
-    }
-}
-
-/* dW = sum_b dY_b columns_b' ; columns are made again rather than kept. */
-static void weight_grad(mmf_tape *tape, conv_job *j, mmf_real *dw, bool fresh)
-{
-    const geometry *const g = &j->c->g;
-    const int64_t size_in = g->channels * g->height * g->width, size_out = g->outputs * j->area;
-    for (int64_t b = 0; b < g->batch; b++) {
-        im2col(g, j->c->x->data + b * size_in, j->columns, false);
-        mmf_tape__gemm(tape, &(mmf_gemm){false, true, g->outputs, j->depth, j->area, 1,
-                                         j->c->node.out->grad + b * size_out, j->area, j->columns,
-                                         j->area, fresh && b == 0 ? 0 : 1, dw, j->depth});
     }
 }
 
@@ -172,14 +186,9 @@ static void conv_backward(mmf_tape *tape, mmf_node *node)
 {
     conv_node *const c = (conv_node *)node;
     const geometry *const g = &c->g;
-    conv_job j = {.tape = tape,
-                  .c = c,
-                  .depth = g->channels * g->kernel[0] * g->kernel[1],
-                  .area = g->out_height * g->out_width};
-    j.columns = mmf_tape__reals(tape, g->batch * j.depth * j.area);
-    if (!j.columns)
-        return;
-    bool fresh = false;
+    conv_job j = make_job(tape, c);
+    const int64_t n_ranges = range_count(&j);
+    bool fresh = false, fresh_x = false;
     mmf_real *const db = mmf_tape__grad(tape, c->b, &fresh);
     for (int64_t o = 0; db && o < g->outputs; o++) {
         mmf_real total = fresh ? 0 : db[o];
@@ -188,13 +197,15 @@ static void conv_backward(mmf_tape *tape, mmf_node *node)
         db[o] = total;
     }
     mmf_real *const dw = mmf_tape__grad(tape, c->w, &fresh);
-    if (dw)
-        weight_grad(tape, &j, dw, fresh);
-    j.dx = mmf_tape__grad(tape, c->x, &fresh);
-    if (j.dx) {
-        j.dx_beta = fresh ? 0 : 1;
-        mmf_tape__parallel(tape, g->batch, mmf_grain(j.depth * j.area), input_grad_range, &j);
-    }
+    j.dx = mmf_tape__grad(tape, c->x, &fresh_x);
+    j.dx_beta = fresh_x ? 0 : 1;
+    j.columns = mmf_tape__reals(tape, n_ranges * j.depth * j.area);
+    j.dw = dw ? mmf_tape__reals(tape, n_ranges * c->w->count) : NULL;
+    if (!j.columns || (dw && !j.dw))
+        return;
+    mmf_tape__parallel(tape, g->batch, j.grain, backward_range, &j);
+    for (int64_t r = 0; dw && r < n_ranges; r++)
+        tape->k->axpby(c->w->count, 1, j.dw + r * c->w->count, fresh && r == 0 ? 0 : 1, dw);
 }
 
 static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *x, mmf_tensor *w,
@@ -216,16 +227,13 @@ static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *
     const int64_t shape4[] = {x->shape[0], w->shape[0], c.g.out_height, c.g.out_width};
     const int64_t shape3[] = {x->shape[0], w->shape[0], c.g.out_width};
     mmf_tensor *const y = mmf_tape__tensor(tape, n_dims, n_dims == 4 ? shape4 : shape3);
-    conv_job j = {.tape = tape,
-                  .c = &c,
-                  .depth = w->count / w->shape[0],
-                  .area = c.g.out_height * c.g.out_width};
+    conv_job j = make_job(tape, &c);
     const mmf_tape_mark mark = mmf_tape_enter(tape);
-    j.columns = mmf_tape__reals(tape, c.g.batch * j.depth * j.area);
+    j.columns = mmf_tape__reals(tape, range_count(&j) * j.depth * j.area);
     if (!y || !j.columns)
         return NULL;
     j.y = y->data;
-    mmf_tape__parallel(tape, c.g.batch, mmf_grain(j.depth * j.area), forward_range, &j);
+    mmf_tape__parallel(tape, c.g.batch, j.grain, forward_range, &j);
 #ifndef MMF_ARENA_DEBUG
     mmf_arena_rewind(&tape->arena, (mmf_arena_mark){mark.chunk, mark.used, mark.total});
 #else

@@ -84,30 +84,129 @@ typedef struct batch_norm_node {
     bool batch_statistics;
 } batch_norm_node;
 
-/* Mean and biased variance of each channel over the other axes, accumulated in double. */
-static void batch_statistics(const batch_norm_node *n, double *mean, double *var)
+/*
+ * Work on the channels [begin, end). Runs of inner values of one channel are contiguous; with a
+ * single one (vectors) the channels of a row are, and the loops go along them instead.
+ */
+typedef struct batch_norm_job {
+    const mmf_tape *tape;
+    const batch_norm_node *n;
+    double *mean, *var; /* forward: statistics; backward: sums of dy, and of dy (x - mean) */
+    const mmf_real *dy;
+    mmf_real *y, *dx;
+    mmf_real dx_beta;
+} batch_norm_job;
+
+static const mmf_real *run_of(const batch_norm_node *n, const mmf_real *data, int64_t o, int64_t c)
 {
+    return data + (o * n->channels + c) * n->inner;
+}
+
+/* Mean and biased variance of each channel over the other axes, accumulated in double. */
+static void statistics_of_rows(const batch_norm_job *j, int64_t begin, int64_t end)
+{
+    const batch_norm_node *const n = j->n;
+    const double count = (double)n->outer;
+    for (int64_t o = 0; o < n->outer; o++) {
+        const mmf_real *const x = n->x->data + o * n->channels;
+        for (int64_t c = begin; c < end; c++)
+            j->mean[c] += (double)x[c] / count;
+    }
+    for (int64_t o = 0; o < n->outer; o++) {
+        const mmf_real *const x = n->x->data + o * n->channels;
+        for (int64_t c = begin; c < end; c++)
+            j->var[c] += ((double)x[c] - j->mean[c]) * ((double)x[c] - j->mean[c]) / count;
+    }
+}
+
+static void statistics_range(void *argument, int64_t begin, int64_t end)
+{
+    const batch_norm_job *const j = argument;
+    const batch_norm_node *const n = j->n;
     const double count = (double)(n->outer * n->inner);
-    for (int64_t c = 0; c < n->channels; c++)
-        mean[c] = var[c] = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        for (int64_t o = 0; o < n->outer; o++) {
-            for (int64_t c = 0; c < n->channels; c++) {
-                const mmf_real *const run = n->x->data + (o * n->channels + c) * n->inner;
-                double total = 0;
-                for (int64_t i = 0; i < n->inner; i++) {
-                    const double d = (double)run[i] - (pass ? mean[c] : 0);
-                    total += pass ? d * d : d;
-                }
-                if (pass)
-                    var[c] += total / count;
-                else
-                    var[c] += total;
+    for (int64_t c = begin; c < end; c++)
+        j->mean[c] = j->var[c] = 0;
+    if (n->inner == 1) {
+        statistics_of_rows(j, begin, end);
+        return;
+    }
+    for (int64_t c = begin; c < end; c++) {
+        for (int64_t o = 0; o < n->outer; o++)
+            j->mean[c] += (double)j->tape->k->sum(n->inner, run_of(n, n->x->data, o, c)) / count;
+        for (int64_t o = 0; o < n->outer; o++)
+            j->var[c] += j->tape->k->centered_square(n->inner, run_of(n, n->x->data, o, c),
+                                                     (mmf_real)j->mean[c]) /
+                         count;
+    }
+}
+
+static void batch_statistics(mmf_tape *tape, const batch_norm_node *n, double *mean, double *var)
+{
+    batch_norm_job job = {.tape = tape, .n = n, .mean = mean, .var = var};
+    mmf_tape__parallel(tape, n->channels, mmf_grain(n->outer * n->inner), statistics_range, &job);
+}
+
+static void apply_range(void *argument, int64_t begin, int64_t end)
+{
+    const batch_norm_job *const j = argument;
+    const batch_norm_node *const n = j->n;
+    const mmf_real *const w = n->weight ? n->weight->data : NULL;
+    const mmf_real *const b = n->bias ? n->bias->data : NULL;
+    for (int64_t o = 0; o < n->outer; o++) {
+        for (int64_t c = begin; c < end; c++) {
+            const int64_t at = (o * n->channels + c) * n->inner;
+            const mmf_real scale = n->rstd[c] * (w ? w[c] : 1), shift = b ? b[c] : 0;
+            if (n->inner == 1)
+                j->y[at] = (n->x->data[at] - n->mean[c]) * scale + shift;
+            else
+                j->tape->k->centered_affine(n->inner, n->x->data + at, n->mean[c], scale, shift,
+                                            j->y + at);
+        }
+    }
+}
+
+/* Sums of dy, and of dy (x - mean), into j->mean and j->var. */
+static void gradient_sums_range(void *argument, int64_t begin, int64_t end)
+{
+    const batch_norm_job *const j = argument;
+    const batch_norm_node *const n = j->n;
+    for (int64_t c = begin; c < end; c++)
+        j->mean[c] = j->var[c] = 0;
+    for (int64_t o = 0; o < n->outer; o++) {
+        for (int64_t c = begin; c < end; c++) {
+            const int64_t at = (o * n->channels + c) * n->inner;
+            if (n->inner == 1) {
+                j->mean[c] += (double)j->dy[at];
+                j->var[c] += (double)(j->dy[at] * (n->x->data[at] - n->mean[c]));
+            } else {
+                j->mean[c] += (double)j->tape->k->sum(n->inner, j->dy + at);
+                j->var[c] +=
+                    j->tape->k->centered_dot(n->inner, n->x->data + at, n->mean[c], j->dy + at);
             }
         }
-        for (int64_t c = 0; pass == 0 && c < n->channels; c++) {
-            mean[c] = var[c] / count;
-            var[c] = 0;
+    }
+}
+
+static void input_gradient_range(void *argument, int64_t begin, int64_t end)
+{
+    const batch_norm_job *const j = argument;
+    const batch_norm_node *const n = j->n;
+    const double share = n->batch_statistics ? 1 / (double)(n->outer * n->inner) : 0;
+    for (int64_t o = 0; o < n->outer; o++) {
+        for (int64_t c = begin; c < end; c++) {
+            const int64_t at = (o * n->channels + c) * n->inner;
+            const mmf_real rstd = n->rstd[c];
+            const mmf_channel_grad g = {.mean = n->mean[c],
+                                        .factor = rstd * (n->weight ? n->weight->data[c] : 1),
+                                        .mean_dy = (mmf_real)(j->mean[c] * share),
+                                        .slope = (mmf_real)(j->var[c] * share) * rstd * rstd};
+            if (n->inner > 1)
+                j->tape->k->channel_grad(n->inner, n->x->data + at, j->dy + at, &g, j->dx_beta,
+                                         j->dx + at);
+            else
+                j->dx[at] =
+                    (j->dx_beta == (mmf_real)0 ? 0 : j->dx[at]) +
+                    g.factor * (j->dy[at] - g.mean_dy - (n->x->data[at] - g.mean) * g.slope);
         }
     }
 }
@@ -125,38 +224,23 @@ static void batch_norm_backward(mmf_tape *tape, mmf_node *node)
     double *const sums = mmf_tape__alloc(tape, (size_t)(2 * n->channels) * sizeof *sums);
     if (!sums)
         return;
-    memset(sums, 0, (size_t)(2 * n->channels) * sizeof *sums);
-    const double count = (double)(n->outer * n->inner);
-    for (int64_t r = 0; r < n->outer * n->channels; r++) {
-        const int64_t c = r % n->channels;
-        const mmf_real *const x = n->x->data + r * n->inner, *const dy =
-                                                                 node->out->grad + r * n->inner;
-        double sum = 0, sum_u = 0;
-        for (int64_t i = 0; i < n->inner; i++) {
-            sum += (double)dy[i];
-            sum_u += (double)(dy[i] * (x[i] - n->mean[c]));
-        }
-        sums[2 * c] += sum;
-        sums[2 * c + 1] += sum_u * (double)n->rstd[c];
-    }
+    batch_norm_job job = {.tape = tape,
+                          .n = n,
+                          .mean = sums,
+                          .var = sums + n->channels,
+                          .dy = node->out->grad,
+                          .dx = dx,
+                          .dx_beta = fresh_x ? 0 : 1};
+    const int64_t grain = mmf_grain(n->outer * n->inner);
+    mmf_tape__parallel(tape, n->channels, grain, gradient_sums_range, &job);
     for (int64_t c = 0; c < n->channels; c++) {
         if (dw)
-            dw[c] = (fresh_w ? 0 : dw[c]) + (mmf_real)sums[2 * c + 1];
+            dw[c] = (fresh_w ? 0 : dw[c]) + (mmf_real)(job.var[c] * (double)n->rstd[c]);
         if (db)
-            db[c] = (fresh_b ? 0 : db[c]) + (mmf_real)sums[2 * c];
+            db[c] = (fresh_b ? 0 : db[c]) + (mmf_real)job.mean[c];
     }
-    for (int64_t r = 0; dx && r < n->outer * n->channels; r++) {
-        const int64_t c = r % n->channels;
-        const mmf_real *const x = n->x->data + r * n->inner, *const dy =
-                                                                 node->out->grad + r * n->inner;
-        mmf_real *const d = dx + r * n->inner;
-        const mmf_real factor = n->rstd[c] * (n->weight ? n->weight->data[c] : 1);
-        const mmf_real mean_dy = n->batch_statistics ? (mmf_real)(sums[2 * c] / count) : 0;
-        const mmf_real slope =
-            n->batch_statistics ? (mmf_real)(sums[2 * c + 1] / count) * n->rstd[c] : 0;
-        for (int64_t i = 0; i < n->inner; i++)
-            d[i] = (fresh_x ? 0 : d[i]) + factor * (dy[i] - mean_dy - (x[i] - n->mean[c]) * slope);
-    }
+    if (dx)
+        mmf_tape__parallel(tape, n->channels, grain, input_gradient_range, &job);
 }
 
 /* Fills mean and rstd; in training also moves the running statistics. */
@@ -177,7 +261,7 @@ static bool choose_statistics(mmf_tape *tape, batch_norm_node *n, mmf_tensor *ru
     }
     double *const mean = scratch, *const var = scratch + n->channels;
     const double count = (double)(n->outer * n->inner);
-    batch_statistics(n, mean, var);
+    batch_statistics(tape, n, mean, var);
     for (int64_t c = 0; c < n->channels; c++) {
         n->mean[c] = (mmf_real)mean[c];
         n->rstd[c] = (mmf_real)(1 / sqrt(var[c] + eps));
@@ -214,15 +298,8 @@ mmf_tensor *mmf_batch_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mm
     mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
     if (!y || !choose_statistics(tape, &n, running_mean, running_var, momentum, eps))
         return NULL;
-    for (int64_t r = 0; r < n.outer * n.channels; r++) {
-        const int64_t c = r % n.channels;
-        const mmf_real scale = n.rstd[c] * (weight ? weight->data[c] : 1),
-                       shift = bias ? bias->data[c] : 0;
-        const mmf_real *const from = x->data + r * n.inner;
-        mmf_real *const to = y->data + r * n.inner;
-        for (int64_t i = 0; i < n.inner; i++)
-            to[i] = (from[i] - n.mean[c]) * scale + shift;
-    }
+    batch_norm_job job = {.tape = tape, .n = &n, .y = y->data};
+    mmf_tape__parallel(tape, n.channels, mmf_grain(n.outer * n.inner), apply_range, &job);
     const bool wants =
         x->wants_grad || (weight && weight->wants_grad) || (bias && bias->wants_grad);
     batch_norm_node *const node =

@@ -1,4 +1,4 @@
-/* archive.c: see fuzz_archive.h. Stops the process when a promise of io.h is broken. */
+/* open_archive.c: see fuzz_archive.h. Stops the process when a promise of io.h is broken. */
 #include "fuzz_archive.h"
 
 #include <stdlib.h>
