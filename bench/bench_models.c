@@ -4,8 +4,9 @@
  * The driver (compare.py) keeps this process and the peer's beside each other and asks them in
  * turn. A request is one line on standard input, an answer one line on standard output:
  *
- *     train MODEL STEPS       microseconds a training step: forward, backward, Adam
- *     latency MODEL RUNS      microseconds a prediction of one sample
+ *     train MODEL STEPS       microseconds a training step (forward, backward, Adam), and of
+ *                             processor time
+ *     latency MODEL RUNS      the same for a prediction of one sample
  *     allocations MODEL STEPS allocations of our own in that many steps
  *     nodes MODEL 1           operations recorded in a step
  *     peak - 0                largest resident memory so far, in bytes
@@ -148,7 +149,7 @@ static void make(bench *b, mmf_ctx *ctx, const work *w)
         return;
     }
     for (size_t m = 0; m < N_INPUTS; m++)
-        add_part(b, make_module(b, "only", "{}", &(mmf_schema){1, &b->inputs[m]}));
+        add_part(b, make_module(b, "only", w->options, &(mmf_schema){1, &b->inputs[m]}));
 }
 
 /* ---- Running ----------------------------------------------------------------------------- */
@@ -204,12 +205,22 @@ static void predict_one(bench *b)
     b->step++;
 }
 
-static double timed(bench *b, void (*once)(bench *), long n)
+typedef struct cost {
+    double wall, cpu; /* microseconds a call; processor time of all threads */
+} cost;
+
+static cost timed(bench *b, void (*once)(bench *), long n)
 {
-    const double start = bench_seconds();
+    const double start = bench_seconds(), start_cpu = bench_cpu_seconds();
     for (long i = 0; i < n; i++)
         once(b);
-    return (bench_seconds() - start) * 1e6 / (double)(n > 0 ? n : 1);
+    const double scale = 1e6 / (double)(n > 0 ? n : 1);
+    return (cost){(bench_seconds() - start) * scale, (bench_cpu_seconds() - start_cpu) * scale};
+}
+
+static void tell(cost spent)
+{
+    printf("%.4f %.4f\n", spent.wall, spent.cpu);
 }
 
 /* ---- Requests ---------------------------------------------------------------------------- */
@@ -217,9 +228,9 @@ static double timed(bench *b, void (*once)(bench *), long n)
 static void answer(bench *b, const char *verb, long n)
 {
     if (strcmp(verb, "train") == 0) {
-        printf("%.4f\n", timed(b, train_step, n));
+        tell(timed(b, train_step, n));
     } else if (strcmp(verb, "latency") == 0) {
-        printf("%.4f\n", timed(b, predict_one, n));
+        tell(timed(b, predict_one, n));
     } else if (strcmp(verb, "allocations") == 0) {
         const uint64_t before = mmf_ctx_memory(b->ctx).n_allocations;
         timed(b, train_step, n);

@@ -28,6 +28,7 @@ RESULTS = ROOT / "bench" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 
 TRAIN = ["joint-concat", "lmf", "weighted", "late-mean", "tfn", "lmf-sequence", "ef-lstm"]
+HEAD = ["work", "kind", "round", "variant", "us", "cpu_us", "load"]
 VARIANTS = ["eager", "compile", "fused", "compile-all"]
 # Least ratio to (eager, compile) of the issue; work: (train, latency).
 BUDGETS = {
@@ -60,7 +61,9 @@ class Worker:
         return answer
 
     def time(self, verb, name, count):
-        return float(self.ask(verb, name, count))
+        """Microseconds a call, and of processor time."""
+        wall, cpu = self.ask(verb, name, count).split()
+        return float(wall), float(cpu)
 
     def close(self):
         self.process.stdin.close()
@@ -97,9 +100,9 @@ def read_csv(name):
 def warm_up(worker, verb, name):
     """Compiles, fills caches; returns how many calls take about SECONDS."""
     worker.time(verb, name, 3)
-    each = worker.time(verb, name, 3)
+    each = worker.time(verb, name, 3)[0]
     if each < SECONDS * 1e5:
-        each = worker.time(verb, name, int(SECONDS * 0.3e6 / each) + 1)
+        each = worker.time(verb, name, int(SECONDS * 0.3e6 / each) + 1)[0]
     return max(2, int(SECONDS * 1e6 / each))
 
 
@@ -116,20 +119,21 @@ def measure_models(options):
                 load = os.getloadavg()[0]
                 for variant in ["ours"] + variants:
                     worker, key = (ours, name) if variant == "ours" else (peer, f"{name}@{variant}")
-                    us = worker.time(verb, key, calls[variant])
-                    rows.append([name, verb, i, variant, f"{us:.3f}", f"{load:.2f}"])
+                    us, cpu = worker.time(verb, key, calls[variant])
+                    rows.append([name, verb, i, variant, f"{us:.3f}", f"{cpu:.3f}", f"{load:.2f}"])
             show(rows, name, verb, variants)
     ours.close()
     peer.close()
     if not options.only:
-        write_csv("models.csv", ["work", "kind", "round", "variant", "us", "load"], rows)
+        write_csv("models.csv", HEAD, rows)
 
 
 def show(rows, name, verb, variants):
-    table = [dict(zip(["work", "kind", "round", "variant", "us"], r)) for r in rows]
+    table = [dict(zip(HEAD, r)) for r in rows]
     line = f"{name:13s} {verb:8s} ours {median_time(table, name, verb, 'ours'):9.1f} us"
     for variant in variants:
         line += f"  {variant} {ratio_text(ratios(table, name, verb, variant))}"
+        line += f" cpu {statistics.median(ratios(table, name, verb, variant, 'cpu_us')):.2f}"
     print(line, flush=True)
 
 
@@ -163,8 +167,8 @@ def measure_counts():
 def measure_engine():
     """Tables that bench/micro.c prints."""
     for name in ("engine", "linear"):
-        done = subprocess.run([ROOT / "build" / "release" / "micro", name], check=True, capture_output=True,
-                              text=True)
+        done = subprocess.run([ROOT / "build" / "release" / "micro", name], check=True,
+                              capture_output=True, text=True)
         (RESULTS / f"{name}.csv").write_text(done.stdout, encoding="utf-8")
         print(done.stdout, flush=True)
 
@@ -196,8 +200,8 @@ def measure_cold(options):
         data, model = f"{folder}/data.npz", f"{folder}/joint.mmf"
         subprocess.run([options.peer_python, "-c", COLD_DATA, data], check=True)
         subprocess.run(
-            [command, "train", data, "--model", "joint-concat", "--epochs", "1", "--task", "regression",
-             "--set", "hidden=64", "-o", model],
+            [command, "train", data, "--model", "joint-concat", "--epochs", "1",
+             "--task", "regression", "--set", "hidden=64", "-o", model],
             check=True, capture_output=True,
         )
         sample = json.dumps({"text": [0.1] * 768, "audio": [0.1] * 74, "vision": [0.1] * 35})
@@ -245,9 +249,9 @@ def measure_system(options):
 # ---- Reporting -----------------------------------------------------------------------------
 
 
-def times(table, name, verb, variant):
+def times(table, name, verb, variant, column="us"):
     return {
-        int(r["round"]): float(r["us"])
+        int(r["round"]): float(r[column])
         for r in table
         if (r["work"], r["kind"], r["variant"]) == (name, verb, variant)
     }
@@ -258,8 +262,9 @@ def median_time(table, name, verb, variant):
     return statistics.median(found.values()) if found else float("nan")
 
 
-def ratios(table, name, verb, variant):
-    ours, peer = times(table, name, verb, "ours"), times(table, name, verb, variant)
+def ratios(table, name, verb, variant, column="us"):
+    ours = times(table, name, verb, "ours", column)
+    peer = times(table, name, verb, variant, column)
     return sorted(peer[i] / ours[i] for i in ours if i in peer)
 
 
@@ -372,8 +377,8 @@ def main():
     if not options.only:
         measure_system(options)
         measure_counts()
-        measure_engine()
         measure_memory(options)
+        measure_engine()
         if (ROOT / "build" / "release" / "mmfuse").exists():
             measure_cold(options)
     measure_models(options)

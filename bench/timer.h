@@ -6,6 +6,8 @@
 
 /** Seconds of a monotonic clock. */
 double bench_seconds(void);
+/** Processor seconds of this process, all threads together. */
+double bench_cpu_seconds(void);
 /** Largest resident memory of this process since its start, in bytes; 0 if the system does not
  * tell. */
 size_t bench_peak_resident(void);

@@ -284,9 +284,11 @@ def main():
         if name not in benches:
             benches[name] = Bench(*name.split("@"))
         act = benches[name].train if verb == "train" else benches[name].latency
-        begin = time.perf_counter()
+        begin, begin_cpu = time.perf_counter(), time.process_time()
         act(int(count))
-        print(f"{(time.perf_counter() - begin) * 1e6 / int(count):.4f}", flush=True)
+        scale = 1e6 / int(count)
+        wall = (time.perf_counter() - begin) * scale
+        print(f"{wall:.4f} {(time.process_time() - begin_cpu) * scale:.4f}", flush=True)
 
 
 if __name__ == "__main__":

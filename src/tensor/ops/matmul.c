@@ -177,53 +177,58 @@ typedef struct outer_node {
 } outer_node;
 
 typedef struct outer_job {
-    const mmf_tape *tape;
-    const outer_node *o;
-    const mmf_real *g;
+    const mmf_kernels *k;
+    int64_t n_i, n_j;
+    const mmf_real *a, *b, *g;
+    mmf_real beta_a, beta_b;
     mmf_real *y, *da, *db;
-    bool fresh_a, fresh_b;
 } outer_job;
 
 static void outer_range(void *argument, int64_t begin, int64_t end)
 {
-    const outer_job *const j = argument;
-    const mmf_tensor *const a = j->o->a, *const b = j->o->b;
-    const int64_t n_i = a->shape[1], n_j = b->shape[1];
-    for (int64_t r = begin; r < end; r++) {
-        for (int64_t i = 0; i < n_i; i++)
-            j->tape->k->axpby(n_j, a->data[r * n_i + i], b->data + r * n_j, 0,
-                              j->y + (r * n_i + i) * n_j);
-    }
+    const outer_job *const o = argument;
+    for (int64_t r = begin; r < end; r++)
+        o->k->outer(o->n_i, o->n_j, o->a + r * o->n_i, o->b + r * o->n_j,
+                    o->y + r * o->n_i * o->n_j);
 }
 
-/* da[i] = sum_j G[i, j] b[j],  db[j] = sum_i G[i, j] a[i], a row of the batch at a time. */
-static void outer_backward_range(void *argument, int64_t begin, int64_t end)
+static void outer_grad_range(void *argument, int64_t begin, int64_t end)
 {
-    const outer_job *const j = argument;
-    const mmf_tensor *const a = j->o->a, *const b = j->o->b;
-    const int64_t n_i = a->shape[1], n_j = b->shape[1];
-    for (int64_t r = begin; r < end; r++) {
-        for (int64_t i = 0; i < n_i; i++) {
-            const mmf_real *const g_row = j->g + (r * n_i + i) * n_j;
-            if (j->da) {
-                const mmf_real value = j->tape->k->dot(n_j, g_row, b->data + r * n_j);
-                j->da[r * n_i + i] = j->fresh_a ? value : j->da[r * n_i + i] + value;
-            }
-            if (j->db)
-                j->tape->k->axpby(n_j, a->data[r * n_i + i], g_row, j->fresh_b && i == 0 ? 0 : 1,
-                                  j->db + r * n_j);
-        }
-    }
+    const outer_job *const o = argument;
+    for (int64_t r = begin; r < end; r++)
+        o->k->outer_grad(o->n_i, o->n_j, o->a + r * o->n_i, o->b + r * o->n_j,
+                         o->g + r * o->n_i * o->n_j, o->beta_a, o->da ? o->da + r * o->n_i : NULL,
+                         o->beta_b, o->db ? o->db + r * o->n_j : NULL);
 }
 
+static outer_job outer_job_of(const mmf_tape *tape, const mmf_tensor *a, const mmf_tensor *b)
+{
+    return (outer_job){
+        .k = tape->k, .n_i = a->shape[1], .n_j = b->shape[1], .a = a->data, .b = b->data};
+}
+
+/* da[i] = sum_j G[i, j] b[j],  db[j] = sum_i G[i, j] a[i] for every row of the batch. */
 static void outer_backward(mmf_tape *tape, mmf_node *node)
 {
     outer_node *const o = (outer_node *)node;
-    outer_job job = {.tape = tape, .o = o, .g = node->out->grad};
-    job.da = mmf_tape__grad(tape, o->a, &job.fresh_a);
-    job.db = mmf_tape__grad(tape, o->b, &job.fresh_b);
-    mmf_tape__parallel(tape, o->a->shape[0], mmf_grain(o->a->shape[1] * o->b->shape[1]),
-                       outer_backward_range, &job);
+    outer_job job = outer_job_of(tape, o->a, o->b);
+    bool fresh_a = false, fresh_b = false;
+    job.g = node->out->grad;
+    job.da = mmf_tape__grad(tape, o->a, &fresh_a);
+    job.db = mmf_tape__grad(tape, o->b, &fresh_b);
+    job.beta_a = fresh_a ? 0 : 1;
+    job.beta_b = fresh_b ? 0 : 1;
+    if (job.da == job.db && job.da) { /* one tensor on both sides: one gradient after the other */
+        job.db = NULL;
+        mmf_tape__parallel(tape, o->a->shape[0], mmf_grain(job.n_i * job.n_j), outer_grad_range,
+                           &job);
+        job.db = job.da;
+        job.da = NULL;
+        job.beta_b = 1;
+    }
+    if (job.da || job.db)
+        mmf_tape__parallel(tape, o->a->shape[0], mmf_grain(job.n_i * job.n_j), outer_grad_range,
+                           &job);
 }
 
 mmf_tensor *mmf_outer(mmf_tape *tape, mmf_tensor *a, mmf_tensor *b)
@@ -233,15 +238,15 @@ mmf_tensor *mmf_outer(mmf_tape *tape, mmf_tensor *a, mmf_tensor *b)
         return mmf_tape__missing(tape, op);
     if (a->is_int || b->is_int || a->n_dims != 2 || b->n_dims != 2 || a->shape[0] != b->shape[0])
         return mmf_tape__unfit(tape, op, a, b, "two real matrices with equally many rows");
-    const int64_t rows = a->shape[0], width = a->shape[1] * b->shape[1];
-    mmf_tensor *const y = mmf_tape__tensor(tape, 2, (int64_t[]){rows, width});
+    const int64_t rows = a->shape[0], n_i = a->shape[1], n_j = b->shape[1];
+    mmf_tensor *const y = mmf_tape__tensor(tape, 2, (int64_t[]){rows, n_i * n_j});
     if (!y)
         return NULL;
-    const outer_node whole = {.a = a, .b = b};
-    outer_job job = {.tape = tape, .o = &whole, .y = y->data};
-    mmf_tape__parallel(tape, rows, mmf_grain(width), outer_range, &job);
-    outer_node *const o =
-        mmf_tape__record(tape, sizeof *o, op, y, a->wants_grad || b->wants_grad, outer_backward);
+    outer_job job = outer_job_of(tape, a, b);
+    job.y = y->data;
+    mmf_tape__parallel(tape, rows, mmf_grain(n_i * n_j), outer_range, &job);
+    const bool wants = a->wants_grad || b->wants_grad;
+    outer_node *const o = mmf_tape__record(tape, sizeof *o, op, y, wants, outer_backward);
     if (o) {
         o->a = a;
         o->b = b;
