@@ -109,8 +109,7 @@ def linear_baselines(name, file, modalities):
 def row_scores(name, model, rows):
     """Per-row correctness on test, averaged over the seeds."""
     scores = []
-    for seed in range(SEEDS):
-        path = RUNS / name / "predictions" / f"{model}.{seed}.npz"
+    for path in sorted((RUNS / name / "predictions").glob(f"{model}.[0-9]*.npz")):
         trial = np.load(path)
         order = {row: i for i, row in enumerate(trial["test.rows"])}
         right = trial["test.prediction"].argmax(1) == trial["test.target"]
@@ -157,11 +156,15 @@ def table(results):
 
 def section(name, file, title, modalities, remark):
     folder = RUNS / name
-    if not (folder / "results.json").exists():
+    path = folder / "results.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    if not results.get("leaderboard"):
         return f"## {title}\n\n`{file}`: not run.\n"
-    results = json.loads((folder / "results.json").read_text())
-    seeds = max(row["seeds"] for row in results["leaderboard"])
-    text = [f"## {title}", "", f"`{(folder / 'command.txt').read_text().strip()}` ({seeds} seeds)"]
+    text = [f"## {title}", "", f"`{(folder / 'command.txt').read_text().strip()}`"]
+    done = {row["model"]: row["seeds"] for row in results["leaderboard"]}
+    if min(done.values()) < SEEDS:
+        text += ["", "**Unfinished.** Trials so far: "
+                 + ", ".join(f"{model} {n}" for model, n in done.items()) + f" of {SEEDS} seeds."]
     if remark:
         text += ["", remark]
     text += ["", table(results), "", f"Published or cited: {CITED[name]}."]
