@@ -166,7 +166,7 @@ def measure_counts():
 
 def measure_engine():
     """Tables that bench/micro.c prints."""
-    for name in ("engine", "linear"):
+    for name in ("engine", "linear", "ops"):
         done = subprocess.run([ROOT / "build" / "release" / "micro", name], check=True,
                               capture_output=True, text=True)
         (RESULTS / f"{name}.csv").write_text(done.stdout, encoding="utf-8")

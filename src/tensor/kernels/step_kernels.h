@@ -12,27 +12,25 @@
 /* Seven rounds pass every test of BigCrush (Salmon et al., SC 2011, table 2). */
 #define DROPOUT_ROUNDS 7
 
-/* High and low halves of a[l] * m. Compilers see no vector instruction in the plain loop: it
- * takes .84 ns an element of dropout, this .29. */
-static inline void multiply_wide(const uint32_t a[LANES], uint32_t m, uint32_t high[LANES],
-                                 uint32_t low[LANES])
+/* Eight lanes as one value: left to itself the compiler takes them apart again. */
+#define WIDE 8
+typedef uint32_t wide_words __attribute__((vector_size(WIDE * sizeof(uint32_t))));
+
+/* Halves of a * m. Without the instruction named, dropout takes .84 ns an element instead of .29.
+ */
+static inline void multiply_wide(const wide_words *a, uint32_t m, wide_words *high, wide_words *low)
 {
 #ifdef __AVX2__
-    const __m256i factor = _mm256_set1_epi32((int)m);
-    for (int l = 0; l < LANES; l += 8) {
-        const __m256i x = _mm256_loadu_si256((const void *)(a + l));
-        const __m256i even = _mm256_mul_epu32(x, factor);
-        const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), factor);
-        const __m256i lows = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
-        const __m256i highs = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
-        _mm256_storeu_si256((void *)(low + l), lows);
-        _mm256_storeu_si256((void *)(high + l), highs);
-    }
+    const __m256i x = (__m256i)*a, factor = _mm256_set1_epi32((int)m);
+    const __m256i even = _mm256_mul_epu32(x, factor);
+    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), factor);
+    *low = (wide_words)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
+    *high = (wide_words)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
 #else
-    for (int l = 0; l < LANES; l++) {
-        const uint64_t product = (uint64_t)m * a[l];
-        high[l] = (uint32_t)(product >> 32);
-        low[l] = (uint32_t)product;
+    for (int l = 0; l < WIDE; l++) {
+        const uint64_t product = (uint64_t)m * (*a)[l];
+        (*high)[l] = (uint32_t)(product >> 32);
+        (*low)[l] = (uint32_t)product;
     }
 #endif
 }
@@ -42,28 +40,33 @@ static inline void multiply_wide(const uint32_t a[LANES], uint32_t m, uint32_t h
 static inline void philox_block(uint64_t seed, uint64_t stream, uint64_t first,
                                 uint32_t bits[4 * LANES])
 {
-    uint32_t *const c0 = bits, *const c1 = bits + LANES, *const c2 = bits + 2 * LANES,
-                    *const c3 = bits + 3 * LANES;
+    enum { PARTS = LANES / WIDE };
+    const wide_words zero = {0}, places = {0, 1, 2, 3, 4, 5, 6, 7};
+    wide_words c0[PARTS], c1[PARTS], c2[PARTS], c3[PARTS];
     uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
-    for (unsigned l = 0; l < LANES; l++) { /* `first` is a multiple of LANES: no carry */
-        c0[l] = (uint32_t)first + l;
-        c1[l] = (uint32_t)(first >> 32);
-        c2[l] = (uint32_t)stream;
-        c3[l] = (uint32_t)(stream >> 32);
+    for (uint32_t i = 0; i < PARTS; i++) { /* `first` is a multiple of LANES: no carry */
+        c0[i] = places + (uint32_t)first + WIDE * i;
+        c1[i] = zero + (uint32_t)(first >> 32);
+        c2[i] = zero + (uint32_t)stream;
+        c3[i] = zero + (uint32_t)(stream >> 32);
     }
     for (int round = 0; round < DROPOUT_ROUNDS; round++) {
-        uint32_t high0[LANES], low0[LANES], high1[LANES], low1[LANES];
-        multiply_wide(c0, 0xD2511F53u, high0, low0);
-        multiply_wide(c2, 0xCD9E8D57u, high1, low1);
-        for (int l = 0; l < LANES; l++) {
-            c0[l] = high1[l] ^ c1[l] ^ key0;
-            c1[l] = low1[l];
-            c2[l] = high0[l] ^ c3[l] ^ key1;
-            c3[l] = low0[l];
+        for (int i = 0; i < PARTS; i++) {
+            wide_words high0 = zero, high1 = zero, low0 = zero, low1 = zero;
+            multiply_wide(&c0[i], 0xD2511F53u, &high0, &low0);
+            multiply_wide(&c2[i], 0xCD9E8D57u, &high1, &low1);
+            c0[i] = high1 ^ c1[i] ^ key0;
+            c1[i] = low1;
+            c2[i] = high0 ^ c3[i] ^ key1;
+            c3[i] = low0;
         }
         key0 += 0x9E3779B9u;
         key1 += 0xBB67AE85u;
     }
+    memcpy(bits, c0, sizeof c0);
+    memcpy(bits + LANES, c1, sizeof c1);
+    memcpy(bits + 2 * LANES, c2, sizeof c2);
+    memcpy(bits + 3 * LANES, c3, sizeof c3);
 }
 
 /* y = beta y + scale x where the 16 bits of an element are at least the threshold. */

@@ -28,7 +28,7 @@ static void run_batches(void *argument, int64_t begin, int64_t end)
 }
 
 /* Independent products go to threads whole; products that add to one C follow each other. */
-static void multiply(const mmf_tape *tape, int64_t batches, product *p)
+static void multiply(mmf_tape *tape, int64_t batches, product *p)
 {
     const int64_t work = p->gemm.m * p->gemm.n * p->gemm.k;
     p->tape = tape;
