@@ -9,9 +9,9 @@ help:
 	@echo 'make build    dependencies, then $(BUILD)/mmfuse'
 	@echo 'make test     build, then all tests'
 	@echo 'make demo     build, then scripts/demo.sh: a first comparison on a small data set'
-	@echo 'make bench    build, then mmfuse bench: speed of models and operations here'
+	@echo 'make bench    build, then bench/run.sh: speed and memory beside PyTorch (installs it below build/)'
 	@echo 'make format   clang-format over all C files'
-	@echo 'make nightly  the long checks: fuzzing, valgrind, coverage, thread sanitizer'
+	@echo 'make nightly  the long checks: fuzzing, valgrind, thread sanitizer, coverage'
 	@echo 'make clean    removes build/'
 	@echo 'JOBS=N limits the compiler to N processes (default $(JOBS)).'
 
@@ -29,7 +29,7 @@ demo: build
 	@scripts/demo.sh
 
 bench: build
-	@$(BUILD)/mmfuse bench
+	@bench/run.sh
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

@@ -353,10 +353,9 @@ bool opt_scan(const opt_row *rows, void *values, size_t n_words, char *const *wo
         for (const opt_row *row = rows; row->name; row++) {
             if (strlen(row->name) != n || strncmp(row->name, name, n) != 0)
                 continue;
-            const char *text = name[n] == '=' ? name + n + 1 : NULL;
-            if (!text && row->type != OPT_FLAG)
-                text = i + 1 < n_words ? words[i + 1] : "";
-            if (!store(row, values, text ? text : ""))
+            const bool follows = row->type != OPT_FLAG && i + 1 < n_words;
+            const char *const text = name[n] == '=' ? name + n + 1 : follows ? words[i + 1] : "";
+            if (!store(row, values, text))
                 return false;
         }
     }

@@ -50,7 +50,8 @@ void mmf_arena_reset(mmf_arena *arena)
 #ifdef MMF_ARENA_DEBUG
     mmf_arena_clear(arena);
 #else
-    if (arena->chunk && arena->chunk->next) {
+    /* A rewind may have given back the chunks that the round needed at its peak. */
+    if (arena->chunk && (arena->chunk->next || arena->chunk->bytes < arena->peak)) {
         const size_t wanted = arena->peak;
         mmf_arena_clear(arena);
         push_chunk(arena, wanted); /* without it the next round grows chunk by chunk again */

@@ -5,7 +5,8 @@
 #include "mmfuse/nn.h"
 
 static const mmf_option options[] = {
-    {"width", NULL, MMF_OPTION_INT, 1, 8192, NULL, "64", "of the feature; units of each direction"},
+    {"width", NULL, MMF_OPTION_INT, 1, 8192, NULL, "64",
+     "of the feature; its units, shared by the directions"},
     {"dropout", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0", "on inputs and feature"},
     {"bidirectional", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true", "a second direction from the end"},
     {0},
@@ -27,14 +28,15 @@ static mmf_status build_as(mmf_builder *b, const mmf_config *config, const mmf_s
     const mmf_input_schema *const in = &inputs->inputs[0];
     const int64_t width = mmf_config_int(config, "width");
     const bool two = mmf_config_bool(config, "bidirectional");
+    const int64_t units = two ? (width + 1) / 2 : width;
     *e = (recurrent_encoder){.input = in->name, .dropout = mmf_config_real(config, "dropout")};
     const mmf_rnn_options o = {.inputs = in->shape[1],
-                               .hidden = width,
+                               .hidden = units,
                                .n_layers = 1,
                                .bidirectional = two,
                                .is_gru = is_gru};
     e->rnn = mmf_rnn_build(b, "rnn", &o);
-    e->linear = mmf_linear_build(b, "linear", (two ? 4 : 2) * width, width, true);
+    e->linear = mmf_linear_build(b, "linear", (two ? 4 : 2) * units, width, true);
     mmf_builder_set_width(b, width);
     *self = e;
     return mmf_builder_status(b);

@@ -41,15 +41,17 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 {
     (void)step;
     const product_operator *const op = self;
+    /* From the last modality to the first: the product is associative, and so its long side is the
+     * inner one of every step. */
     mmf_tensor *product = NULL;
-    for (size_t m = 0; m < op->inputs->count; m++) {
+    for (size_t m = op->inputs->count; m-- > 0;) {
         const char *const name = op->inputs->inputs[m].name;
         mmf_tensor *z = mmf_named_get(in, name);
         mmf_tensor *const present = mmf_named_part(in, name, "present");
         if (present) /* an absent modality leaves only its 1: the product over the others */
             z = mmf_mul(tape, z, mmf_reshape(tape, present, 2, (int64_t[]){-1, 1}));
         z = mmf_pad(tape, z, 1, 1, 0, 1);
-        product = m == 0 ? z : mmf_outer(tape, product, z);
+        product = product ? mmf_outer(tape, z, product) : z;
     }
     mmf_named_put(tape, out, "fused", product);
 }

@@ -31,13 +31,14 @@ typedef struct ef_lstm_model {
 static int64_t order_inputs(mmf_builder *b, ef_lstm_model *model, const mmf_schema *inputs)
 {
     static const char *const paper[] = {"text", "audio", "vision"};
+    const size_t n_paper = mmf_is_sentiment_trio(inputs) ? sizeof paper / sizeof paper[0] : 0;
     int64_t width = 0;
     model->count = inputs->count;
     model->order = mmf_builder_alloc(b, inputs->count * sizeof *model->order);
     model->parts = mmf_builder_alloc(b, inputs->count * sizeof(mmf_tensor *));
     for (size_t m = 0; mmf_builder_status(b) == MMF_OK && m < inputs->count; m++) {
         const mmf_input_schema *const in =
-            mmf_is_sentiment_trio(inputs) ? mmf_schema_find(inputs, paper[m]) : &inputs->inputs[m];
+            m < n_paper ? mmf_schema_find(inputs, paper[m]) : &inputs->inputs[m];
         if (in->kind != MMF_SEQUENCE) {
             mmf_builder_fail(b, MMF_UNSUPPORTED,
                              "ef-lstm joins sequences step by step; %s is of kind %s: leave it out "

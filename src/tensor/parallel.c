@@ -2,8 +2,8 @@
  * parallel.c: the only place of the engine with threads: ranges of a loop, and matrix products
  * split into one-thread products.
  *
- * Ranges depend on sizes alone and no two write the same element, so the bits of a result do not
- * depend on the number of threads.
+ * Ranges depend on sizes alone, no two write the same element and partial sums are added in order,
+ * so the bits of a result do not depend on the number of threads.
  */
 #include "tensor/tape.h"
 
@@ -14,10 +14,15 @@
 /* Elements of work below which waking a second thread costs more than it saves: a parallel region
  * costs about 2 us here, and an element-wise loop does some 4 elements a nanosecond in cache. */
 #define PARALLEL_MIN_COST 32768
-/* Multiply-adds below which one product stays on one thread (about 20 us of work). */
-#define GEMM_MIN_WORK ((int64_t)1 << 20)
-/* Columns (or rows) of C in a piece: a multiple of every back end's register block. */
-#define GEMM_PIECE 64
+/* Multiply-adds below which one product stays on one thread (about 50 us of work). */
+#define GEMM_MIN_WORK ((int64_t)2 << 20)
+/* Pieces of a product, and of a large one: few, because every piece packs its operands again. */
+#define GEMM_PIECES 2
+#define GEMM_LARGE_PIECES 4
+/* Columns (or rows) of C in a piece are a multiple of a back end's register block. */
+#define GEMM_BLOCK 16
+/* Terms of a piece's sums where the inner dimension is split. */
+#define GEMM_MIN_TERMS 400
 
 int64_t mmf_grain(int64_t cost_per_item)
 {
@@ -35,7 +40,7 @@ void mmf_tape__parallel(const mmf_tape *tape, int64_t n, int64_t grain, mmf_rang
     }
 #ifdef MMF_WITH_OPENMP
     const int64_t n_ranges = (n + grain - 1) / grain;
-#pragma omp parallel for schedule(static) num_threads(tape->n_threads)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(tape->n_threads)
     for (int64_t r = 0; r < n_ranges; r++) {
         const int64_t begin = r * grain;
         fn(argument, begin, begin + grain < n ? begin + grain : n);
@@ -76,24 +81,77 @@ static void run_rows(void *argument, int64_t begin, int64_t end)
     mmf_blas_gemm(&piece);
 }
 
-/* Few pieces, each large: halves for mid-sized products, up to eight for large ones. */
-static int64_t piece_size(int64_t n, int64_t work)
+/* Where the inner dimension is the longest one: each piece sums a range of it into a matrix of its
+ * own, and the matrices are added in order. */
+typedef struct inner_job {
+    const mmf_kernels *k;
+    mmf_gemm whole;
+    int64_t terms;     /* of a piece */
+    int64_t n_parts;   /* matrices beside C */
+    mmf_real *partial; /* (n_parts, m, n) */
+} inner_job;
+
+static void run_inner(void *argument, int64_t begin, int64_t end)
 {
-    const int64_t wanted = work >= 16 * GEMM_MIN_WORK ? 8 : 2;
-    const int64_t size = (n + wanted - 1) / wanted;
-    return (size + GEMM_PIECE - 1) / GEMM_PIECE * GEMM_PIECE;
+    const inner_job *const j = argument;
+    const int64_t part = begin / j->terms;
+    mmf_gemm piece = j->whole;
+    piece.k = end - begin;
+    piece.a += piece.transpose_a ? begin * piece.lda : begin;
+    piece.b += piece.transpose_b ? begin : begin * piece.ldb;
+    if (part > 0) {
+        piece.c = j->partial + (part - 1) * piece.m * piece.n;
+        piece.ldc = piece.n;
+        piece.beta = 0;
+    }
+    mmf_blas_gemm(&piece);
 }
 
-void mmf_tape__gemm(const mmf_tape *tape, const mmf_gemm *gemm)
+static void add_parts(void *argument, int64_t begin, int64_t end)
+{
+    const inner_job *const j = argument;
+    const mmf_gemm *const g = &j->whole;
+    for (int64_t row = begin; row < end; row++) {
+        for (int64_t part = 0; part < j->n_parts; part++)
+            j->k->axpby(g->n, 1, j->partial + (part * g->m + row) * g->n, 1, g->c + row * g->ldc);
+    }
+}
+
+static void split_inner(mmf_tape *tape, const mmf_gemm *gemm, int64_t n_pieces)
+{
+    inner_job job = {.k = tape->k, .whole = *gemm};
+    const int64_t terms = (gemm->k + n_pieces - 1) / n_pieces;
+    job.terms = (terms + GEMM_BLOCK - 1) / GEMM_BLOCK * GEMM_BLOCK;
+    job.n_parts = (gemm->k + job.terms - 1) / job.terms - 1;
+    const mmf_arena_mark mark = mmf_arena_here(&tape->arena);
+    job.partial = mmf_tape__reals(tape, job.n_parts * gemm->m * gemm->n);
+    if (!job.partial)
+        return;
+    mmf_tape__parallel(tape, gemm->k, job.terms, run_inner, &job);
+    mmf_tape__parallel(tape, gemm->m, mmf_grain(gemm->n * job.n_parts), add_parts, &job);
+    mmf_arena_rewind(&tape->arena, mark);
+}
+
+static int64_t piece_size(int64_t n, int64_t n_pieces)
+{
+    const int64_t size = (n + n_pieces - 1) / n_pieces;
+    return (size + GEMM_BLOCK - 1) / GEMM_BLOCK * GEMM_BLOCK;
+}
+
+void mmf_tape__gemm(mmf_tape *tape, const mmf_gemm *gemm)
 {
     const int64_t work = gemm->m * gemm->n * gemm->k;
     if (work < GEMM_MIN_WORK) {
         mmf_blas_gemm(gemm);
         return;
     }
+    const bool is_large = work >= 16 * GEMM_MIN_WORK;
+    const int64_t n_pieces = is_large ? GEMM_LARGE_PIECES : GEMM_PIECES;
     mmf_gemm whole = *gemm;
-    if (gemm->n >= gemm->m)
-        mmf_tape__parallel(tape, gemm->n, piece_size(gemm->n, work), run_columns, &whole);
+    if (gemm->k > gemm->m && gemm->k > gemm->n && gemm->k >= n_pieces * GEMM_MIN_TERMS)
+        split_inner(tape, gemm, n_pieces);
+    else if (gemm->n >= gemm->m)
+        mmf_tape__parallel(tape, gemm->n, piece_size(gemm->n, n_pieces), run_columns, &whole);
     else
-        mmf_tape__parallel(tape, gemm->m, piece_size(gemm->m, work), run_rows, &whole);
+        mmf_tape__parallel(tape, gemm->m, piece_size(gemm->m, n_pieces), run_rows, &whole);
 }

@@ -106,8 +106,11 @@ typedef struct mmf_gemm {
     int64_t ldc;
 } mmf_gemm;
 
-/** Splits large products over columns (or rows) of C at boundaries fixed by the sizes. */
-void mmf_tape__gemm(const mmf_tape *tape, const mmf_gemm *gemm);
+/**
+ * Splits large products over columns, rows or the inner dimension at boundaries fixed by the sizes.
+ * Not inside mmf_tape__parallel: it may take scratch from the tape.
+ */
+void mmf_tape__gemm(mmf_tape *tape, const mmf_gemm *gemm);
 /** The back end: one product on the calling thread. */
 void mmf_blas_gemm(const mmf_gemm *gemm);
 /** "oneDNN 2.6.3" or "portable". */

@@ -19,7 +19,7 @@
 static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t n)
 {
     const unsigned char *const b = bytes;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) /* NOLINTNEXTLINE: the analyser loses the bytes of a double */
         hash = (hash ^ b[i]) * UINT64_C(1099511628211);
     return hash;
 }
@@ -175,8 +175,6 @@ static mmf_status refit_model(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit,
     again.stage = stage;
     mmf_fit_result result = {0};
     const mmf_status status = fit_or_load(ctx, out, &again, "refit", &result);
-    if (status == MMF_OK)
-        mmf_checkpoint_remove(&again);
     mmf_free(ctx, rows);
     return status;
 }
@@ -190,9 +188,7 @@ mmf_status mmf_fit_pair_run(mmf_ctx *ctx, mmf_fit_pair *out, const mmf_fit *fit,
         out->final = NULL;
         status = refit_model(ctx, &out->final, fit, out->result.epochs);
     }
-    if (status == MMF_OK)
-        mmf_checkpoint_remove(fit);
-    else
+    if (status != MMF_OK)
         mmf_fit_pair_clear(out);
     return status;
 }

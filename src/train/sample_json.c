@@ -51,6 +51,7 @@ static mmf_status read_number(reader *r, const json_t *value)
 }
 
 /* Depth is that of the schema (at most 3), never that of the input. */
+/* NOLINTNEXTLINE(misc-no-recursion) */
 static mmf_status read_level(reader *r, const json_t *value, int level)
 {
     if (level == r->in->n_dims)
@@ -89,7 +90,7 @@ static mmf_status read_modality(mmf_ctx *ctx, const mmf_input_schema *in, const 
 static mmf_status check_keys(const mmf_model *model, const json_t *object)
 {
     const mmf_schema *const schema = mmf_model_inputs(model);
-    const char *names[64];
+    const char *names[64] = {0};
     size_t n = 0, n_given = 0;
     for (size_t m = 0; m < schema->count && n < 64; m++)
         names[n++] = schema->inputs[m].name;

@@ -1,4 +1,5 @@
-/* data_builder.h: small data files for the tests of src/data, written with the project's npz writer. */
+/* data_builder.h: small data files for the tests of src/data, written with the project's npz
+ * writer. */
 #ifndef MMFUSE_TESTS_BUILDER_H
 #define MMFUSE_TESTS_BUILDER_H
 

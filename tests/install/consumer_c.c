@@ -1,4 +1,5 @@
-/* consumer_c.c: a user's program: makes a context, multiplies a matrix with itself, prints the version. */
+/* consumer_c.c: a user's program: makes a context, multiplies a matrix with itself, prints the
+ * version. */
 #include <stdio.h>
 
 #include <mmfuse/mmfuse.h>

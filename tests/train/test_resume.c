@@ -178,6 +178,8 @@ static void a_resumed_run_has_the_bits_of_an_unbroken_one(void **state)
             predict_all(resumed.ctx, resumed.model, resumed.dataset, N_TRAIN + N_VALID);
         const int64_t width = mmf_model_task(whole.model)->n_outputs;
         assert_memory_equal(x, y, (size_t)((N_TRAIN + N_VALID) * width) * sizeof *x);
+        assert_true(count_checkpoints() > 0); /* until the caller has saved the model */
+        mmf_train_forget(checkpoint);
         assert_int_equal(count_checkpoints(), 0);
         free(x);
         free(y);
@@ -205,6 +207,7 @@ static void many_interruptions_change_nothing(void **state)
     }
     process last = start(c, &saved, NULL);
     assert_same_weights("many interruptions", whole.model, last.model);
+    mmf_train_forget(checkpoint);
     end(&whole);
     end(&last);
     free(checkpoint);

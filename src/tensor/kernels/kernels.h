@@ -70,6 +70,13 @@ typedef struct mmf_kernels {
     /* y = beta y + a * b */
     void (*muladd)(int64_t n, const mmf_real *a, const mmf_real *b, mmf_real beta, mmf_real *y);
     void (*fill)(int64_t n, mmf_real value, mmf_real *y);
+    /* y[i, j] = a[i] b[j] */
+    void (*outer)(int64_t n_i, int64_t n_j, const mmf_real *a, const mmf_real *b, mmf_real *y);
+    /* da[i] = beta_a da[i] + sum_j g[i, j] b[j], db[j] = beta_b db[j] + sum_i g[i, j] a[i]; NULL:
+     * not wanted */
+    void (*outer_grad)(int64_t n_i, int64_t n_j, const mmf_real *a, const mmf_real *b,
+                       const mmf_real *g, mmf_real beta_a, mmf_real *da, mmf_real beta_b,
+                       mmf_real *db);
 
     /* Fixed-order sums in sixteen lanes, folded in double. */
     mmf_real (*sum)(int64_t n, const mmf_real *x);
@@ -125,8 +132,8 @@ typedef struct mmf_kernels {
                           const mmf_real *recurrent_n, const mmf_real *d_out, mmf_real *dh,
                           mmf_real *d_gates, mmf_real *d_recurrent);
 
-    /* y = x * m / (1-p), m from Philox(seed, stream, element/4); may be called with x = dy for the
-     * gradient */
+    /* y = beta y + x * m / (1-p), m from Philox(seed, stream, element); `first` is a multiple of
+     * 128; called with x = dy for the gradient */
     void (*dropout)(int64_t first, int64_t n, uint64_t seed, uint64_t stream, mmf_real p,
                     const mmf_real *x, mmf_real *y, mmf_real beta);
 

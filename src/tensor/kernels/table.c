@@ -10,6 +10,7 @@
 #include "tensor/kernels/reduce_kernels.h"
 #include "tensor/kernels/element_kernels.h"
 #include "tensor/kernels/norm_kernels.h"
+#include "tensor/kernels/outer_kernels.h"
 #include "tensor/kernels/rnn_kernels.h"
 #include "tensor/kernels/step_kernels.h"
 
@@ -23,6 +24,8 @@ const mmf_kernels MMF_KERNEL_TABLE = {
     .axpby = axpby,
     .muladd = muladd,
     .fill = fill,
+    .outer = outer,
+    .outer_grad = outer_grad,
     .sum = sum,
     .dot = dot,
     .max = max,

@@ -28,7 +28,7 @@ static void run_batches(void *argument, int64_t begin, int64_t end)
 }
 
 /* Independent products go to threads whole; products that add to one C follow each other. */
-static void multiply(const mmf_tape *tape, int64_t batches, product *p)
+static void multiply(mmf_tape *tape, int64_t batches, product *p)
 {
     const int64_t work = p->gemm.m * p->gemm.n * p->gemm.k;
     p->tape = tape;
@@ -176,27 +176,59 @@ typedef struct outer_node {
     mmf_tensor *a, *b;
 } outer_node;
 
-/* da[i] = sum_j G[i, j] b[j],  db[j] = sum_i G[i, j] a[i], a row of the batch at a time. */
+typedef struct outer_job {
+    const mmf_kernels *k;
+    int64_t n_i, n_j;
+    const mmf_real *a, *b, *g;
+    mmf_real beta_a, beta_b;
+    mmf_real *y, *da, *db;
+} outer_job;
+
+static void outer_range(void *argument, int64_t begin, int64_t end)
+{
+    const outer_job *const o = argument;
+    for (int64_t r = begin; r < end; r++)
+        o->k->outer(o->n_i, o->n_j, o->a + r * o->n_i, o->b + r * o->n_j,
+                    o->y + r * o->n_i * o->n_j);
+}
+
+static void outer_grad_range(void *argument, int64_t begin, int64_t end)
+{
+    const outer_job *const o = argument;
+    for (int64_t r = begin; r < end; r++)
+        o->k->outer_grad(o->n_i, o->n_j, o->a + r * o->n_i, o->b + r * o->n_j,
+                         o->g + r * o->n_i * o->n_j, o->beta_a, o->da ? o->da + r * o->n_i : NULL,
+                         o->beta_b, o->db ? o->db + r * o->n_j : NULL);
+}
+
+static outer_job outer_job_of(const mmf_tape *tape, const mmf_tensor *a, const mmf_tensor *b)
+{
+    return (outer_job){
+        .k = tape->k, .n_i = a->shape[1], .n_j = b->shape[1], .a = a->data, .b = b->data};
+}
+
+/* da[i] = sum_j G[i, j] b[j],  db[j] = sum_i G[i, j] a[i] for every row of the batch. */
 static void outer_backward(mmf_tape *tape, mmf_node *node)
 {
     outer_node *const o = (outer_node *)node;
-    const int64_t rows = o->a->shape[0], n_i = o->a->shape[1], n_j = o->b->shape[1];
-    const mmf_real *const g = node->out->grad;
+    outer_job job = outer_job_of(tape, o->a, o->b);
     bool fresh_a = false, fresh_b = false;
-    mmf_real *const da = mmf_tape__grad(tape, o->a, &fresh_a);
-    mmf_real *const db = mmf_tape__grad(tape, o->b, &fresh_b);
-    for (int64_t r = 0; r < rows; r++) {
-        for (int64_t i = 0; i < n_i; i++) {
-            const mmf_real *const g_row = g + (r * n_i + i) * n_j;
-            if (da) {
-                const mmf_real value = tape->k->dot(n_j, g_row, o->b->data + r * n_j);
-                da[r * n_i + i] = fresh_a ? value : da[r * n_i + i] + value;
-            }
-            if (db)
-                tape->k->axpby(n_j, o->a->data[r * n_i + i], g_row, fresh_b && i == 0 ? 0 : 1,
-                               db + r * n_j);
-        }
+    job.g = node->out->grad;
+    job.da = mmf_tape__grad(tape, o->a, &fresh_a);
+    job.db = mmf_tape__grad(tape, o->b, &fresh_b);
+    job.beta_a = fresh_a ? 0 : 1;
+    job.beta_b = fresh_b ? 0 : 1;
+    if (job.da == job.db && job.da) { /* one tensor on both sides: one gradient after the other */
+        job.db = NULL;
+        mmf_tape__parallel(tape, o->a->shape[0], mmf_grain(job.n_i * job.n_j), outer_grad_range,
+                           &job);
+        job.db = job.da;
+        job.da = NULL;
+        job.beta_b = 1;
     }
+    if (job.da || job.db)
+        mmf_tape__parallel(tape, o->a->shape[0], mmf_grain(job.n_i * job.n_j), outer_grad_range,
+                           &job);
 }
 
 mmf_tensor *mmf_outer(mmf_tape *tape, mmf_tensor *a, mmf_tensor *b)
@@ -210,11 +242,9 @@ mmf_tensor *mmf_outer(mmf_tape *tape, mmf_tensor *a, mmf_tensor *b)
     mmf_tensor *const y = mmf_tape__tensor(tape, 2, (int64_t[]){rows, n_i * n_j});
     if (!y)
         return NULL;
-    for (int64_t r = 0; r < rows; r++) {
-        for (int64_t i = 0; i < n_i; i++)
-            tape->k->axpby(n_j, a->data[r * n_i + i], b->data + r * n_j, 0,
-                           y->data + (r * n_i + i) * n_j);
-    }
+    outer_job job = outer_job_of(tape, a, b);
+    job.y = y->data;
+    mmf_tape__parallel(tape, rows, mmf_grain(n_i * n_j), outer_range, &job);
     const bool wants = a->wants_grad || b->wants_grad;
     outer_node *const o = mmf_tape__record(tape, sizeof *o, op, y, wants, outer_backward);
     if (o) {

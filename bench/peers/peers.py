@@ -1,0 +1,295 @@
+"""The models of the benchmark in PyTorch, and a worker that times them on request.
+
+Structure, widths, dropout and loss are those of the models in src/models/ at the sizes that
+bench/bench_models.c lists. A request is one line on standard input, an answer one line on standard
+output, as bench_models has it; a model is written MODEL@VARIANT, where the variant is
+
+    eager        the model as it is, torch.optim.Adam
+    fused        the model as it is, Adam(fused=True)
+    compile      torch.compile(model), Adam
+    compile-all  torch.compile(model), and the optimizer's step compiled as well
+"""
+
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+BATCH = 32
+STEPS = 50
+NAMES = ("text", "audio", "vision")
+POOLED = {"text": 768, "audio": 74, "vision": 35}
+SEQUENCE = {"text": 768, "audio": 5, "vision": 20}
+POOLED_BATCHES, SEQUENCE_BATCHES = 16, 4
+
+
+class Encoder(nn.Module):
+    """src/encoders/mlp.c"""
+
+    def __init__(self, inputs, width, dropout):
+        super().__init__()
+        self.linear_1, self.linear_2 = nn.Linear(inputs, width), nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x):
+        x = F.relu(self.linear_1(self.dropout(x)))
+        return F.relu(self.linear_2(self.dropout(x)))
+
+
+class Head(nn.Module):
+    def __init__(self, inputs, hidden, dropout):
+        super().__init__()
+        self.hidden, self.out = nn.Linear(inputs, hidden), nn.Linear(hidden, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x):
+        return self.out(self.dropout(F.relu(self.hidden(self.dropout(x)))))
+
+
+class Encoded(nn.Module):
+    """One encoder a modality and a head; subclasses say how features are joined."""
+
+    def __init__(self, joined, hidden=64, dropout=0.2):
+        super().__init__()
+        self.text = Encoder(POOLED["text"], hidden, dropout)
+        self.audio = Encoder(POOLED["audio"], hidden, dropout)
+        self.vision = Encoder(POOLED["vision"], hidden, dropout)
+        self.head = Head(joined, hidden, dropout)
+
+    def features(self, text, audio, vision):
+        return [self.text(text), self.audio(audio), self.vision(vision)]
+
+
+class JointConcat(Encoded):
+    def __init__(self):
+        super().__init__(3 * 64)
+
+    def forward(self, text, audio, vision):
+        return self.head(torch.cat(self.features(text, audio, vision), dim=1))
+
+
+class Weighted(Encoded):
+    def __init__(self):
+        super().__init__(64)
+        self.alpha = nn.Parameter(torch.zeros(1, 3))
+
+    def forward(self, text, audio, vision):
+        rows = [F.layer_norm(f, (64,)) for f in self.features(text, audio, vision)]
+        weights = torch.softmax(self.alpha, dim=1)
+        return self.head(torch.matmul(weights, torch.stack(rows, dim=1)).squeeze(1))
+
+
+class Only(nn.Module):
+    def __init__(self, name, hidden=64, dropout=0.2):
+        super().__init__()
+        self.encoder = Encoder(POOLED[name], hidden, dropout)
+        self.head = Head(hidden, hidden, dropout)
+
+    def forward(self, x):
+        return self.head(self.encoder(x))
+
+
+class LateMean(nn.Module):
+    """Prediction of the late family: the mean of three finished models."""
+
+    def __init__(self):
+        super().__init__()
+        self.text, self.audio, self.vision = Only("text"), Only("audio"), Only("vision")
+
+    def forward(self, text, audio, vision):
+        return (self.text(text) + self.audio(audio) + self.vision(vision)) / 3
+
+
+class SubNet(nn.Module):
+    def __init__(self, inputs, hidden, dropout):
+        super().__init__()
+        self.norm, self.drop = nn.BatchNorm1d(inputs), nn.Dropout(dropout)
+        self.linear_1, self.linear_2 = nn.Linear(inputs, hidden), nn.Linear(hidden, hidden)
+        self.linear_3 = nn.Linear(hidden, hidden)
+
+    def forward(self, x):
+        if x.dim() == 3:
+            x = x.mean(dim=1)
+        x = F.relu(self.linear_1(self.drop(self.norm(x))))
+        return F.relu(self.linear_3(F.relu(self.linear_2(x))))
+
+
+class TextSubNet(nn.Module):
+    def __init__(self, inputs, hidden, out, dropout):
+        super().__init__()
+        self.rnn = nn.LSTM(inputs, hidden, batch_first=True)
+        self.dropout, self.linear_1 = nn.Dropout(dropout), nn.Linear(hidden, out)
+
+    def forward(self, x):
+        return self.linear_1(self.dropout(self.rnn(x)[1][0][-1]))
+
+
+def with_one(z):
+    return torch.cat([torch.ones_like(z[:, :1]), z], dim=1)
+
+
+class LMF(nn.Module):
+    def __init__(self, sequence):
+        super().__init__()
+        widths = SEQUENCE if sequence else POOLED
+        rank = 3 if sequence else 4
+        self.audio = SubNet(widths["audio"], 16, 0.3)
+        self.vision = SubNet(widths["vision"], 128, 0.3)
+        if sequence:
+            self.text = TextSubNet(widths["text"], 128, 64, 0.3)
+        else:
+            self.text = Encoder(widths["text"], 64, 0.3)
+        self.audio_factor = nn.Parameter(torch.empty(rank, 17, 1))
+        self.video_factor = nn.Parameter(torch.empty(rank, 129, 1))
+        self.text_factor = nn.Parameter(torch.empty(rank, 65, 1))
+        self.fusion_weights = nn.Parameter(torch.empty(1, rank))
+        self.fusion_bias = nn.Parameter(torch.zeros(1, 1))
+        for p in (self.audio_factor, self.video_factor, self.text_factor, self.fusion_weights):
+            nn.init.xavier_normal_(p)
+
+    def forward(self, text, audio, vision):
+        product = torch.matmul(with_one(self.audio(audio)), self.audio_factor)
+        product = product * torch.matmul(with_one(self.vision(vision)), self.video_factor)
+        product = product * torch.matmul(with_one(self.text(text)), self.text_factor)
+        y = torch.matmul(self.fusion_weights, product.permute(1, 0, 2)).squeeze(1)
+        return y + self.fusion_bias
+
+
+class TFN(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.audio = SubNet(POOLED["audio"], 32, 0.3)
+        self.vision = SubNet(POOLED["vision"], 32, 0.3)
+        self.text = Encoder(POOLED["text"], 64, 0.3)
+        self.dropout = nn.Dropout(0.5)
+        self.layer_1 = nn.Linear(33 * 33 * 65, 64)
+        self.layer_2, self.layer_3 = nn.Linear(64, 64), nn.Linear(64, 1)
+
+    def forward(self, text, audio, vision):
+        a, v = with_one(self.audio(audio)), with_one(self.vision(vision))
+        t = with_one(self.text(text))
+        av = torch.bmm(a.unsqueeze(2), v.unsqueeze(1)).view(len(a), -1)
+        z = torch.bmm(av.unsqueeze(2), t.unsqueeze(1)).view(len(a), -1)
+        y = F.relu(self.layer_2(F.relu(self.layer_1(self.dropout(z)))))
+        return torch.sigmoid(self.layer_3(y)) * 6 - 3
+
+
+class EfLstm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(STEPS)
+        self.lstm = nn.LSTM(sum(SEQUENCE.values()), 128, 4, batch_first=True, dropout=0.5)
+        self.dropout = nn.Dropout(0.5)
+        self.linear, self.out = nn.Linear(128, 128), nn.Linear(128, 1)
+
+    def forward(self, text, audio, vision):
+        x = self.norm(torch.cat([text, audio, vision], dim=-1))
+        x = self.dropout(self.lstm(x)[1][0][-1])
+        return self.out(self.dropout(F.relu(self.linear(x))))
+
+
+MODELS = {
+    "joint-concat": (JointConcat, False),
+    "lmf": (lambda: LMF(False), False),
+    "weighted": (Weighted, False),
+    "late-mean": (LateMean, False),
+    "tfn": (TFN, False),
+    "lmf-sequence": (lambda: LMF(True), True),
+    "ef-lstm": (EfLstm, True),
+}
+
+
+class Bench:
+    """One model in one variant with its data."""
+
+    def __init__(self, name, variant):
+        build, sequence = MODELS[name]
+        torch.manual_seed(1)
+        self.compiled = variant.startswith("compile")
+        self.whole = build()
+        self.batches = []
+        for _ in range(SEQUENCE_BATCHES if sequence else POOLED_BATCHES):
+            shape = (lambda d: (BATCH, STEPS, d)) if sequence else (lambda d: (BATCH, d))
+            widths = SEQUENCE if sequence else POOLED
+            inputs = [torch.randn(shape(widths[n])) for n in NAMES]
+            self.batches.append((inputs, torch.randn(BATCH, 1)))
+        if name == "late-mean":  # each unimodal model is trained by itself
+            modules = [(getattr(self.whole, n), (i,)) for i, n in enumerate(NAMES)]
+        else:
+            modules = [(self.whole, (0, 1, 2))]
+        self.parts = []
+        for module, places in modules:
+            optimizer = torch.optim.Adam(module.parameters(), fused=variant == "fused" or None)
+            step = optimizer.step
+            if variant == "compile-all":
+                step = torch.compile(optimizer.step)
+            run = torch.compile(module) if self.compiled else module
+            self.parts.append((module, run, places, optimizer, step))
+        self.samples = [[x[:1].clone() for x in inputs] for inputs, _ in self.batches]
+        self.predictor = torch.compile(self.whole) if self.compiled else self.whole
+        self.step = 0
+
+    def train(self, n):
+        self.whole.train()
+        for i in range(n):
+            inputs, target = self.batches[(self.step + i) % len(self.batches)]
+            for _, run, places, optimizer, update in self.parts:
+                optimizer.zero_grad(set_to_none=True)
+                loss = F.l1_loss(run(*[inputs[p] for p in places]), target)
+                loss.backward()
+                update()
+        self.step += n
+        return loss
+
+    def latency(self, n):
+        self.whole.eval()
+        with torch.inference_mode():
+            for i in range(n):
+                y = self.predictor(*self.samples[(self.step + i) % len(self.samples)])
+        self.step += n
+        return y
+
+
+def predict_once(name):
+    """What a program that serves one prediction does after its start."""
+    build, sequence = MODELS[name]
+    model = build().eval()
+    widths = SEQUENCE if sequence else POOLED
+    inputs = [torch.randn((1, STEPS, widths[n]) if sequence else (1, widths[n])) for n in NAMES]
+    with torch.inference_mode():
+        print(model(*inputs).item())
+
+
+def peak_resident():
+    with open("/proc/self/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def main():
+    torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
+    benches = {}
+    for line in sys.stdin:
+        verb, name, count = line.split()
+        if verb == "peak":
+            print(peak_resident(), flush=True)
+            continue
+        if verb == "system":
+            print(f"torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
+            continue
+        if name not in benches:
+            benches[name] = Bench(*name.split("@"))
+        act = benches[name].train if verb == "train" else benches[name].latency
+        begin, begin_cpu = time.perf_counter(), time.process_time()
+        act(int(count))
+        scale = 1e6 / int(count)
+        wall = (time.perf_counter() - begin) * scale
+        print(f"{wall:.4f} {(time.process_time() - begin_cpu) * scale:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

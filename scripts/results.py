@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""Trains every model on the real data sets and writes docs/results.md.
+
+    scripts/results.py [NAME ...]      run these experiments (default: all), then write the page
+    scripts/results.py --write         write the page from what is in runs/results
+
+Needs numpy and scikit-learn for the linear baselines, and the shared data in ../shared or
+$MMFUSE_SHARED. Each experiment is one `mmfuse compare` with five seeds; finished trials are kept, so an
+interrupted run goes on. Models, epochs and options are chosen on validation; test is looked at once.
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DATA = pathlib.Path(os.environ.get("MMFUSE_SHARED", ROOT.parent / "shared")) / "data"
+RUNS = ROOT / "runs" / "results"
+COMMAND = os.environ.get("MMFUSE", str(ROOT / "build" / "release" / "mmfuse"))
+SEEDS = 5
+DRAWS = 10000
+SMOOTH = ["--smoothing", "0.1"]
+
+# name, file, title, modalities, options of `mmfuse compare`, remarks for the page
+EXPERIMENTS = [
+    ("digits", "digits-views.npz", "Digits seen six ways, 1,000 training samples", None, SMOOTH, ""),
+    ("digits-10", "digits-views.npz", "Digits seen six ways, 10 training samples a class", None,
+     SMOOTH + ["--train-per-class", "10"], ""),
+    ("tcga-brca", "tcga-brca.npz", "Breast cancer subtypes; protein is absent from every test sample",
+     None, SMOOTH,
+     "No training sample lacks a modality, so nothing here has learned what an absent one means."),
+    ("utd-mhad", "utd-mhad.npz", "27 actions by other people: skeleton and inertial sensors",
+     ["skeleton", "inertial"], SMOOTH + ["--refit"],
+     "Epochs are chosen on one training subject left out, then models are refitted on all four."),
+    ("utd-mhad-depth", "utd-mhad.npz", "The same with the weak depth images",
+     ["skeleton", "inertial", "depth"], SMOOTH + ["--refit"], ""),
+    ("mosi-dev", "mosi-dev.npz", "Sentiment of 229 utterances, grouped folds", None,
+     ["--folds", "5", "--metrics", "mosi", "--non-finite", "zero"],
+     "Each seed takes another fold as test. Far too small to reproduce published scores."),
+    ("avmnist-hard", "avmnist-hard.npz", "Degraded image and sound of a digit", None,
+     SMOOTH + ["--encoder", "audio=gru"],
+     "The audio encoder was chosen on validation: gru 0.853, cnn1d 0.800 (width 128)."),
+    ("easy-vqa", "easy-vqa.npz", "Questions about an image, 13 answers", None,
+     ["--batch", "128", "--lr", "0.002", "--epochs", "12", "--patience", "4", "--models",
+      "only-image,only-question,joint-concat,weighted,lf-dnn,tfn,lmf,late-mean,late-product"],
+     "Twelve epochs at most, and the slow late-stacking is left out: this is the largest set."),
+]
+
+# Published or measured elsewhere: the README of the shared data (scikit-learn logistic regression on
+# standardised features) and the papers it names.
+CITED = {
+    "digits": "LR single .971 (fac), concat .989, late .983",
+    "digits-10": "LR single .942, concat .961, late .972",
+    "tcga-brca": "LR single .971 (mrna), concat .957, late .929",
+    "utd-mhad": "LR single .795 (skeleton), concat .863, late .879; published 2015: fused .791",
+    "utd-mhad-depth": "LR concat with depth .779",
+    "mosi-dev": "MAE of text tf-idf 1.355, concat 1.398, mean predictor 1.416",
+    "avmnist-hard": "LR single .687 (audio), concat .847, late .777",
+    "easy-vqa": "LR question .669, concat .759, MLP .806; a CNN with concat .957 in one run",
+}
+LINEAR = ["digits", "digits-10", "tcga-brca", "utd-mhad", "utd-mhad-depth", "avmnist-hard"]
+
+
+def compare(name, file, modalities, options):
+    folder = RUNS / name
+    line = [COMMAND, "compare", str(DATA / file), "--seeds", str(SEEDS), "--folder", str(folder), "--resume"]
+    if modalities:
+        line += ["--modalities", ",".join(modalities)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "command.txt").write_text("mmfuse compare " + file + " " + " ".join(line[3:5] + options) + "\n")
+    subprocess.run(line + options, check=True, stdout=subprocess.DEVNULL)
+
+
+# ---- Linear baselines --------------------------------------------------------------------------
+
+
+def linear_probabilities(train, labels, test):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(train)
+    model = LogisticRegression(max_iter=2000).fit(scaler.transform(train), labels)
+    return model.predict_proba(scaler.transform(test))
+
+
+def linear_baselines(name, file, modalities):
+    """Per-row correctness on test of the concatenated and the averaged logistic regressions."""
+    data = np.load(DATA / file)
+    labels, split = data["label"], data["split"]
+    train = np.flatnonzero(split == 0)
+    if name == "digits-10":
+        train = np.concatenate([train[labels[train] == c][:10] for c in range(10)])
+    test = np.flatnonzero(split == 2)
+    names = modalities or [k for k in data.files if data[k].ndim > 1 and data[k].dtype.kind == "f"]
+    parts = [np.nan_to_num(data[k].reshape(len(labels), -1).astype(np.float64)) for k in names]
+    concat = linear_probabilities(np.hstack([p[train] for p in parts]), labels[train],
+                                  np.hstack([p[test] for p in parts]))
+    late = sum(linear_probabilities(p[train], labels[train], p[test]) for p in parts)
+    return {kind: (p.argmax(1) == labels[test]).astype(float)
+            for kind, p in (("concat", concat), ("late", late))}, test
+
+
+# ---- Reading results ---------------------------------------------------------------------------
+
+
+def row_scores(name, model, rows):
+    """Per-row correctness on test, averaged over the seeds."""
+    scores = []
+    for seed in range(SEEDS):
+        path = RUNS / name / "predictions" / f"{model}.{seed}.npz"
+        trial = np.load(path)
+        order = {row: i for i, row in enumerate(trial["test.rows"])}
+        right = trial["test.prediction"].argmax(1) == trial["test.target"]
+        scores.append([right[order[row]] for row in rows])
+    return np.mean(scores, axis=0)
+
+
+def interval(difference, rng):
+    draws = rng.integers(0, len(difference), (DRAWS, len(difference)))
+    means = difference[draws].mean(1)
+    return difference.mean(), *np.percentile(means, [2.5, 97.5])
+
+
+def linear_claim(name, best, baselines, rows):
+    kind, scores = max(baselines.items(), key=lambda item: item[1].mean())
+    mean, low, high = interval(row_scores(name, best, rows) - scores, np.random.default_rng(0))
+    verdict = ("above" if low > 0 else "below" if high < 0 else
+               "not distinguishable from")
+    return (f"Best linear baseline, fitted here: {kind}, {scores.mean():.3f}. `{best}` is {verdict} it: "
+            f"{mean:+.3f} [{low:+.3f}, {high:+.3f}] on test (paired bootstrap over rows, mean over seeds).")
+
+
+def short(value, digits=3):
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def table(results):
+    metric = results["main_metric"]
+    second = "corr" if metric == "mae" else "f1_macro"
+    lines = [f"| model | validation {metric} | test {metric} | test {second} | parameters | training, s |",
+             "| --- | --- | --- | --- | --- | --- |"]
+    for row in results["leaderboard"]:
+        score, other = row["metrics"].get(metric), row["metrics"].get(second)
+        star = " *" if row["model"] == results.get("best_single") else ""
+        lines.append(
+            f"| {row['model']}{star} | {short(row['valid'][metric]['mean'])} | "
+            f"{short(score['mean'])} ± {short(score['std'])} | {short(other['mean'])} | "
+            f"{row['parameters']:,} | {row['train_seconds']:.1f} |")
+    failed = sorted({t["model"] for t in results["trials"] if t.get("error")})
+    if failed:
+        lines.append(f"\nFailed: {', '.join(failed)}.")
+    return "\n".join(lines)
+
+
+def section(name, file, title, modalities, remark):
+    folder = RUNS / name
+    if not (folder / "results.json").exists():
+        return f"## {title}\n\n`{file}`: not run.\n"
+    results = json.loads((folder / "results.json").read_text())
+    seeds = max(row["seeds"] for row in results["leaderboard"])
+    text = [f"## {title}", "", f"`{(folder / 'command.txt').read_text().strip()}` ({seeds} seeds)"]
+    if remark:
+        text += ["", remark]
+    text += ["", table(results), "", f"Published or cited: {CITED[name]}."]
+    gain = results["gain"]
+    if gain and gain.get("mean") is not None:
+        text += ["", f"Chosen on validation: `{gain['model']}`; over `{gain['over']}`: {gain['mean']:+.3f} "
+                 f"[{gain['low']:+.3f}, {gain['high']:+.3f}] in {gain['metric']} on test "
+                 "(positive is better; paired bootstrap over rows, mean over seeds)."]
+    if name in LINEAR and results.get("best_fusion"):
+        baselines, rows = linear_baselines(name, file, modalities)
+        text += ["", linear_claim(name, results["best_fusion"], baselines, rows)]
+    return "\n".join(text) + "\n"
+
+
+def write_page():
+    notes = ROOT / "docs" / "results-notes.md"
+    parts = ["# Results on real data", "",
+             "Made by `scripts/results.py`; do not edit by hand. Models are ordered by their score on "
+             "validation, which also chose epochs and options; test was scored once. ± is the deviation over "
+             "seeds; * marks the single modality that is best on validation. Every fraction is of 1.", ""]
+    if notes.exists():
+        parts += [notes.read_text().strip(), ""]
+    for name, file, title, modalities, _, remark in EXPERIMENTS:
+        parts.append(section(name, file, title, modalities, remark))
+    (ROOT / "docs" / "results.md").write_text("\n".join(parts))
+
+
+def main():
+    wanted = [a for a in sys.argv[1:] if a != "--write"]
+    unknown = set(wanted) - {e[0] for e in EXPERIMENTS}
+    if unknown:
+        sys.exit(f"unknown experiment: {', '.join(sorted(unknown))}")
+    for name, file, _, modalities, options, _ in EXPERIMENTS:
+        if "--write" not in sys.argv and (not wanted or name in wanted):
+            print(f"== {name}", flush=True)
+            compare(name, file, modalities, options)
+    write_page()
+
+
+if __name__ == "__main__":
+    main()
