@@ -83,8 +83,9 @@ static void set_option(mmf_builder *b, mmf_config *config, const char *name, dou
 {
     char text[40];
     snprintf(text, sizeof text, "%.12g", value);
-    if (mmf_config_set(config, name, text) != MMF_OK)
-        mmf_builder_fail(b, MMF_ARG, "encoder: %s", mmf_ctx_error(mmf_builder_ctx(b)));
+    const mmf_status status = mmf_config_set(config, name, text);
+    if (status != MMF_OK)
+        mmf_builder_fail(b, status, "encoder: %s", mmf_ctx_error(mmf_builder_ctx(b)));
 }
 
 mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_schema *input,
@@ -96,8 +97,13 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
     const size_t n = strcspn(chosen, ":");
     e.def = find_encoder(b, input, chosen, n);
     mmf_config *config = NULL;
-    if (!e.def || mmf_config_create(mmf_builder_ctx(b), &config, e.def) != MMF_OK)
+    if (!e.def)
         return e;
+    const mmf_status status = mmf_config_create(mmf_builder_ctx(b), &config, e.def);
+    if (status != MMF_OK) {
+        mmf_builder_fail(b, status, "%s", mmf_ctx_error(mmf_builder_ctx(b)));
+        return e;
+    }
     char *end = NULL;
     const long long given = chosen[n] == ':' ? strtoll(chosen + n + 1, &end, 10) : choice->width;
     if (end && (end == chosen + n + 1 || *end))

@@ -74,10 +74,11 @@ static void build_parts(mmf_builder *b, const mmf_config *config, late_model *mo
     mmf_config *unimodal = NULL;
     const mmf_schema *const inputs = model->inputs;
     for (size_t m = 0; mmf_builder_status(b) == MMF_OK && m < inputs->count; m++) {
-        if (unimodal_config(mmf_builder_ctx(b), &unimodal, config) != MMF_OK)
-            mmf_builder_fail(b, MMF_INTERNAL, "%s", mmf_ctx_error(mmf_builder_ctx(b)));
+        const mmf_status status = unimodal_config(mmf_builder_ctx(b), &unimodal, config);
+        if (status != MMF_OK)
+            mmf_builder_fail(b, status, "%s", mmf_ctx_error(mmf_builder_ctx(b)));
         const char *const spec = mmf_encoder_spec(config, "encoder", inputs->inputs[m].name);
-        if (spec)
+        if (spec && unimodal)
             mmf_config_set(unimodal, "encoder",
                            mmf_builder_text(b, "%s=%s", inputs->inputs[m].name, spec));
         mmf_schema *const one = mmf_builder_alloc(b, sizeof *one);
@@ -110,8 +111,10 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     for (size_t m = 0; m < inputs->count; m++)
         widths[m] = mmf_n_outputs(config);
     mmf_config *rule = NULL;
-    if (mmf_builder_status(b) == MMF_OK && rule_config(mmf_builder_ctx(b), &rule, config) != MMF_OK)
-        mmf_builder_fail(b, MMF_ARG, "%s", mmf_ctx_error(mmf_builder_ctx(b)));
+    const mmf_status status =
+        mmf_builder_status(b) == MMF_OK ? rule_config(mmf_builder_ctx(b), &rule, config) : MMF_OK;
+    if (status != MMF_OK)
+        mmf_builder_fail(b, status, "%s", mmf_ctx_error(mmf_builder_ctx(b)));
     if (mmf_builder_status(b) == MMF_OK)
         model->rule = mmf_operator_build(b, "rule", &mmf_fusion_late_rule, rule, inputs, widths);
     mmf_config_free(rule);

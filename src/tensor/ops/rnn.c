@@ -446,7 +446,8 @@ static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const m
     n.cells = is_gru ? NULL : mmf_tape__tensor(tape, 3, shape);
     const int64_t n_scratch = (is_gru ? n.batch * n.rows : 0) + n.hidden;
     mmf_real *const scratch = mmf_tape__reals(tape, n_scratch);
-    if (!sequence || !scratch || !project(tape, &n) || !transpose_recurrent(tape, &n))
+    if (!sequence || (!is_gru && !n.cells) || !scratch || !project(tape, &n) ||
+        !transpose_recurrent(tape, &n))
         return failed;
     n.node.out = sequence;
     n.dhidden = scratch; /* GRU: the step's recurrent part, then a row of zeros */
