@@ -106,8 +106,12 @@ static int fit(train_run *run)
     if (status != MMF_OK)
         return cli_refused(&run->session, status);
     status = mmf_model_save(run->model, run->values.out);
-    if (status != MMF_OK)
+    if (status != MMF_OK) {
+        fprintf(stderr, "the trained state is in %s: --resume with another -o saves it\n",
+                checkpoint);
         return cli_failed(&run->session, status);
+    }
+    mmf_train_forget(checkpoint);
     return OPT_GO_ON;
 }
 

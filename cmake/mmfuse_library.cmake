@@ -1,7 +1,12 @@
 # The library in single precision (`mmfuse`, installed) and in double (`mmfuse_double`, for tests only).
 find_package(PkgConfig REQUIRED)
+set(mmf_library_suffixes ${CMAKE_FIND_LIBRARY_SUFFIXES})
+if(MMF_STATIC)
+  set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
+endif()
 find_package(ZLIB REQUIRED)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+set(CMAKE_FIND_LIBRARY_SUFFIXES ${mmf_library_suffixes})
 if(MMF_WITH_OPENMP AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
   find_package(OpenMP REQUIRED COMPONENTS C)
 endif()
@@ -57,9 +62,6 @@ endfunction()
 
 add_library(mmfuse_floor OBJECT ${floor_sources})
 target_link_libraries(mmfuse_floor PUBLIC mmfuse_flags PkgConfig::JANSSON ZLIB::ZLIB m)
-if(MMF_STATIC)
-  target_link_libraries(mmfuse_floor PUBLIC libz.a)
-endif()
 
 add_library(mmfuse ${engine_sources} ${single_sources})
 add_library(mmfuse::mmfuse ALIAS mmfuse)

@@ -70,6 +70,12 @@ MMF_API mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset
                              const mmf_split *split, const char *name, const mmf_config *config,
                              const mmf_train_options *options);
 
+/**
+ * Removes what mmf_train left at `checkpoint`, stages of late models and refits included. For the
+ * caller to do when the model is safe: until then --resume needs nothing but these files.
+ */
+MMF_API void mmf_train_forget(const char *checkpoint);
+
 /** The task of a data set; borrowed strings live as long as the data set. Free class_names with
  * mmf_free. */
 MMF_API mmf_status mmf_task_of(mmf_ctx *ctx, mmf_task *out, const mmf_dataset *dataset,

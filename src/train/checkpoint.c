@@ -4,6 +4,7 @@
  * A safetensors file: the flat blocks of parameters, moments, buffers and the best weights; the
  * position in the run as metadata, numbers with all their digits.
  */
+#include <dirent.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -87,12 +88,33 @@ void mmf_checkpoint_path(const mmf_fit *fit, char *out, size_t size)
              path ? fit->stage : "");
 }
 
-void mmf_checkpoint_remove(const mmf_fit *fit)
+/* "refit" or "only-<modality>..." behind "<name>.": the stages that fits give themselves. */
+static bool is_stage_of(const char *entry, const char *name)
 {
-    char path[1024];
-    mmf_checkpoint_path(fit, path, sizeof path);
-    if (*path)
+    const size_t n = strlen(name);
+    if (strncmp(entry, name, n) != 0 || entry[n] != '.')
+        return false;
+    return strcmp(entry + n + 1, "refit") == 0 || strncmp(entry + n + 1, "only-", 5) == 0;
+}
+
+void mmf_train_forget(const char *checkpoint)
+{
+    char folder[1024], path[2048];
+    const char *const slash = strrchr(checkpoint, '/');
+    const char *const name = slash ? slash + 1 : checkpoint;
+    const int n = snprintf(folder, sizeof folder, "%.*s", (int)(name - checkpoint), checkpoint);
+    if (n < 0 || (size_t)n >= sizeof folder)
+        return;
+    unlink(checkpoint);
+    DIR *const listing = opendir(*folder ? folder : ".");
+    for (const struct dirent *e = listing ? readdir(listing) : NULL; e; e = readdir(listing)) {
+        if (!is_stage_of(e->d_name, name))
+            continue;
+        snprintf(path, sizeof path, "%s%s", folder, e->d_name);
         unlink(path);
+    }
+    if (listing)
+        closedir(listing);
 }
 
 mmf_status mmf_checkpoint_save(mmf_ctx *ctx, const mmf_fit_state *state, const char *path)

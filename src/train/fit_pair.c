@@ -55,6 +55,7 @@ mmf_status mmf_fit_fingerprint(mmf_ctx *ctx, const mmf_fit *fit, char out[MMF_FI
                              o->no_normalise,
                              fit->fixed_epochs};
     h = hash_bytes(h, numbers, sizeof numbers);
+    h = hash_bytes(h, o->optimizer.group_lr, sizeof o->optimizer.group_lr);
     h = hash_bytes(h, whole, sizeof whole);
     h = hash_bytes(h, o->loss ? o->loss : "", o->loss ? strlen(o->loss) : 0);
     mmf_free(ctx, config);
@@ -174,8 +175,6 @@ static mmf_status refit_model(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit,
     again.stage = stage;
     mmf_fit_result result = {0};
     const mmf_status status = fit_or_load(ctx, out, &again, "refit", &result);
-    if (status == MMF_OK)
-        mmf_checkpoint_remove(&again);
     mmf_free(ctx, rows);
     return status;
 }
@@ -189,9 +188,7 @@ mmf_status mmf_fit_pair_run(mmf_ctx *ctx, mmf_fit_pair *out, const mmf_fit *fit,
         out->final = NULL;
         status = refit_model(ctx, &out->final, fit, out->result.epochs);
     }
-    if (status == MMF_OK)
-        mmf_checkpoint_remove(fit);
-    else
+    if (status != MMF_OK)
         mmf_fit_pair_clear(out);
     return status;
 }

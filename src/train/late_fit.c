@@ -156,8 +156,6 @@ static mmf_status predict_fold(late_fit *l, size_t m, const int64_t *fold_of, in
               : MMF_NOMEM;
     for (int64_t i = 0; status == MMF_OK && i < inside; i++)
         memcpy(l->scores[m] + places[i] * k, y + i * k, (size_t)k * sizeof *y);
-    if (status == MMF_OK)
-        mmf_checkpoint_remove(&fit);
     mmf_free(l->ctx, y);
     mmf_model_free(model);
     mmf_config_free(config);

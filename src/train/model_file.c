@@ -160,21 +160,27 @@ static bool read_input(const json_t *object, mmf_input_schema *in)
     return in->kind != MMF_TOKENS || (in->vocab_size > 0 && in->vocab_size <= INT32_MAX);
 }
 
-static bool read_inputs(mmf_ctx *ctx, const json_t *list, mmf_schema *out)
+/* @errors NOMEM, with a message; FORMAT without one */
+static mmf_status read_inputs(mmf_ctx *ctx, const json_t *list, mmf_schema *out)
 {
     const size_t n = json_array_size(list);
     if (n == 0 || n > MAX_INPUTS)
-        return false;
+        return MMF_FORMAT;
     *out = (mmf_schema){n, mmf_alloc_zero(ctx, n, sizeof *out->inputs)};
-    for (size_t m = 0; out->inputs && m < n; m++) {
+    if (!out->inputs)
+        return MMF_NOMEM;
+    for (size_t m = 0; m < n; m++) {
         if (!read_input(json_array_get(list, m), &out->inputs[m]))
-            return false;
+            return MMF_FORMAT;
     }
-    return out->inputs != NULL;
+    return MMF_OK;
 }
 
-/* @param names  receives n_outputs pointers into `object` or NULL; the caller frees it */
-static bool read_task(mmf_ctx *ctx, const json_t *object, mmf_task *out, const char ***names)
+/*
+ * @param names  receives n_outputs pointers into `object` or NULL; the caller frees it
+ * @errors       NOMEM, with a message; FORMAT without one
+ */
+static mmf_status read_task(mmf_ctx *ctx, const json_t *object, mmf_task *out, const char ***names)
 {
     static const char *const rules[] = {"none", "mosi", "sims"};
     const char *const kind = json_string_value(json_object_get(object, "kind"));
@@ -192,19 +198,21 @@ static bool read_task(mmf_ctx *ctx, const json_t *object, mmf_task *out, const c
     out->target = json_string_value(json_object_get(object, "target"));
     if (out->kind == MMF_TARGET_NONE || out->n_outputs < 1 || out->n_outputs > MAX_OUTPUTS ||
         !out->target)
-        return false;
+        return MMF_FORMAT;
     if (!classes)
-        return true;
+        return MMF_OK;
     if (json_array_size(classes) != (size_t)out->n_outputs)
-        return false;
+        return MMF_FORMAT;
     *names = mmf_alloc_zero(ctx, (size_t)out->n_outputs, sizeof **names);
-    for (int64_t k = 0; *names && k < out->n_outputs; k++) {
+    if (!*names)
+        return MMF_NOMEM;
+    for (int64_t k = 0; k < out->n_outputs; k++) {
         (*names)[k] = json_string_value(json_array_get(classes, (size_t)k));
         if (!(*names)[k])
-            return false;
+            return MMF_FORMAT;
     }
     out->class_names = *names;
-    return *names != NULL;
+    return MMF_OK;
 }
 
 /* Copies one tensor of the file into a parameter of the same shape. */
@@ -309,11 +317,15 @@ static mmf_status read_facts(mmf_ctx *ctx, const mmf_archive *archive, file_fact
     const char *const task = mmf_archive_metadata(archive, "task");
     facts->inputs_json = inputs ? json_loads(inputs, JSON_REJECT_DUPLICATES, NULL) : NULL;
     facts->task_json = task ? json_loads(task, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    if (!read_inputs(ctx, facts->inputs_json, &facts->inputs))
-        return mmf_fail(ctx, MMF_FORMAT, "%s: the metadata's inputs are damaged", path);
-    if (!read_task(ctx, facts->task_json, &facts->task, &facts->class_names))
-        return mmf_fail(ctx, MMF_FORMAT, "%s: the metadata's task is damaged", path);
-    return MMF_OK;
+    mmf_status status = read_inputs(ctx, facts->inputs_json, &facts->inputs);
+    if (status == MMF_FORMAT)
+        mmf_fail(ctx, MMF_FORMAT, "%s: the metadata's inputs are damaged", path);
+    if (status != MMF_OK)
+        return status;
+    status = read_task(ctx, facts->task_json, &facts->task, &facts->class_names);
+    if (status == MMF_FORMAT)
+        mmf_fail(ctx, MMF_FORMAT, "%s: the metadata's task is damaged", path);
+    return status;
 }
 
 static mmf_status build_model(mmf_ctx *ctx, mmf_model **out, mmf_archive *archive,

@@ -74,8 +74,6 @@ typedef struct mmf_fit_state {
 
 /** "" if the fit has none. */
 void mmf_checkpoint_path(const mmf_fit *fit, char *out, size_t size);
-/** Removes the fit's checkpoint, if there is one. */
-void mmf_checkpoint_remove(const mmf_fit *fit);
 mmf_status mmf_checkpoint_save(mmf_ctx *ctx, const mmf_fit_state *state, const char *path);
 /** @param found  false if there is no such file  @errors STATE (another run's), FORMAT */
 mmf_status mmf_checkpoint_load(mmf_ctx *ctx, mmf_fit_state *state, const char *path, bool *found);

@@ -75,8 +75,7 @@ static void line_ends_marks_and_blank_lines_do_not_matter(void **state)
     static const char *const texts[] = {
         "a,b\n1,x\n2,y\n",
         "a,b\r\n1,x\r\n2,y\r\n",
-        "\xef\xbb\xbf"
-        "a,b\n1,x\n2,y",
+        "\xef\xbb\xbf\x61,b\n1,x\n2,y",
         "\n\na,b\n\n1,x\n\n2,y\n\n",
         "\"a\",\"b\"\n\"1\",x\n 2 ,\"y\"",
         " a ,b\n1,x\r\n2,y",

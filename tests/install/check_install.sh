@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs a build to a scratch folder and builds a user's project against it, by the CMake package and by
-# pkg-config: run.sh [BUILD FOLDER]
+# pkg-config: check_install.sh [BUILD FOLDER]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=${1:-build/release}
