@@ -37,7 +37,7 @@ static void overfit(const char *name, const data_spec *spec, void *user)
     split.rows[MMF_VALID] = split.rows[MMF_TRAIN];
     split.count[MMF_VALID] = OVERFIT_ROWS;
     options.unimodal_folder = user;
-    options.optimizer.lr = 5e-3;
+    options.optimizer.lr = 1e-2;
     options.schedule = MMF_SCHEDULE_COSINE;
     test_ok(ctx, mmf_train(ctx, &model, dataset, &split, name, config, &options));
     const int64_t width = mmf_model_task(model)->n_outputs;
