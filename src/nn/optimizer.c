@@ -141,7 +141,7 @@ static void sgd_range(void *argument, int64_t begin, int64_t end)
 
 /* Elements a thread updates at once: the pass is bound by memory, so small blocks stay on one core.
  */
-#define STEP_GRAIN 65536
+#define STEP_GRAIN 131072
 
 static void run_ranges(const mmf_optimizer *o, int64_t n, mmf_range_fn *fn, step_job *job)
 {

@@ -11,9 +11,10 @@
 #include <omp.h>
 #endif
 
-/* Elements of work below which waking a second thread costs more than it saves: a parallel region
- * costs about 2 us here, and an element-wise loop does some 4 elements a nanosecond in cache. */
-#define PARALLEL_MIN_COST 32768
+/* Elements of work, at some 4 a nanosecond, below which waking a second thread costs more than it
+ * saves. A parallel region costs 2 us on idle cores; where another process has the core, its end
+ * waits for a whole turn of the scheduler, so small steps had better have none. */
+#define PARALLEL_MIN_COST 131072
 /* Multiply-adds below which one product stays on one thread (about 50 us of work). */
 #define GEMM_MIN_WORK ((int64_t)2 << 20)
 /* Pieces of a product, and of a large one: few, because every piece packs its operands again. */

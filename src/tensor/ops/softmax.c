@@ -136,7 +136,8 @@ static void log_softmax_backward(mmf_tape *tape, mmf_node *node)
 {
     softmax_node *const s = (softmax_node *)node;
     mmf_real *const dx = mmf_tape__grad_zeroed(tape, s->x);
-    if (!dx)
+    mmf_real *const softmax = dx ? mmf_tape__reals(tape, s->width) : NULL;
+    if (!softmax)
         return;
     for (int64_t r = 0; r < s->x->count / s->width; r++) {
         if (s->constant[r])
@@ -147,9 +148,10 @@ static void log_softmax_backward(mmf_tape *tape, mmf_node *node)
         double total = 0;
         for (int64_t j = 0; j < s->width; j++)
             total += !mask || mask[j] != (mmf_real)0 ? (double)dy[j] : 0;
+        tape->k->unary(MMF_UNARY_EXP, s->width, y, softmax, 0, 0);
         for (int64_t j = 0; j < s->width; j++) {
             if (!mask || mask[j] != (mmf_real)0)
-                dx[r * s->width + j] += dy[j] - (mmf_real)(exp((double)y[j]) * total);
+                dx[r * s->width + j] += dy[j] - softmax[j] * (mmf_real)total;
         }
     }
 }
@@ -178,15 +180,17 @@ mmf_tensor *mmf_log_softmax(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *mas
             any = any || row_mask[j] != (mmf_real)0;
         if (!any && s.masks)
             row_mask = s.masks[r] = NULL; /* the shifted rule: the whole row counts */
-        double top = -INFINITY, total = 0;
+        /* fill_row left the softmax there: the sum of exponentials follows from its largest value.
+         */
+        int64_t largest = -1;
+        for (int64_t j = 0; j < s.width; j++) {
+            if ((!row_mask || row_mask[j] != (mmf_real)0) && (largest < 0 || in[j] > in[largest]))
+                largest = j;
+        }
+        const double shift = (double)in[largest] - log((double)out[largest]);
         for (int64_t j = 0; j < s.width; j++)
-            top = !row_mask || row_mask[j] != (mmf_real)0 ? fmax(top, (double)in[j]) : top;
-        for (int64_t j = 0; j < s.width; j++)
-            total += !row_mask || row_mask[j] != (mmf_real)0 ? exp((double)in[j] - top) : 0;
-        for (int64_t j = 0; j < s.width; j++)
-            out[j] = !row_mask || row_mask[j] != (mmf_real)0
-                         ? (mmf_real)((double)in[j] - top - log(total))
-                         : 0;
+            out[j] =
+                !row_mask || row_mask[j] != (mmf_real)0 ? (mmf_real)((double)in[j] - shift) : 0;
     }
     softmax_node *const node =
         mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, log_softmax_backward);
