@@ -82,6 +82,9 @@ const char *mmf_encoder_spec(const mmf_config *config, const char *option, const
 static void set_option(mmf_builder *b, mmf_config *config, const char *name, double value)
 {
     char text[40];
+    if (mmf_builder_status(b) !=
+        MMF_OK) /* a second failure would replace the first one's message */
+        return;
     snprintf(text, sizeof text, "%.12g", value);
     const mmf_status status = mmf_config_set(config, name, text);
     if (status != MMF_OK)

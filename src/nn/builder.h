@@ -1,4 +1,7 @@
-/* builder.h: the inside of builders, parameter stores and modules; for the floor `nn` only. */
+/*
+ * builder.h: the inside of builders, parameter stores and modules; for the floor `nn`, and for the
+ * reader of model files, which bounds what a file may make it allocate.
+ */
 #ifndef MMFUSE_NN_BUILDER_H
 #define MMFUSE_NN_BUILDER_H
 
@@ -26,7 +29,14 @@ struct mmf_builder {
     char scope[MMF_SCOPE_BYTES];
 };
 
-/** Allocates the flat blocks and points every tensor into them. */
-mmf_status mmf_params__allocate(mmf_params *params);
+/**
+ * Allocates the flat blocks and points every tensor into them.
+ * @errors LIMIT (more than `max_elements` in all)
+ */
+mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements);
+/** As mmf_module_create, for at most so many elements of parameters. @errors LIMIT */
+mmf_status mmf_module__create_within(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
+                                     const mmf_config *config, const mmf_schema *inputs,
+                                     uint64_t seed, int64_t max_elements);
 
 #endif

@@ -32,7 +32,7 @@ static mmf_status copy_schema(mmf_module *module, mmf_builder *builder, const mm
 }
 
 static mmf_status build(mmf_module *module, const mmf_config *config, const mmf_schema *inputs,
-                        uint64_t seed)
+                        uint64_t seed, int64_t max_elements)
 {
     if (config)
         MMF_TRY(mmf_config_copy(module->ctx, &module->config, config));
@@ -43,13 +43,14 @@ static mmf_status build(mmf_module *module, const mmf_config *config, const mmf_
     MMF_TRY(module->def->build(&builder, module->config, &module->schema, &module->self));
     MMF_TRY(builder.status);
     module->width = builder.width;
-    MMF_TRY(mmf_params__allocate(&module->params));
+    MMF_TRY(mmf_params__allocate(&module->params, max_elements));
     mmf_params_init(&module->params, seed);
     return MMF_OK;
 }
 
-mmf_status mmf_module_create(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
-                             const mmf_config *config, const mmf_schema *inputs, uint64_t seed)
+mmf_status mmf_module__create_within(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
+                                     const mmf_config *config, const mmf_schema *inputs,
+                                     uint64_t seed, int64_t max_elements)
 {
     *out = NULL;
     mmf_module *module = mmf_alloc_zero(ctx, 1, sizeof *module);
@@ -59,13 +60,19 @@ mmf_status mmf_module_create(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
     module->def = def;
     module->params.ctx = ctx;
     mmf_arena_init(&module->params.arena, ctx);
-    const mmf_status status = build(module, config, inputs, seed);
+    const mmf_status status = build(module, config, inputs, seed, max_elements);
     if (status != MMF_OK) {
         mmf_module_free(module);
         return status;
     }
     *out = module;
     return MMF_OK;
+}
+
+mmf_status mmf_module_create(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
+                             const mmf_config *config, const mmf_schema *inputs, uint64_t seed)
+{
+    return mmf_module__create_within(ctx, out, def, config, inputs, seed, INT64_MAX);
 }
 
 void mmf_module_free(mmf_module *module)

@@ -145,11 +145,16 @@ static int64_t padded(int64_t count)
     return (count + line - 1) / line * line;
 }
 
-mmf_status mmf_params__allocate(mmf_params *params)
+mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements)
 {
-    int64_t trained = 0, state = 0;
+    int64_t trained = 0, state = 0, left = max_elements;
     for (size_t i = 0; i < params->count; i++) {
         const mmf_param *const p = &params->items[i];
+        if (p->tensor->count > left)
+            return mmf_fail(params->ctx, MMF_LIMIT,
+                            "the parameters up to %s have more than the %lld elements allowed here",
+                            p->name, (long long)max_elements);
+        left -= p->tensor->count;
         *(p->role == MMF_PARAM_TRAINED ? &trained : &state) += padded(p->tensor->count);
     }
     params->trained_size = trained;

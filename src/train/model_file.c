@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "nn/builder.h"
 #include "train/model_parts.h"
 
 #define LAYOUT "1"
@@ -17,6 +18,11 @@
 /* Bounds of what a file may claim, before anything is allocated. */
 #define MAX_INPUTS 64
 #define MAX_OUTPUTS 1000000
+/* Elements of one sample, all inputs together: its memory is taken before any is used. */
+#define MAX_SAMPLE ((int64_t)1 << 28)
+/* Elements of parameters beyond those in the file, so that a missing tensor is found by its name.
+ */
+#define SLACK ((int64_t)1 << 22)
 
 /* ---- Saving ------------------------------------------------------------------------------ */
 
@@ -136,7 +142,8 @@ static bool read_kind(const char *text, mmf_modality_kind *out)
     return false;
 }
 
-static bool read_input(const json_t *object, mmf_input_schema *in)
+/* @param left  elements that the sample may still have */
+static bool read_input(const json_t *object, mmf_input_schema *in, int64_t *left)
 {
     static const int dims[] = {
         [MMF_VECTOR] = 1, [MMF_SEQUENCE] = 2, [MMF_IMAGE] = 3, [MMF_TOKENS] = 1};
@@ -151,9 +158,10 @@ static bool read_input(const json_t *object, mmf_input_schema *in)
         in->shape[d] = json_integer_value(json_array_get(shape, (size_t)d));
         if (in->shape[d] < 1 || in->shape[d] > INT32_MAX)
             return false;
-        if (__builtin_mul_overflow(count, in->shape[d], &count) || count > INT32_MAX)
+        if (__builtin_mul_overflow(count, in->shape[d], &count) || count > *left)
             return false;
     }
+    *left -= count;
     in->vocab_size = json_integer_value(json_object_get(object, "vocab"));
     in->has_length = json_is_true(json_object_get(object, "length"));
     in->has_present = json_is_true(json_object_get(object, "present"));
@@ -164,13 +172,14 @@ static bool read_input(const json_t *object, mmf_input_schema *in)
 static mmf_status read_inputs(mmf_ctx *ctx, const json_t *list, mmf_schema *out)
 {
     const size_t n = json_array_size(list);
+    int64_t left = MAX_SAMPLE;
     if (n == 0 || n > MAX_INPUTS)
         return MMF_FORMAT;
     *out = (mmf_schema){n, mmf_alloc_zero(ctx, n, sizeof *out->inputs)};
     if (!out->inputs)
         return MMF_NOMEM;
     for (size_t m = 0; m < n; m++) {
-        if (!read_input(json_array_get(list, m), &out->inputs[m]))
+        if (!read_input(json_array_get(list, m), &out->inputs[m], &left))
             return MMF_FORMAT;
     }
     return MMF_OK;
@@ -281,6 +290,20 @@ static mmf_status load_normalisation(mmf_model *model, mmf_archive *archive)
     return MMF_OK;
 }
 
+/* "normalisation.<input>.mean" or "....scale". */
+static bool is_statistic(const mmf_model *model, const char *name)
+{
+    const mmf_schema *const schema = mmf_module_schema(model->module);
+    char wanted[600];
+    for (size_t i = 0; i < 2 * schema->count; i++) {
+        snprintf(wanted, sizeof wanted, NORMALISATION "%s.%s", schema->inputs[i / 2].name,
+                 i % 2 ? "scale" : "mean");
+        if (strcmp(wanted, name) == 0)
+            return true;
+    }
+    return false;
+}
+
 static mmf_status load_tensors(mmf_model *model, mmf_archive *archive)
 {
     const mmf_params *const params = mmf_module_params(model->module);
@@ -288,8 +311,7 @@ static mmf_status load_tensors(mmf_model *model, mmf_archive *archive)
         MMF_TRY(load_tensor(model->ctx, archive, mmf_params_at(params, i)));
     for (size_t i = 0; i < mmf_archive_count(archive); i++) {
         const char *const name = mmf_archive_name(archive, i);
-        if (strncmp(name, NORMALISATION, sizeof NORMALISATION - 1) != 0 &&
-            !mmf_params_find(params, name))
+        if (!mmf_params_find(params, name) && !is_statistic(model, name))
             return mmf_fail(model->ctx, MMF_FORMAT, "%s: tensor %s is not part of model %s",
                             mmf_archive_path(archive), name, model->name);
     }
@@ -328,6 +350,28 @@ static mmf_status read_facts(mmf_ctx *ctx, const mmf_archive *archive, file_fact
     return status;
 }
 
+/* Parameters that a file may ask for: hardly more than the numbers it holds to fill them with. */
+static int64_t most_parameters(const mmf_archive *archive)
+{
+    int64_t n = SLACK;
+    for (size_t i = 0; i < mmf_archive_count(archive); i++)
+        n += mmf_array_count(mmf_archive_header(archive, i));
+    return n;
+}
+
+/* The head puts out what the configuration says; predictions are read as the task says. */
+static mmf_status check_task(mmf_ctx *ctx, const mmf_config *config, const mmf_task *task)
+{
+    const char *const mode = mmf_config_text(config, "train_mode");
+    const int64_t outputs =
+        task->kind == MMF_TARGET_REAL ? 1 : mmf_config_int(config, "num_classes");
+    if (strcmp(mode, mmf_task_name(task->kind)) == 0 && outputs == task->n_outputs)
+        return MMF_OK;
+    return mmf_fail(
+        ctx, MMF_FORMAT, "the metadata's task is %s with %lld outputs, its config %s with %lld",
+        mmf_task_name(task->kind), (long long)task->n_outputs, mode, (long long)outputs);
+}
+
 static mmf_status build_model(mmf_ctx *ctx, mmf_model **out, mmf_archive *archive,
                               const file_facts *facts)
 {
@@ -343,7 +387,10 @@ static mmf_status build_model(mmf_ctx *ctx, mmf_model **out, mmf_archive *archiv
     mmf_status status = mmf_config_set_json(config, json ? json : "{}");
     mmf_module *module = NULL;
     if (status == MMF_OK)
-        status = mmf_module_create(ctx, &module, def, config, &facts->inputs, 0);
+        status = check_task(ctx, config, &facts->task);
+    if (status == MMF_OK)
+        status = mmf_module__create_within(ctx, &module, def, config, &facts->inputs, 0,
+                                           most_parameters(archive));
     mmf_config_free(config);
     if (status != MMF_OK)
         return mmf_fail_within(ctx, status, "%s: ", path);
