@@ -7,17 +7,31 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_MODELS 256
 
-/* A signal handler is given nothing but the signal's number, so the context it cancels has to be
- * found in a file-scope variable: the only one of the command. */
+/* A signal handler is given nothing but the signal's number, so the context it cancels and the time
+ * of the first request have to be found in file-scope variables: the only ones of the command. */
 static mmf_ctx *volatile interrupted_ctx;
+static volatile time_t interrupted_at;
 
+/*
+ * The first signal asks for an orderly end, a later one ends the process at once. Those that come
+ * together count as one: `timeout` and terminals may signal both the process and its group.
+ */
 static void on_interrupt(int number)
 {
-    (void)number;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (interrupted_at && now.tv_sec - interrupted_at > 1) {
+        signal(number, SIG_DFL);
+        raise(number);
+        return;
+    }
+    if (!interrupted_at)
+        interrupted_at = now.tv_sec;
     if (interrupted_ctx)
         mmf_ctx_cancel(interrupted_ctx);
 }
@@ -25,9 +39,10 @@ static void on_interrupt(int number)
 void cli_catch_interrupt(const cli_session *session)
 {
     interrupted_ctx = session->ctx;
+    interrupted_at = 0;
     struct sigaction action = {.sa_handler = on_interrupt};
     sigemptyset(&action.sa_mask);
-    action.sa_flags = (int)(SA_RESETHAND | SA_RESTART);
+    action.sa_flags = SA_RESTART;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }

@@ -104,6 +104,19 @@ static const struct rlimit *lowered(struct rlimit *limit, uint64_t value)
     return limit;
 }
 
+/* At the soft limit the kernel sends SIGXCPU, at the hard one SIGKILL: only the first tells why. */
+static void limit_processor_time(rlim_t seconds)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_CPU, &limit) != 0)
+        return;
+    if (limit.rlim_max == RLIM_INFINITY || seconds < limit.rlim_max) {
+        limit.rlim_max = seconds + 1;
+        limit.rlim_cur = seconds;
+    }
+    setrlimit(RLIMIT_CPU, &limit);
+}
+
 static void set_limits(const helper *h)
 {
     const mmf_io_options *const o = &h->archive->options;
@@ -114,8 +127,7 @@ static void set_limits(const helper *h)
     const size_t output =
         o->max_bytes < INT64_MAX / OUTPUT_ARRAYS ? OUTPUT_ARRAYS * o->max_bytes : INT64_MAX;
     struct rlimit limit;
-    if (getrlimit(RLIMIT_CPU, &limit) == 0)
-        setrlimit(RLIMIT_CPU, lowered(&limit, o->helper_seconds));
+    limit_processor_time(o->helper_seconds);
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0)
         setrlimit(RLIMIT_FSIZE, lowered(&limit, output));
     if (getrlimit(RLIMIT_CORE, &limit) == 0)
