@@ -204,7 +204,8 @@ static void every_limit_of_memory_is_kept(void **state)
     data_write(plain, &s->spec, data);
     empty_folder(folder);
     test_ok(plain, work(plain, s, data, folder));
-    const size_t needed = mmf_ctx_memory(plain).peak_bytes;
+    /* The record holds times, a few digits longer in one run than in another. */
+    const size_t needed = mmf_ctx_memory(plain).peak_bytes + 256;
     mmf_ctx_free(plain);
     for (size_t share = 0; share <= 20; share++) {
         mmf_ctx_options o = MMF_CTX_OPTIONS_INIT;
