@@ -18,6 +18,11 @@ static const struct {
 
 #define N_KINDS (sizeof kinds / sizeof *kinds)
 
+const mmf_def *cli_described(const mmf_def *def)
+{
+    return def->fuses && !def->paper ? def->fuses : def;
+}
+
 const char *cli_model_label(const mmf_def *def)
 {
     return def->takes & MMF_ONE_ONLY ? "only-MODALITY" : def->name;
@@ -76,19 +81,19 @@ json_t *cli_def_json(const mmf_def *def, bool is_model)
 {
     json_t *const object = json_object();
     json_object_set_new(object, "name", out_json_text(def->name));
-    json_object_set_new(object, "title", out_json_text(def->title));
+    json_object_set_new(object, "title", out_json_text(cli_described(def)->title));
     if (is_model) {
         json_object_set_new(object, "family", out_json_text(cli_family(def)));
         json_object_set_new(object, "timing", out_json_text(def->timing));
     }
     if (def->structure)
         json_object_set_new(object, "structure", out_json_text(def->structure));
-    json_object_set_new(object, "paper", out_json_text(def->paper));
-    json_object_set_new(object, "equations", out_json_text(def->equations));
+    json_object_set_new(object, "paper", out_json_text(cli_described(def)->paper));
+    json_object_set_new(object, "equations", out_json_text(cli_described(def)->equations));
     json_object_set_new(object, "takes", cli_takes_json(def->takes));
     if (is_model)
         json_object_set_new(object, "modalities", out_json_text(modalities_text(def->takes)));
-    json_object_set_new(object, "missing", out_json_text(def->missing));
+    json_object_set_new(object, "missing", out_json_text(cli_described(def)->missing));
     if (is_model) {
         json_t *const tasks = json_array();
         if (def->takes & MMF_REGRESSION_OK)
@@ -119,10 +124,13 @@ static bool has_bounds(const mmf_option *row)
            row->type == MMF_OPTION_INTS || row->type == MMF_OPTION_REALS;
 }
 
-json_t *cli_options_json(const mmf_option *rows)
+json_t *cli_options_json(const mmf_def *def)
 {
     json_t *const list = json_array();
-    for (const mmf_option *row = rows; row && row->name; row++) {
+    const mmf_option *row = NULL;
+    while ((row = mmf_option_next(def, row))) {
+        if (mmf_option_is_common(row))
+            continue;
         json_t *const object = json_object();
         json_object_set_new(object, "name", out_json_text(row->name));
         json_object_set_new(object, "alias", out_json_text(row->alias));
@@ -139,14 +147,17 @@ json_t *cli_options_json(const mmf_option *rows)
     return list;
 }
 
-void cli_print_options(const mmf_option *rows)
+void cli_print_options(const mmf_def *def)
 {
     out_table table = out_table_make(5, "l");
     for (const char *const *head =
              (const char *const[]){"name", "default", "values", "also", "", NULL};
          *head; head++)
         out_cell(&table, "%s", *head);
-    for (const mmf_option *row = rows; row && row->name; row++) {
+    const mmf_option *row = NULL;
+    while ((row = mmf_option_next(def, row))) {
+        if (mmf_option_is_common(row))
+            continue;
         out_cell(&table, "%s", row->name);
         out_cell(&table, "%s", row->standard && *row->standard ? row->standard : "by the data");
         if (has_bounds(row))

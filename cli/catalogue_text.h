@@ -14,10 +14,12 @@ const char *cli_tasks_label(const mmf_def *def);
 const char *cli_family(const mmf_def *def);
 /** {"name", "title", ...}; models also have family, timing, tasks. */
 json_t *cli_def_json(const mmf_def *def, bool is_model);
+/** The definition that says what this one is: itself, or the operator it is made around. */
+const mmf_def *cli_described(const mmf_def *def);
 /** The option table as a list of objects. */
-json_t *cli_options_json(const mmf_option *rows);
+json_t *cli_options_json(const mmf_def *def);
 /** The option table as text on stdout. */
-void cli_print_options(const mmf_option *rows);
+void cli_print_options(const mmf_def *def);
 /** Kinds of modality as a list of names. */
 json_t *cli_takes_json(unsigned takes);
 /** "vectors, sequences" into `out`. */

@@ -41,7 +41,9 @@ static int describe(const cli_session *session, const char *name, const cli_data
                     const cli_split *split, bool as_json)
 {
     const bool exists = access(name, F_OK) == 0;
-    const mmf_def *const def = exists ? NULL : mmf_definition_find(name);
+    const mmf_def *def = exists ? NULL : mmf_model_find(name);
+    if (!exists && !def)
+        def = mmf_definition_find(name);
     if (def)
         return cli_info_definition(def, as_json);
     if (!exists && !strpbrk(name, "./"))

@@ -32,7 +32,7 @@ static void print_models(const mmf_def *const *models, size_t n)
                     continue;
                 out_cell(&table, "%s", j == i ? models[j]->structure : "");
                 out_cell(&table, "%s", cli_model_label(models[j]));
-                out_cell(&table, "%s", models[j]->title);
+                out_cell(&table, "%s", cli_described(models[j])->title);
                 out_cell(&table, "%s", cli_tasks_label(models[j]));
             }
         }

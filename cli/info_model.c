@@ -24,14 +24,15 @@ int cli_info_definition(const mmf_def *def, bool as_json)
     const bool is_model = def->kind == MMF_KIND_MODEL;
     if (as_json) {
         json_t *const object = cli_def_json(def, is_model);
-        json_object_set_new(object, "options", cli_options_json(def->options));
+        json_object_set_new(object, "options", cli_options_json(def));
         out_json_print(object);
         return CLI_OK;
     }
     char takes[64];
-    printf("%s: %s\n", is_model ? cli_model_label(def) : def->name, def->title);
-    print_line("paper", def->paper);
-    print_line("equations", def->equations);
+    const mmf_def *const described = cli_described(def);
+    printf("%s: %s\n", is_model ? cli_model_label(def) : def->name, described->title);
+    print_line("paper", described->paper);
+    print_line("equations", described->equations);
     if (is_model) {
         print_line("timing", def->timing);
         print_line("structure", def->structure);
@@ -42,10 +43,11 @@ int cli_info_definition(const mmf_def *def, bool as_json)
     print_line("takes", cli_takes_text(def->takes, takes, sizeof takes));
     if (def->takes & MMF_TWO_ONLY)
         print_line("", "exactly two modalities");
-    print_line("missing", def->missing ? def->missing : "not defined for absent modalities");
-    if (def->options && def->options->name) {
+    print_line("missing",
+               described->missing ? described->missing : "not defined for absent modalities");
+    if (!mmf_option_is_common(mmf_option_next(def, NULL))) {
         puts(is_model ? "options (--set NAME=VALUE)" : "options");
-        cli_print_options(def->options);
+        cli_print_options(def);
     }
     return CLI_OK;
 }

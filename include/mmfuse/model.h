@@ -24,7 +24,8 @@ extern "C" {
 MMF_API const mmf_def *const *mmf_catalogue(mmf_kind kind, size_t *count);
 /** A model's definition by name; "only-audio" is the definition `only`. NULL if unknown. */
 MMF_API const mmf_def *mmf_model_find(const char *name);
-/** Any definition by the name that golden files use (models first). NULL if unknown. */
+/** Any definition by the name that golden files use: the bare layer or operator before the model
+ * that is made around it. NULL if unknown. */
 MMF_API const mmf_def *mmf_definition_find(const char *name);
 /** The catalogue's name nearest to a misspelt one, or NULL. */
 MMF_API const char *mmf_model_nearest(const char *name);

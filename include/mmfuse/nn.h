@@ -55,6 +55,8 @@ MMF_API const mmf_def *mmf_config_def(const mmf_config *config);
 MMF_API mmf_status mmf_config_set(mmf_config *config, const char *name, const char *value);
 /** Sets options from a JSON object under our names or the reference's. */
 MMF_API mmf_status mmf_config_set_json(mmf_config *config, const char *json);
+/** Sets the options that two definitions share, by our names, to the values they have in `from`. */
+MMF_API mmf_status mmf_config_share(mmf_config *config, const mmf_config *from);
 /** All options as a JSON object in table order; the caller frees it with mmf_free. */
 MMF_API char *mmf_config_json(const mmf_config *config);
 /** True when the value was set and is not the default. */
@@ -70,8 +72,16 @@ MMF_API size_t mmf_config_count(const mmf_config *config, const char *name);
 MMF_API double mmf_config_number_at(const mmf_config *config, const char *name, size_t i);
 MMF_API const char *mmf_config_text_at(const mmf_config *config, const char *name, size_t i);
 
-/** Options that every definition has (train_mode, num_classes, mode): ended by a NULL name. */
-MMF_API const mmf_option *mmf_common_options(void);
+/**
+ * The options of a definition one after another: its own, those of the operator it fuses with,
+ * those that every definition has (train_mode, num_classes, mode).
+ * @param row  NULL: the first   @return NULL after the last
+ */
+MMF_API const mmf_option *mmf_option_next(const mmf_def *def, const mmf_option *row);
+/** True for the options that every definition has. */
+MMF_API bool mmf_option_is_common(const mmf_option *row);
+/** The row of this name or alias, NULL if there is none. */
+MMF_API const mmf_option *mmf_option_find(const mmf_def *def, const char *name);
 
 /* ---- Named inputs and outputs ------------------------------------------------------------ */
 
@@ -231,7 +241,8 @@ enum {
     MMF_LATE = 1 << 7, /**< fitted as separate unimodal models, then a rule; see src/train/late.c */
     MMF_REGRESSION_OK = 1 << 8,
     MMF_CLASSES_OK = 1 << 9,
-    MMF_ANY_TASK = MMF_REGRESSION_OK | MMF_CLASSES_OK
+    MMF_ANY_TASK = MMF_REGRESSION_OK | MMF_CLASSES_OK,
+    MMF_STANDS_IN = 1 << 10 /**< operators: encoders learn a vector for an absent modality */
 };
 
 /** What a step knows beyond its inputs. */
@@ -251,6 +262,9 @@ struct mmf_def {
     mmf_kind kind;
     unsigned takes;
     const mmf_option *options;
+    const mmf_def
+        *fuses; /**< models of encoders, one operator and a head: the operator. Its
+                   options, and what it says of paper, equations and absence, are theirs */
     mmf_status (*build)(mmf_builder *, const mmf_config *, const mmf_schema *inputs, void **self);
     void (*run)(mmf_tape *, void *self, const mmf_named *in, const mmf_step *, mmf_named *out);
 };

@@ -37,16 +37,15 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 
 const mmf_def mmf_fusion_concat = {
     .name = "concat",
-    .title = "Concatenation",
+    .title = "Concatenation of encodings",
     .paper = "Baltrusaitis, Ahuja, Morency, Multimodal machine learning: a survey and taxonomy, "
              "TPAMI 2019",
     .equations = "f = [f_1 ; ... ; f_M]",
-    .missing = "takes the vector it is given: encoders put a learned stand-in in place of an "
-               "absent modality",
+    .missing = "a learned vector a modality stands in",
     .timing = "intermediate",
     .structure = "concatenation",
     .kind = MMF_KIND_OPERATOR,
-    .takes = MMF_TAKES_VECTORS | MMF_MISSING_OK,
+    .takes = MMF_TAKES_VECTORS | MMF_MISSING_OK | MMF_STANDS_IN,
     .build = build,
     .run = run,
 };

@@ -154,7 +154,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 
 const mmf_def mmf_fusion_weighted_sum = {
     .name = "weighted-sum",
-    .title = "Weighted sum",
+    .title = "Learned weighted sum of encodings",
     .paper = "Baltrusaitis, Ahuja, Morency, Multimodal machine learning: a survey and taxonomy, "
              "TPAMI 2019",
     .equations = "f = sum_m w_m f_m; w fixed, free, softmax(alpha), or one a dimension",

@@ -74,8 +74,9 @@ const mmf_def *mmf_model_find(const char *name)
 
 const mmf_def *mmf_definition_find(const char *name)
 {
-    static const mmf_kind order[] = {MMF_KIND_LAYER, MMF_KIND_RULE, MMF_KIND_ENCODER};
-    const mmf_def *found = mmf_model_find(name);
+    static const mmf_kind order[] = {MMF_KIND_LAYER, MMF_KIND_OPERATOR, MMF_KIND_ENCODER,
+                                     MMF_KIND_MODEL};
+    const mmf_def *found = NULL;
     for (size_t i = 0; !found && i < sizeof order / sizeof *order; i++) {
         size_t n = 0;
         const mmf_def *const *const table = mmf_catalogue(order[i], &n);

@@ -32,24 +32,42 @@ static const mmf_option common[] = {
     {0},
 };
 
-const mmf_option *mmf_common_options(void)
+/* ---- Rows -------------------------------------------------------------------------------- */
+
+enum { N_TABLES = 3 };
+
+static void tables_of(const mmf_def *def, const mmf_option *tables[N_TABLES])
 {
-    return common;
+    tables[0] = def->options;
+    tables[1] = def->fuses ? def->fuses->options : NULL;
+    tables[2] = common;
 }
 
-static bool row_is(const mmf_option *row, const char *name)
+const mmf_option *mmf_option_next(const mmf_def *def, const mmf_option *row)
 {
-    return strcmp(row->name, name) == 0 || (row->alias && strcmp(row->alias, name) == 0);
-}
-
-static const mmf_option *find_option(const mmf_def *def, const char *name)
-{
-    for (const mmf_option *row = def->options; row && row->name; row++) {
-        if (row_is(row, name))
-            return row;
+    const mmf_option *tables[N_TABLES];
+    tables_of(def, tables);
+    bool found = row == NULL;
+    for (int t = 0; t < N_TABLES; t++) {
+        for (const mmf_option *at = tables[t]; at && at->name; at++) {
+            if (found)
+                return at;
+            found = at == row;
+        }
     }
-    for (const mmf_option *row = common; row->name; row++) {
-        if (row_is(row, name))
+    return NULL;
+}
+
+bool mmf_option_is_common(const mmf_option *row)
+{
+    return row >= common && row < common + sizeof common / sizeof *common;
+}
+
+const mmf_option *mmf_option_find(const mmf_def *def, const char *name)
+{
+    const mmf_option *row = NULL;
+    while ((row = mmf_option_next(def, row))) {
+        if (strcmp(row->name, name) == 0 || (row->alias && strcmp(row->alias, name) == 0))
             return row;
     }
     return NULL;
@@ -59,9 +77,8 @@ static mmf_status unknown_option(const mmf_config *config, const char *name)
 {
     const char *names[MAX_NAMES];
     size_t n = 0;
-    for (const mmf_option *row = config->def->options; row && row->name && n < MAX_NAMES; row++)
-        names[n++] = row->name;
-    for (const mmf_option *row = common; row->name && n < MAX_NAMES; row++)
+    const mmf_option *row = NULL;
+    while ((row = mmf_option_next(config->def, row)) && n < MAX_NAMES)
         names[n++] = row->name;
     const char *const nearest = mmf_text_nearest(name, names, n);
     if (nearest)
@@ -213,15 +230,13 @@ mmf_status mmf_config_create(mmf_ctx *ctx, mmf_config **out, const mmf_def *def)
     config->def = def;
     config->values = json_object();
     config->standards = json_object();
-    const mmf_option *const tables[] = {def->options, common};
-    for (size_t t = 0; t < 2; t++) {
-        for (const mmf_option *row = tables[t]; row && row->name; row++) {
-            json_t *const value = *row->standard ? parse_text(row, row->standard) : json_null();
-            if (!value || json_object_set_new(config->standards, row->name, value) != 0) {
-                mmf_config_free(config);
-                return mmf_fail(ctx, MMF_INTERNAL, "%s: the default of option %s does not parse",
-                                def->name, row->name);
-            }
+    const mmf_option *row = NULL;
+    while ((row = mmf_option_next(def, row))) {
+        json_t *const value = *row->standard ? parse_text(row, row->standard) : json_null();
+        if (!value || json_object_set_new(config->standards, row->name, value) != 0) {
+            mmf_config_free(config);
+            return mmf_fail(ctx, MMF_INTERNAL, "%s: the default of option %s does not parse",
+                            def->name, row->name);
         }
     }
     *out = config;
@@ -255,7 +270,7 @@ const mmf_def *mmf_config_def(const mmf_config *config)
 
 mmf_status mmf_config_set(mmf_config *config, const char *name, const char *value)
 {
-    const mmf_option *const row = find_option(config->def, name);
+    const mmf_option *const row = mmf_option_find(config->def, name);
     if (!row)
         return unknown_option(config, name);
     json_t *const parsed = parse_text(row, value);
@@ -272,7 +287,7 @@ mmf_status mmf_config_set(mmf_config *config, const char *name, const char *valu
 
 static mmf_status set_value(mmf_config *config, const char *name, json_t *value)
 {
-    const mmf_option *const row = find_option(config->def, name);
+    const mmf_option *const row = mmf_option_find(config->def, name);
     if (!row)
         return unknown_option(config, name);
     if (json_is_null(value))
@@ -321,16 +336,25 @@ static const json_t *value_of(const mmf_config *config, const char *name)
     return set ? set : json_object_get(config->standards, name);
 }
 
+mmf_status mmf_config_share(mmf_config *config, const mmf_config *from)
+{
+    const mmf_option *row = NULL;
+    while ((row = mmf_option_next(config->def, row))) {
+        json_t *const set = json_object_get(from->values, row->name);
+        if (set && json_object_set(config->values, row->name, set) != 0)
+            return mmf_fail(config->ctx, MMF_NOMEM, "out of memory while copying a configuration");
+    }
+    return MMF_OK;
+}
+
 char *mmf_config_json(const mmf_config *config)
 {
     json_t *const object = json_object();
-    const mmf_option *const tables[] = {config->def->options, common};
-    for (size_t t = 0; t < 2; t++) {
-        for (const mmf_option *row = tables[t]; row && row->name; row++) {
-            const json_t *const value = value_of(config, row->name);
-            if (!json_is_null(value))
-                json_object_set_new(object, row->name, json_deep_copy(value));
-        }
+    const mmf_option *row = NULL;
+    while ((row = mmf_option_next(config->def, row))) {
+        const json_t *const value = value_of(config, row->name);
+        if (!json_is_null(value))
+            json_object_set_new(object, row->name, json_deep_copy(value));
     }
     char *const dumped = json_dumps(object, JSON_REAL_PRECISION(12));
     json_decref(object);

@@ -154,46 +154,14 @@ static void clear_unit(bench_unit *unit)
     mmf_module_free(unit->module);
 }
 
-static bool has_option(const mmf_option *rows, const char *name)
-{
-    for (; rows && rows->name; rows++) {
-        if (strcmp(rows->name, name) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* The options that `def` shares with the definition of `from`. */
-static mmf_status shared_config(mmf_ctx *ctx, mmf_config **out, const mmf_def *def,
-                                const mmf_config *from)
-{
-    MMF_TRY(mmf_config_create(ctx, out, def));
-    char *const all = mmf_config_json(from);
-    json_t *const object = all ? json_loads(all, 0, NULL) : NULL;
-    mmf_free(ctx, all);
-    const char *name = NULL;
-    json_t *value = NULL;
-    void *next = NULL;
-    json_object_foreach_safe(object, next, name, value)
-    {
-        if (!has_option(def->options, name) && !has_option(mmf_common_options(), name))
-            json_object_del(object, name);
-    }
-    char *const shared = object ? json_dumps(object, 0) : NULL;
-    json_decref(object);
-    const mmf_status status =
-        shared ? mmf_config_set_json(*out, shared)
-               : mmf_fail(ctx, MMF_NOMEM, "out of memory while copying a configuration");
-    free(shared);
-    return status;
-}
-
 /* Late models are trained as their unimodal parts. */
 static mmf_status make_parts(model_bench *b, const mmf_config *config)
 {
     const mmf_def *const only = mmf_model_find("only");
     mmf_config *own = NULL;
-    mmf_status status = shared_config(b->ctx, &own, only, config);
+    mmf_status status = mmf_config_create(b->ctx, &own, only);
+    if (status == MMF_OK)
+        status = mmf_config_share(own, config);
     for (size_t m = 0; status == MMF_OK && m < b->schema->count; m++) {
         mmf_input_schema input = b->schema->inputs[m];
         const mmf_schema one = {1, &input};

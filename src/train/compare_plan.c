@@ -171,15 +171,6 @@ static mmf_status choose_models(mmf_plan *plan)
 
 /* ---- Options ----------------------------------------------------------------------------- */
 
-static bool has_option(const mmf_def *def, const char *name)
-{
-    for (const mmf_option *row = def->options; row && row->name; row++) {
-        if (strcmp(row->name, name) == 0 || (row->alias && strcmp(row->alias, name) == 0))
-            return true;
-    }
-    return false;
-}
-
 /* The entries of one modality in "audio=lstm:128,image=cnn2d": a unimodal model is configured as
  * the late models configure their parts, so that they can share it. */
 static mmf_status set_own_encoder(mmf_plan *plan, const mmf_candidate *c, const char *list)
@@ -204,7 +195,7 @@ static mmf_status set_everywhere(mmf_plan *plan, const char *name, const char *v
     bool found = false;
     for (size_t i = 0; i < plan->n_candidates; i++) {
         const mmf_candidate *const c = &plan->candidates[i];
-        if (!has_option(c->def, name))
+        if (!mmf_option_find(c->def, name))
             continue;
         found = true;
         MMF_TRY(c->modality && strcmp(name, "encoder") == 0

@@ -223,8 +223,11 @@ static mmf_status forward(trainer *t, const int64_t *rows, int64_t n, const mmf_
         .training = pass->training, .epoch = t->state.progress.epoch, .step = (int64_t)pass->step};
     mmf_tape_begin(t->tape, pass);
     mmf_feed_put(&t->model->feed, t->tape, t->batch.inputs, t->map, n, MMF_ALL_MODALITIES, &in);
+    mmf_tensor *const target = target_of(t);
+    if (pass->training)
+        mmf_named_put(t->tape, &in, "label", target);
     mmf_module_run(mmf_model_module(t->model), t->tape, &in, &step, out);
-    *loss = mmf_task_loss(t->tape, t->fit->task, &t->loss, out, target_of(t));
+    *loss = mmf_task_loss(t->tape, t->fit->task, &t->loss, out, target);
     return mmf_tape_status(t->tape);
 }
 

@@ -229,7 +229,8 @@ static void check_case(mmf_ctx *ctx, const mmf_def *def, case_data *data, void *
     check_variant(ctx, def, data, t, regression ? "regression" : "classification", NULL, NULL);
     if (!data->inputs[0].has_present) /* choices matter most where something is absent */
         return;
-    for (const mmf_option *row = def->options; row && row->name; row++) {
+    for (const mmf_option *row = mmf_option_next(def, NULL); row && !mmf_option_is_common(row);
+         row = mmf_option_next(def, row)) {
         char choice[64];
         for (const char *at = row->choices; at && *at && data->inputs[0].kind == MMF_VECTOR;) {
             const size_t n = strcspn(at, "|");

@@ -207,7 +207,8 @@ static inline mmf_config *case_config(mmf_ctx *ctx, const mmf_def *def, const ch
     mmf_config *config = NULL;
     char classes[24];
     test_ok(ctx, mmf_config_create(ctx, &config, def));
-    for (const mmf_option *row = def->options; row && row->name; row++) {
+    for (const mmf_option *row = mmf_option_next(def, NULL); row && !mmf_option_is_common(row);
+         row = mmf_option_next(def, row)) {
         const bool whole = row->type == MMF_OPTION_INT || row->type == MMF_OPTION_INTS;
         if (strstr(row->name, "dropout"))
             test_ok(ctx, mmf_config_set(config, row->name, "0"));

@@ -231,7 +231,8 @@ static void check_training(mmf_ctx *ctx, const mmf_def *def, case_data *data, vo
 {
     int *const n_random = user;
     mmf_config *const config = case_config(ctx, def, "classification");
-    for (const mmf_option *row = def->options; row && row->name; row++) {
+    for (const mmf_option *row = mmf_option_next(def, NULL); row && !mmf_option_is_common(row);
+         row = mmf_option_next(def, row)) {
         if (strstr(row->name, "dropout"))
             test_ok(ctx, mmf_config_set(config, row->name, "0.5"));
     }

@@ -189,7 +189,8 @@ static inline mmf_config *quick_config(mmf_ctx *ctx, const char *model, int widt
     assert_non_null(def);
     snprintf(text, sizeof text, "%d", width);
     test_ok(ctx, mmf_config_create(ctx, &config, def));
-    for (const mmf_option *row = def->options; row && row->name; row++) {
+    for (const mmf_option *row = mmf_option_next(def, NULL); row && !mmf_option_is_common(row);
+         row = mmf_option_next(def, row)) {
         const bool whole = row->type == MMF_OPTION_INT || row->type == MMF_OPTION_INTS;
         const bool wide = !*row->standard || atoi(row->standard) > width;
         if (strstr(row->name, "dropout"))

@@ -1,0 +1,106 @@
+/* steps.c: see steps.h. */
+#include "encoders/steps.h"
+
+#include <math.h>
+
+#include "encoders/encoder.h"
+
+#define PATCH_KERNEL 3
+#define PATCH_STRIDE 2
+
+static mmf_conv_layer patch_conv(mmf_builder *b, const char *name, int64_t inputs, int64_t outputs)
+{
+    const mmf_window window = {.kernel = {PATCH_KERNEL, PATCH_KERNEL},
+                               .stride = {PATCH_STRIDE, PATCH_STRIDE},
+                               .padding = {1, 1}};
+    return mmf_conv_build(b, name, 2, inputs, outputs, &window, true);
+}
+
+static int64_t halved(int64_t size)
+{
+    return (size + PATCH_STRIDE - 1) / PATCH_STRIDE;
+}
+
+mmf_steps_encoder mmf_steps_build(mmf_builder *b, const char *name, const mmf_input_schema *input,
+                                  int64_t width, double dropout)
+{
+    mmf_steps_encoder e = {.input = input, .width = width, .n_steps = 1, .dropout = dropout};
+    const int64_t *const shape = input->shape;
+    mmf_builder_enter(b, name);
+    switch (input->kind) {
+    case MMF_VECTOR:
+        e.project = mmf_linear_build(b, "project", shape[0], width, true);
+        break;
+    case MMF_SEQUENCE:
+        e.n_steps = shape[0];
+        e.project = mmf_linear_build(b, "project", shape[1], width, true);
+        break;
+    case MMF_IMAGE:
+        e.n_steps = halved(halved(shape[1])) * halved(halved(shape[2]));
+        e.conv_1 = patch_conv(b, "conv_1", shape[0], width);
+        e.conv_2 = patch_conv(b, "conv_2", width, width);
+        break;
+    case MMF_TOKENS:
+        e.n_steps = shape[0];
+        e.embedding = mmf_embedding_build(b, "embedding", input->vocab_size, width, 0);
+        e.project = mmf_linear_build(b, "project", width, width, true);
+        break;
+    }
+    mmf_builder_leave(b);
+    return e;
+}
+
+static mmf_tensor *project(mmf_tape *tape, const mmf_steps_encoder *e, mmf_tensor *x)
+{
+    return mmf_linear_run(tape, &e->project, mmf_dropout(tape, x, e->dropout), MMF_ACT_NONE);
+}
+
+/* (B, D, H, W) -> (B, H W, D) */
+static mmf_tensor *patches(mmf_tape *tape, const mmf_steps_encoder *e, mmf_tensor *x)
+{
+    x = mmf_relu(tape, mmf_conv_run(tape, &e->conv_1, x));
+    x = mmf_relu(tape, mmf_conv_run(tape, &e->conv_2, x));
+    x = mmf_reshape(tape, x, 3, (int64_t[]){-1, e->width, e->n_steps});
+    return mmf_dropout(tape, mmf_transpose(tape, x, 1, 2), e->dropout);
+}
+
+static mmf_tensor *valid_steps(mmf_tape *tape, const mmf_steps_encoder *e, const mmf_named *in)
+{
+    const char *const name = e->input->name;
+    const mmf_tensor *length = mmf_named_part(in, name, "length");
+    mmf_tensor *const present = mmf_present_column(tape, in, name);
+    if (e->input->kind == MMF_TOKENS && !length)
+        length = mmf_token_lengths(tape, mmf_named_get(in, name), 0);
+    const bool timed = e->input->kind == MMF_SEQUENCE || e->input->kind == MMF_TOKENS;
+    mmf_tensor *const mask = timed && length ? mmf_length_mask(tape, length, e->n_steps) : NULL;
+    if (!present)
+        return mask;
+    if (mask)
+        return mmf_mul(tape, mask, present);
+    return mmf_expand(tape, present, 2, (int64_t[]){present->shape[0], e->n_steps});
+}
+
+mmf_steps mmf_steps_run(mmf_tape *tape, const mmf_steps_encoder *e, const mmf_named *in)
+{
+    mmf_tensor *x = mmf_named_get(in, e->input->name);
+    mmf_steps steps = {.mask = valid_steps(tape, e, in)};
+    if (e->input->kind == MMF_IMAGE)
+        x = patches(tape, e, x);
+    else if (e->input->kind == MMF_TOKENS)
+        x = project(tape, e, mmf_embedding_run(tape, &e->embedding, x));
+    else
+        x = project(tape, e, x);
+    steps.x = mmf_reshape(tape, x, 3, (int64_t[]){-1, e->n_steps, e->width});
+    if (steps.mask)
+        steps.x = mmf_mul(tape, steps.x,
+                          mmf_reshape(tape, steps.mask, 3, (int64_t[]){-1, e->n_steps, 1}));
+    return steps;
+}
+
+mmf_tensor *mmf_steps_mean(mmf_tape *tape, const mmf_steps *steps)
+{
+    if (!steps->mask)
+        return mmf_mean(tape, steps->x, 1);
+    mmf_tensor *const n = mmf_clamp(tape, mmf_sum(tape, steps->mask, 1), 1, INFINITY);
+    return mmf_div(tape, mmf_sum(tape, steps->x, 1), mmf_reshape(tape, n, 2, (int64_t[]){-1, 1}));
+}

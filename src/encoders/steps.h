@@ -1,0 +1,39 @@
+/*
+ * steps.h: one modality as a sequence of feature vectors, for models that attend over steps.
+ *
+ * A vector is a sequence of one step, an image a sequence of patches. Unlike the registered
+ * encoders, which put out one vector a modality, nothing is pooled here.
+ */
+#ifndef MMFUSE_ENCODERS_STEPS_H
+#define MMFUSE_ENCODERS_STEPS_H
+
+#include "mmfuse/nn.h"
+
+typedef struct mmf_steps_encoder {
+    const mmf_input_schema *input;
+    mmf_linear_layer project; /* vectors, sequences, embedded tokens */
+    mmf_conv_layer conv_1, conv_2;
+    mmf_embedding_layer embedding;
+    int64_t width, n_steps; /* of what comes out: (B, n_steps, width) */
+    double dropout;
+} mmf_steps_encoder;
+
+typedef struct mmf_steps {
+    mmf_tensor *x;    /**< (B, T, D); zeros at steps that are masked */
+    mmf_tensor *mask; /**< (B, T), 1 valid, 0 beyond the length or absent; NULL: all valid */
+} mmf_steps;
+
+/**
+ * Vectors and sequences through one linear layer a step; images through two convolutions of stride
+ * 2 with ReLU; tokens (0 is padding) through an embedding and a linear layer.
+ *
+ * @param name  scope of the parameters   @param width  D
+ */
+mmf_steps_encoder mmf_steps_build(mmf_builder *builder, const char *name,
+                                  const mmf_input_schema *input, int64_t width, double dropout);
+mmf_steps mmf_steps_run(mmf_tape *tape, const mmf_steps_encoder *encoder, const mmf_named *in);
+
+/** Mean over the valid steps, zeros where there are none. @return (B, D) */
+mmf_tensor *mmf_steps_mean(mmf_tape *tape, const mmf_steps *steps);
+
+#endif
