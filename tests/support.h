@@ -14,6 +14,13 @@
 
 #include "mmfuse/base.h"
 
+/** Sanitizer builds give every piece of an arena its own allocation: there a step allocates. */
+#ifdef MMF_ARENA_DEBUG
+enum { TEST_ARENAS_ALLOCATE = 1 };
+#else
+enum { TEST_ARENAS_ALLOCATE = 0 };
+#endif
+
 /** A context with defaults; a failure ends the test. */
 mmf_ctx *test_ctx(void);
 /** Path of `name` in a scratch folder of this process; borrowed, valid until eight more calls. */

@@ -104,11 +104,11 @@ static process start(const run_case *c, mmf_train_options *options, stop *where)
     mmf_config *const config = quick_config(p.ctx, c->model, 6, "0.2");
     simple_split s;
     test_ok(p.ctx, mmf_dataset_open(p.ctx, &p.dataset, test_path("resume.npz"), &data));
+    options->watch = where ? watch : NULL;
+    options->watch_user = where;
     if (where) {
         where->ctx = p.ctx;
         where->pulled = false;
-        options->watch = watch;
-        options->watch_user = where;
     }
     const mmf_status status = mmf_train(
         p.ctx, &p.model, p.dataset, data_split(&s, N_TRAIN, N_VALID), c->model, config, options);
