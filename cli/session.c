@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #define MAX_MODELS 256
+/* Signal frames hold the vector registers: 3 KB with AVX-512, more with what follows. */
+#define HANDLER_STACK_BYTES 65536
 
 /* A signal handler is given nothing but the signal's number, so the context it cancels and the time
  * of the first request have to be found in file-scope variables: the only ones of the command. */
@@ -36,13 +38,26 @@ static void on_interrupt(int number)
         mmf_ctx_cancel(interrupted_ctx);
 }
 
+/*
+ * oneDNN's generated kernels keep values below the stack pointer, further down than the 128 bytes
+ * that signals leave alone: a handler on the same stack overwrites them, and the kernel then writes
+ * anywhere. So the handler gets a stack of its own.
+ */
+static void use_own_stack(void)
+{
+    static char memory[HANDLER_STACK_BYTES];
+    const stack_t stack = {.ss_sp = memory, .ss_size = sizeof memory};
+    sigaltstack(&stack, NULL);
+}
+
 void cli_catch_interrupt(const cli_session *session)
 {
     interrupted_ctx = session->ctx;
     interrupted_at = 0;
+    use_own_stack();
     struct sigaction action = {.sa_handler = on_interrupt};
     sigemptyset(&action.sa_mask);
-    action.sa_flags = SA_RESTART;
+    action.sa_flags = (int)(SA_RESTART | SA_ONSTACK);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }

@@ -118,7 +118,11 @@ typedef struct mmf_memory_stats {
 } mmf_memory_stats;
 MMF_API mmf_memory_stats mmf_ctx_memory(const mmf_ctx *ctx);
 
-/** Asks the work in progress to stop at the next safe point; safe to call from a signal handler. */
+/**
+ * Asks the work in progress to stop at the next safe point; safe to call from a signal handler that
+ * has a stack of its own (sigaltstack, SA_ONSTACK): on the stack of a running matrix product any
+ * handler may overwrite what oneDNN keeps below the stack pointer.
+ */
 MMF_API void mmf_ctx_cancel(mmf_ctx *ctx);
 MMF_API bool mmf_ctx_cancelled(const mmf_ctx *ctx);
 
