@@ -104,7 +104,15 @@ mmf_chunk *mmf_bilinear_chunks(mmf_builder *builder, int64_t mm_dim, int64_t n);
             "signed square root and length one of every chunk, or of all together"                 \
     }
 #define MMF_BILINEAR_DROPOUTS                                                                      \
-    {"dropout_input", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0", "after the projections"},         \
+    {                                                                                              \
+        "dropout_input",                                                                           \
+        NULL,                                                                                      \
+        MMF_OPTION_REAL,                                                                           \
+        0,                                                                                         \
+        0.95,                                                                                      \
+        NULL,                                                                                      \
+        "0",                                                                                       \
+        "on both projections or sketches"},                                                        \
         {"dropout_pre_lin",                                                                        \
          "dropout_pre_norm",                                                                       \
          MMF_OPTION_REAL,                                                                          \

@@ -11,7 +11,9 @@
 
 static const mmf_option options[] = {
     MMF_MM_DIM_OPTION("256"),
-    {"chunks", NULL, MMF_OPTION_INT, 1, 4096, NULL, "16", "blocks of the core, at most mm_dim"},
+    {"chunks", NULL, MMF_OPTION_INT, 1, 4096, NULL, "16",
+     "blocks of the core, at most mm_dim; with pos_norm before_cat, a block of one feature is its "
+     "sign"},
     {"rank", NULL, MMF_OPTION_INT, 1, 1024, NULL, "5", "rank of each block's slices"},
     MMF_OUTPUT_DIM_OPTION,
     MMF_SHARED_OPTION,

@@ -138,6 +138,11 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
         strcmp(kind, "vector") == 0 ? VECTOR : (strcmp(kind, "scalar") == 0 ? SCALAR : MATRIX);
     op->count = order->count;
     for (size_t m = 0; m < order->count; m++) {
+        if (order->inputs[m].n_dims != 1)
+            return mmf_builder_fail(b, MMF_SHAPE,
+                                    "multiplicative-interactions takes one vector a modality; %s "
+                                    "has %d dimensions",
+                                    order->inputs[m].name, order->inputs[m].n_dims);
         op->names[m] = order->inputs[m].name;
         op->widths[m] = order->inputs[m].shape[0];
     }
