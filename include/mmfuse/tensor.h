@@ -135,6 +135,8 @@ MMF_API mmf_tensor *mmf_softplus(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_exp(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_log(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_sqrt(mmf_tape *, mmf_tensor *x);
+/** sign(x) sqrt(|x|); gradient 0 at 0, where the slope is infinite. */
+MMF_API mmf_tensor *mmf_signed_sqrt(mmf_tape *, mmf_tensor *x);
 /** Gradient 0 at 0. */
 MMF_API mmf_tensor *mmf_abs(mmf_tape *, mmf_tensor *x);
 /** Not differentiable: gradient 0 everywhere. */
@@ -168,6 +170,12 @@ MMF_API mmf_tensor *mmf_matmul(mmf_tape *, mmf_tensor *a, mmf_tensor *b, bool tr
                                bool transpose_b);
 /** (B, I), (B, J) -> (B, I * J), second index fastest. */
 MMF_API mmf_tensor *mmf_outer(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
+/**
+ * y[j] = sum_i a[i] b[(j - i) mod D], row by row, for any D. The cost is D times the elements of
+ * `b` that are not 0: cheap for sketches of short vectors.
+ * @param a, b (B, D)  @return (B, D)
+ */
+MMF_API mmf_tensor *mmf_circular_convolution(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
 
 /* ---- Reductions: over one axis (negative counts from the end); the axis is dropped -------- */
 
@@ -261,6 +269,8 @@ MMF_API mmf_tensor *mmf_token_lengths(mmf_tape *, const mmf_tensor *tokens, int6
 /** Position of the largest element of the last axis, the first among equals. @return integers (...)
  */
 MMF_API mmf_tensor *mmf_argmax(mmf_tape *, const mmf_tensor *x);
+/** Whole numbers that are stored as reals, as integers. @errors ARG: not whole */
+MMF_API mmf_tensor *mmf_whole_numbers(mmf_tape *, const mmf_tensor *x);
 /** 1 at the index, 0 elsewhere. @param index integers (B) @return (B, K) */
 MMF_API mmf_tensor *mmf_one_hot(mmf_tape *, const mmf_tensor *index, int64_t n_classes);
 

@@ -201,7 +201,8 @@ static inline void case_put(mmf_tape *tape, case_data *d, bool variable, mmf_nam
 
 /* ---- Modules ----------------------------------------------------------------------------- */
 
-/** Defaults made small, without dropout: whole numbers above 8 become 4, chosen widths 4. */
+/** Defaults made small, without dropout: whole numbers above 8 become 4, chosen widths 4; two
+ * chunks, since one feature a chunk, brought to length one, is its sign. */
 static inline mmf_config *case_config(mmf_ctx *ctx, const mmf_def *def, const char *train_mode)
 {
     mmf_config *config = NULL;
@@ -212,6 +213,8 @@ static inline mmf_config *case_config(mmf_ctx *ctx, const mmf_def *def, const ch
         const bool whole = row->type == MMF_OPTION_INT || row->type == MMF_OPTION_INTS;
         if (strstr(row->name, "dropout"))
             test_ok(ctx, mmf_config_set(config, row->name, "0"));
+        else if (strcmp(row->name, "chunks") == 0)
+            test_ok(ctx, mmf_config_set(config, row->name, "2"));
         else if (whole && row->low <= 4 && (!*row->standard || atoi(row->standard) > 8))
             test_ok(ctx, mmf_config_set(config, row->name, "4"));
     }

@@ -191,6 +191,25 @@ mmf_tensor *mmf_argmax(mmf_tape *tape, const mmf_tensor *x)
     return best ? mmf_input_ints(tape, best, x->n_dims - 1, x->shape) : NULL;
 }
 
+mmf_tensor *mmf_whole_numbers(mmf_tape *tape, const mmf_tensor *x)
+{
+    static const char op[] = "whole_numbers";
+    const mmf_real most = (mmf_real)(1 << 24); /* beyond it a float skips whole numbers */
+    if (!x)
+        return mmf_tape__missing(tape, op);
+    if (x->is_int)
+        return mmf_tape__fail(tape, MMF_DTYPE, op, "takes reals, got integers");
+    int64_t *const ints = mmf_tape__alloc(tape, ((size_t)x->count + 1) * sizeof *ints);
+    for (int64_t i = 0; ints && i < x->count; i++) {
+        const mmf_real value = x->data[i];
+        if (!(value >= -most && value <= most) || (mmf_real)(int64_t)value != value)
+            return mmf_tape__fail(tape, MMF_ARG, op, "element %lld is %g, not a whole number",
+                                  (long long)i, (double)value);
+        ints[i] = (int64_t)value;
+    }
+    return ints ? mmf_input_ints(tape, ints, x->n_dims, x->shape) : NULL;
+}
+
 mmf_tensor *mmf_one_hot(mmf_tape *tape, const mmf_tensor *index, int64_t n_classes)
 {
     if (!index)
