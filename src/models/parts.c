@@ -99,6 +99,22 @@ mmf_steps mmf_steps_join(mmf_tape *tape, const mmf_steps *steps, size_t count)
     return joined;
 }
 
+void mmf_stream_order(const mmf_schema *inputs, const mmf_input_schema **text,
+                      const mmf_input_schema **image)
+{
+    const mmf_input_schema *const in = inputs->inputs;
+    bool swap = strcmp(in[1].name, "text") == 0;
+    if ((in[0].kind == MMF_TOKENS) != (in[1].kind == MMF_TOKENS))
+        swap = in[1].kind == MMF_TOKENS;
+    *text = &in[swap ? 1 : 0];
+    *image = &in[swap ? 0 : 1];
+}
+
+mmf_tensor *mmf_region_mask(mmf_tape *tape, mmf_tensor *x)
+{
+    return mmf_sign(tape, mmf_sum(tape, mmf_abs(tape, mmf_detach(tape, x)), -1));
+}
+
 /* ---- Head -------------------------------------------------------------------------------- */
 
 mmf_head mmf_head_build(mmf_builder *b, const mmf_config *config, int64_t inputs)

@@ -65,6 +65,12 @@ mmf_steps mmf_single_step(mmf_tape *tape, const mmf_named *in, const char *modal
 /** All steps behind each other: x (B, sum T_m, D), with a mask where one of them has one. */
 mmf_steps mmf_steps_join(mmf_tape *tape, const mmf_steps *steps, size_t count);
 
+/** Of two modalities the one that asks (tokens, else called text, else the first) and the other. */
+void mmf_stream_order(const mmf_schema *inputs, const mmf_input_schema **text,
+                      const mmf_input_schema **image);
+/** 0 where a region, a row of x (B, R, D), is all zeros, else 1. @return (B, R) */
+mmf_tensor *mmf_region_mask(mmf_tape *tape, mmf_tensor *x);
+
 /** dropout, linear, ReLU, dropout, linear: in the scope `head`. */
 typedef struct mmf_head {
     mmf_linear_layer hidden, out;
