@@ -72,3 +72,4 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 
 JOINT(joint_concat, concat, "joint-concat", "concatenation", ANY);
 JOINT(weighted, weighted_sum, "weighted", "weighted", ANY);
+JOINT(gmu, gmu, "gmu", "gating", ANY);
