@@ -56,6 +56,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 }
 
 #define ANY (MMF_TAKES_ANY | MMF_MISSING_OK | MMF_ANY_TASK)
+#define TWO (ANY | MMF_TWO_ONLY)
 
 #define JOINT(id, operator, text, kind_of_structure, flags)                                        \
     const mmf_def mmf_model_##id = {                                                               \
@@ -73,3 +74,5 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 JOINT(joint_concat, concat, "joint-concat", "concatenation", ANY);
 JOINT(weighted, weighted_sum, "weighted", "weighted", ANY);
 JOINT(gmu, gmu, "gmu", "gating", ANY);
+JOINT(film, film, "film", "gating", TWO);
+JOINT(mmtm, mmtm, "mmtm", "gating", ANY);
