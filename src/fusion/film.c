@@ -15,7 +15,7 @@ static const mmf_option options[] = {
     {"by", NULL, MMF_OPTION_TEXT, 0, 0, NULL, "",
      "the modality that conditions the other; default: text, else the first"},
     {"block", NULL, MMF_OPTION_TEXT, 0, 0, "layer|residual", "layer",
-     "the modulation alone, or the residual block around it (images only)"},
+     "the modulation alone, or the residual block around it; a vector is an image of one pixel"},
     {"condition_method", NULL, MMF_OPTION_TEXT, 0, 0, "bn-film|conv-film|relu-film", "bn-film",
      "residual block: modulate after batch norm, before it, or after the ReLU"},
     {"coordinates", NULL, MMF_OPTION_INT, 0, 2, NULL, "2",
@@ -45,12 +45,13 @@ typedef struct film_operator {
 static void build_block(mmf_builder *b, const mmf_config *config, film_operator *op)
 {
     const char *const order = mmf_config_text(config, "condition_method");
-    const int64_t kernel = mmf_config_int(config, "kernel"), c = op->channels;
-    const int64_t coordinates = mmf_config_int(config, "coordinates");
-    if (op->content->n_dims != 3 || kernel % 2 == 0 || coordinates == 1) {
+    const bool is_vector = op->content->n_dims == 1; /* an image of one pixel */
+    const int64_t kernel = is_vector ? 1 : mmf_config_int(config, "kernel"), c = op->channels;
+    const int64_t coordinates = is_vector ? 0 : mmf_config_int(config, "coordinates");
+    if (op->content->n_dims == 2 || kernel % 2 == 0 || coordinates == 1) {
         mmf_builder_fail(b, MMF_ARG,
-                         "film: the residual block takes images (%s has %d dimensions), an odd "
-                         "kernel (%lld) and 0 or 2 coordinates (%lld)",
+                         "film: the residual block takes vectors and images (%s has %d "
+                         "dimensions), an odd kernel (%lld) and 0 or 2 coordinates (%lld)",
                          op->content->name, op->content->n_dims, (long long)kernel,
                          (long long)coordinates);
         return;
@@ -173,15 +174,18 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
                 mmf_named *out)
 {
     const film_operator *const op = self;
-    mmf_tensor *const x = mmf_named_get(in, op->content->name);
+    mmf_tensor *x = mmf_named_get(in, op->content->name);
     mmf_tensor *const c = mmf_named_get(in, op->condition->name);
     mmf_tensor *const both = mmf_linear_run(tape, &op->decoder_linear, c, MMF_ACT_NONE);
     mmf_tensor *const gamma = mmf_affine(tape, mmf_slice(tape, both, 1, 0, op->channels), 1, 1);
     mmf_tensor *const beta = mmf_slice(tape, both, 1, op->channels, op->channels);
     const int64_t shape[MMF_MAX_DIMS] = {-1, op->channels, 1, 1, 1, 1};
-    const int n_dims = 1 + op->content->n_dims;
+    const bool as_image = op->residual && op->content->n_dims == 1;
+    const int n_dims = as_image ? 4 : 1 + op->content->n_dims;
     const modulation m = {mmf_reshape(tape, gamma, n_dims, shape),
                           mmf_reshape(tape, beta, n_dims, shape)};
+    if (as_image)
+        x = mmf_reshape(tape, x, n_dims, shape);
     mmf_tensor *const y = op->residual ? run_block(tape, op, &m, x) : modulate(tape, &m, x);
     mmf_named_put(tape, out, "gamma", gamma);
     mmf_named_put(tape, out, "beta", beta);
