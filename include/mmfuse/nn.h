@@ -381,6 +381,7 @@ MMF_API mmf_tensor *mmf_linear_run(mmf_tape *tape, const mmf_linear_layer *layer
 typedef struct mmf_batch_norm_layer {
     mmf_tensor *weight, *bias, *running_mean, *running_var;
     int axis;
+    double eps; /* 1e-5 unless the caller changes it */
 } mmf_batch_norm_layer;
 /** Momentum 0.1, eps 1e-5, as PyTorch's. @param axis the axis that keeps its own statistics */
 MMF_API mmf_batch_norm_layer mmf_batch_norm_build(mmf_builder *builder, const char *name,

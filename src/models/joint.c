@@ -83,3 +83,6 @@ JOINT(block_tucker, block_tucker, "block-tucker", "tensor", TWO);
 JOINT(mcb, mcb, "mcb", "tensor", TWO);
 JOINT(multiplicative_interactions, multiplicative_interactions, "multiplicative-interactions",
       "tensor", TWO);
+JOINT(gmu, gmu, "gmu", "gating", ANY);
+JOINT(film, film, "film", "gating", TWO);
+JOINT(mmtm, mmtm, "mmtm", "gating", ANY);
