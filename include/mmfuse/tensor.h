@@ -129,6 +129,9 @@ MMF_API mmf_tensor *mmf_leaky_relu(mmf_tape *, mmf_tensor *x, double slope);
 MMF_API mmf_tensor *mmf_elu(mmf_tape *, mmf_tensor *x, double alpha);
 /** x Phi(x) with the exact error function. */
 MMF_API mmf_tensor *mmf_gelu(mmf_tape *, mmf_tensor *x);
+/** x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2: the approximation of it that Flax defaults to.
+ */
+MMF_API mmf_tensor *mmf_gelu_tanh(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_tanh(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_sigmoid(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_softplus(mmf_tape *, mmf_tensor *x);
@@ -216,6 +219,13 @@ MMF_API mmf_tensor *mmf_log_softmax(mmf_tape *, mmf_tensor *x, const mmf_tensor 
 MMF_API mmf_tensor *mmf_layer_norm(mmf_tape *, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
                                    double eps);
 /**
+ * weight (x - mean) / (deviation + eps) + bias over the last axis, with the unbiased deviation and
+ * eps outside of the root. Where a row is constant the deviation has no gradient.
+ * @errors SHAPE when the axis has a single element
+ */
+MMF_API mmf_tensor *mmf_deviation_norm(mmf_tape *, mmf_tensor *x, mmf_tensor *weight,
+                                       mmf_tensor *bias, double eps);
+/**
  * Over all axes but `axis`. Training passes use batch statistics (biased variance) and move the
  * running ones by `momentum` (unbiased variance); other passes use the running ones.
  * @param running_mean, running_var (C), updated in place
@@ -262,6 +272,20 @@ MMF_API mmf_tensor *mmf_embedding(mmf_tape *, mmf_tensor *table, const mmf_tenso
                                   int64_t padding);
 /** 1 where step t < length[b], else 0. @return (B, T) */
 MMF_API mmf_tensor *mmf_length_mask(mmf_tape *, const mmf_tensor *length, int64_t n_steps);
+
+/** 1 where the integer is not `padding`, else 0: also a mask of integers as reals. @return tokens'
+ * shape */
+MMF_API mmf_tensor *mmf_token_mask(mmf_tape *, const mmf_tensor *tokens, int64_t padding);
+/** 1 where column j <= row i + ahead, else 0. @return (n_queries, n_keys) */
+MMF_API mmf_tensor *mmf_causal_mask(mmf_tape *, int64_t n_queries, int64_t n_keys, int64_t ahead);
+/** first, first + step, ... @return (count) */
+MMF_API mmf_tensor *mmf_range(mmf_tape *, int64_t count, double first, double step);
+/**
+ * Row t: sin(p f_k), then cos(p f_k), for position p = first + t and rates f_k from 1 down to
+ * 1/10000 in geometric steps; an odd width ends in a zero. @return (n_steps, width)
+ * @paper Vaswani et al., NeurIPS 2017, in the layout of tensor2tensor
+ */
+MMF_API mmf_tensor *mmf_sinusoid(mmf_tape *, int64_t n_steps, int64_t width, int64_t first);
 
 /** Position of the last token that is not `padding`, plus one, at least 1. @return (B) integers */
 MMF_API mmf_tensor *mmf_token_lengths(mmf_tape *, const mmf_tensor *tokens, int64_t padding);

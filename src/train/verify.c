@@ -217,6 +217,20 @@ static mmf_status load_weight(verifier *v, const mmf_param *param)
     return MMF_OK;
 }
 
+/* Books that references keep in their state and nothing is computed from: the batches that batch
+ * norm has seen, the format version of fairseq's layers, the type of its position table. */
+static bool is_bookkeeping(const char *name)
+{
+    static const char *const ends[] = {"num_batches_tracked", ".version", "._float_tensor"};
+    const size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        const size_t n = strlen(ends[i]);
+        if (length >= n && strcmp(name + length - n, ends[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static mmf_status load_weights(verifier *v)
 {
     const mmf_params *const params = mmf_module_params(v->module);
@@ -225,9 +239,7 @@ static mmf_status load_weights(verifier *v)
     for (size_t i = 0; i < mmf_archive_count(v->archive); i++) {
         const char *const entry = mmf_archive_name(v->archive, i);
         const char *const name = after(entry, "weight.");
-        /* PyTorch counts the batches that batch norm has seen; nothing is computed from it. */
-        const bool counter = name && strstr(name, "num_batches_tracked");
-        if (name && !counter && !mmf_params_find(params, name))
+        if (name && !is_bookkeeping(name) && !mmf_params_find(params, name))
             tell(v, entry, NAN, NAN, false, "is not a parameter of the model");
     }
     return MMF_OK;

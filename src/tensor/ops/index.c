@@ -1,4 +1,6 @@
-/* index.c: look-ups by integer tensors, and the masks made from lengths. */
+/* index.c: look-ups by integer tensors, and the masks and tables made from lengths, tokens and
+ * positions. */
+#include <math.h>
 #include <string.h>
 
 #include "tensor/ops.h"
@@ -160,6 +162,47 @@ mmf_tensor *mmf_length_mask(mmf_tape *tape, const mmf_tensor *length, int64_t n_
     for (int64_t i = 0; mask && i < mask->count; i++)
         mask->data[i] = i % n_steps < length->ints[i / n_steps] ? 1 : 0;
     return mask;
+}
+
+mmf_tensor *mmf_token_mask(mmf_tape *tape, const mmf_tensor *tokens, int64_t padding)
+{
+    if (!tokens || !tokens->is_int)
+        return mmf_tape__fail(tape, MMF_DTYPE, "token_mask", "takes integers");
+    mmf_tensor *const mask = mmf_tape__tensor(tape, tokens->n_dims, tokens->shape);
+    for (int64_t i = 0; mask && i < mask->count; i++)
+        mask->data[i] = tokens->ints[i] != padding ? 1 : 0;
+    return mask;
+}
+
+mmf_tensor *mmf_causal_mask(mmf_tape *tape, int64_t n_queries, int64_t n_keys, int64_t ahead)
+{
+    mmf_tensor *const mask = mmf_tape__tensor(tape, 2, (int64_t[]){n_queries, n_keys});
+    for (int64_t i = 0; mask && i < mask->count; i++)
+        mask->data[i] = i % n_keys - i / n_keys <= ahead ? 1 : 0;
+    return mask;
+}
+
+mmf_tensor *mmf_range(mmf_tape *tape, int64_t count, double first, double step)
+{
+    mmf_tensor *const y = mmf_tape__tensor(tape, 1, &count);
+    for (int64_t i = 0; y && i < count; i++)
+        y->data[i] = (mmf_real)(first + (double)i * step);
+    return y;
+}
+
+mmf_tensor *mmf_sinusoid(mmf_tape *tape, int64_t n_steps, int64_t width, int64_t first)
+{
+    const int64_t half = width / 2;
+    mmf_tensor *const y = mmf_full(tape, 2, (int64_t[]){n_steps, width}, 0);
+    for (int64_t k = 0; y && k < half; k++) {
+        /* A single frequency is 1: the exponent's 0/0 is taken as 0. */
+        const double rate = half > 1 ? exp(-(double)k * log(10000) / (double)(half - 1)) : 1;
+        for (int64_t t = 0; t < n_steps; t++) {
+            y->data[t * width + k] = (mmf_real)sin((double)(first + t) * rate);
+            y->data[t * width + half + k] = (mmf_real)cos((double)(first + t) * rate);
+        }
+    }
+    return y;
 }
 
 mmf_tensor *mmf_token_lengths(mmf_tape *tape, const mmf_tensor *tokens, int64_t padding)

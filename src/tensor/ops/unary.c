@@ -1,4 +1,6 @@
 /* unary.c: element-wise functions of one tensor; the loops stand in kernels/element_kernels.h. */
+#include <math.h>
+
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
@@ -144,6 +146,14 @@ mmf_tensor *mmf_pow(mmf_tape *tape, mmf_tensor *x, double exponent)
     return apply(tape, "pow", MMF_UNARY_POW, x, exponent, 0);
 }
 
+mmf_tensor *mmf_gelu_tanh(mmf_tape *tape, mmf_tensor *x)
+{
+    const double slope = sqrt(2 / acos(-1)), cubic = 0.044715;
+    mmf_tensor *const bend = mmf_affine(tape, mmf_mul(tape, x, x), slope * cubic, slope);
+    mmf_tensor *const t = mmf_tanh(tape, mmf_mul(tape, x, bend));
+    return mmf_mul(tape, x, mmf_affine(tape, t, 0.5, 0.5));
+}
+
 mmf_tensor *mmf_affine(mmf_tape *tape, mmf_tensor *x, double scale, double shift)
 {
     return apply(tape, "affine", MMF_UNARY_AFFINE, x, scale, shift);
@@ -188,6 +198,11 @@ static mmf_tensor *elu_example(mmf_op_case *c)
 static mmf_tensor *gelu_example(mmf_op_case *c)
 {
     return mmf_gelu(c->tape, signed_input(c));
+}
+
+static mmf_tensor *gelu_tanh_example(mmf_op_case *c)
+{
+    return mmf_gelu_tanh(c->tape, mmf_case_input(c, -3, 3, 2, (int64_t[]){4, 9 * c->scale}));
 }
 
 static mmf_tensor *tanh_example(mmf_op_case *c)
@@ -251,6 +266,7 @@ const mmf_op mmf_op_relu = {"relu", 1, relu_example, mmf_flops_elementwise, true
 const mmf_op mmf_op_leaky_relu = {"leaky_relu", 1, leaky_relu_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_elu = {"elu", 1, elu_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_gelu = {"gelu", 1, gelu_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_gelu_tanh = {"gelu_tanh", 1, gelu_tanh_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_tanh = {"tanh", 1, tanh_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_sigmoid = {"sigmoid", 1, sigmoid_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_softplus = {"softplus", 1, softplus_example, mmf_flops_elementwise, true};
