@@ -301,6 +301,11 @@ MMF_API mmf_tensor *mmf_argmax(mmf_tape *, const mmf_tensor *x);
 MMF_API mmf_tensor *mmf_whole_numbers(mmf_tape *, const mmf_tensor *x);
 /** 1 at the index, 0 elsewhere. @param index integers (B) @return (B, K) */
 MMF_API mmf_tensor *mmf_one_hot(mmf_tape *, const mmf_tensor *index, int64_t n_classes);
+/** Ones on the diagonal, zeros elsewhere. @return (n, n) */
+MMF_API mmf_tensor *mmf_identity(mmf_tape *, int64_t n);
+/** 1 where rows i and j along axis 0 are equal, else 0. @param x (N, ...) reals or integers @return
+ * (N, N) without a path for gradients */
+MMF_API mmf_tensor *mmf_same_rows(mmf_tape *, const mmf_tensor *x);
 
 /* ---- Convolution and pooling ------------------------------------------------------------- */
 

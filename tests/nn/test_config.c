@@ -312,7 +312,7 @@ static void every_option_table_is_sound(void **state)
 {
     (void)state;
     static const mmf_kind kinds[] = {MMF_KIND_LAYER, MMF_KIND_ENCODER, MMF_KIND_OPERATOR,
-                                     MMF_KIND_MODEL};
+                                     MMF_KIND_MODEL, MMF_KIND_LOSS};
     mmf_ctx *const ctx = test_ctx();
     size_t n_rows = 0;
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {

@@ -265,6 +265,36 @@ mmf_tensor *mmf_one_hot(mmf_tape *tape, const mmf_tensor *index, int64_t n_class
     return out;
 }
 
+mmf_tensor *mmf_identity(mmf_tape *tape, int64_t n)
+{
+    mmf_tensor *const out = mmf_full(tape, 2, (int64_t[]){n, n}, 0);
+    for (int64_t i = 0; out && i < n; i++)
+        out->data[i * n + i] = 1;
+    return out;
+}
+
+mmf_tensor *mmf_same_rows(mmf_tape *tape, const mmf_tensor *x)
+{
+    if (!x)
+        return mmf_tape__missing(tape, "same_rows");
+    if (x->n_dims < 1)
+        return mmf_tape__fail(tape, MMF_SHAPE, "same_rows", "needs rows along axis 0");
+    const int64_t n = x->shape[0], width = n > 0 ? x->count / n : 0;
+    mmf_tensor *const out = mmf_full(tape, 2, (int64_t[]){n, n}, 1);
+    for (int64_t i = 0; out && i < n; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            for (int64_t e = 0; e < width; e++) {
+                const bool equal = x->is_int ? x->ints[i * width + e] == x->ints[j * width + e]
+                                             : !(x->data[i * width + e] < x->data[j * width + e] ||
+                                                 x->data[i * width + e] > x->data[j * width + e]);
+                if (!equal)
+                    out->data[i * n + j] = 0;
+            }
+        }
+    }
+    return out;
+}
+
 /* ---- Examples ---------------------------------------------------------------------------- */
 
 static mmf_tensor *table(mmf_op_case *c)
