@@ -23,7 +23,7 @@ build: dependencies
 	@cmake --build --preset release -j $(JOBS)
 
 test: build
-	@ctest --preset release
+	@ctest --preset release -j $(JOBS)
 
 demo: build
 	@scripts/demo.sh

@@ -80,7 +80,7 @@ MMF_API const char *mmf_config_text_at(const mmf_config *config, const char *nam
 MMF_API const mmf_option *mmf_option_next(const mmf_def *def, const mmf_option *row);
 /** True for the options that every definition has. */
 MMF_API bool mmf_option_is_common(const mmf_option *row);
-/** The row of this name or alias, NULL if there is none. */
+/** The row of this name, else of this alias, NULL if there is none. */
 MMF_API const mmf_option *mmf_option_find(const mmf_def *def, const char *name);
 
 /* ---- Named inputs and outputs ------------------------------------------------------------ */

@@ -65,12 +65,14 @@ bool mmf_option_is_common(const mmf_option *row)
 
 const mmf_option *mmf_option_find(const mmf_def *def, const char *name)
 {
-    const mmf_option *row = NULL;
+    const mmf_option *row = NULL, *by_alias = NULL;
     while ((row = mmf_option_next(def, row))) {
-        if (strcmp(row->name, name) == 0 || (row->alias && strcmp(row->alias, name) == 0))
+        if (strcmp(row->name, name) == 0)
             return row;
+        if (!by_alias && row->alias && strcmp(row->alias, name) == 0)
+            by_alias = row;
     }
-    return NULL;
+    return by_alias;
 }
 
 static mmf_status unknown_option(const mmf_config *config, const char *name)

@@ -14,8 +14,10 @@
 #define TOLERANCE 1e-6
 #define EACH 2000
 #define N_DIRECTIONS 32
-/* Late models are `only` models, which are checked in full, under a rule: they get fewer. So do
- * modules of many parameters, which repeat a few kinds of layers. */
+/* The first cases of a model are checked in full, others in part. Late models are `only` models
+ * under a rule: they get fewer. So do modules of many parameters, which repeat a few kinds of
+ * layers. */
+#define FULL_CASES 2
 #define EACH_FEW 16
 #define N_DIRECTIONS_FEW 4
 #define LARGE 3000
@@ -210,10 +212,14 @@ static void check_variant(mmf_ctx *ctx, const mmf_def *def, case_data *data, tot
                .label = label,
                .each = EACH,
                .n_directions = N_DIRECTIONS};
-    if ((def->takes & MMF_LATE) || mmf_params_size(mmf_module_params(c.module)) > LARGE) {
+    const bool in_full = t->n_cases < FULL_CASES && !(def->takes & MMF_LATE) &&
+                         mmf_params_size(mmf_module_params(c.module)) <= LARGE;
+    if (!in_full) {
         c.each = EACH_FEW;
         c.n_directions = N_DIRECTIONS_FEW;
     }
+    if (TEST_SAMPLE)
+        c.each = c.n_directions = 1;
     check_module(&c);
     mmf_module_free(c.module);
     t->worst = fmax(t->worst, c.worst);

@@ -255,8 +255,9 @@ static void one_alias_per_name(const mmf_def *d)
         assert_ptr_equal(mmf_option_find(d, a->name), a);
         for (const mmf_option *b = mmf_option_next(d, a); b; b = mmf_option_next(d, b)) {
             assert_string_not_equal(a->name, b->name);
-            assert_false(a->alias && strcmp(a->alias, b->name) == 0);
-            assert_false(b->alias && strcmp(b->alias, a->name) == 0);
+            /* An operator's alias may be a name of the model around it: names go first. */
+            assert_false(!d->fuses && a->alias && strcmp(a->alias, b->name) == 0);
+            assert_false(!d->fuses && b->alias && strcmp(b->alias, a->name) == 0);
         }
     }
 }
