@@ -14,14 +14,18 @@
 
 #include "mmfuse/base.h"
 
-/**
- * Sanitizer builds give every piece of an arena its own allocation: there a step allocates. They are
- * ten times slower and look for other faults: long tests take a sample there.
- */
+/** Sanitizer builds give every piece of an arena its own allocation: there a step allocates. */
 #ifdef MMF_ARENA_DEBUG
-enum { TEST_ARENAS_ALLOCATE = 1, TEST_SAMPLE = 1 };
+enum { TEST_ARENAS_ALLOCATE = 1 };
 #else
-enum { TEST_ARENAS_ALLOCATE = 0, TEST_SAMPLE = 0 };
+enum { TEST_ARENAS_ALLOCATE = 0 };
+#endif
+
+/** Slow builds (sanitizers, portable products) look for other faults: long tests take a sample. */
+#ifdef MMF_TEST_SAMPLE
+enum { TEST_SAMPLE = 1 };
+#else
+enum { TEST_SAMPLE = 0 };
 #endif
 
 /** A context with defaults; a failure ends the test. */
