@@ -12,7 +12,10 @@ step() {
 }
 
 step info "$data"
-step compare "$data" --seeds 3 --epochs 40 --patience 6 --folder "$folder"
+# Every structure, by models that are done in seconds; without --models, compare takes all that fit.
+models=only,early-concat,joint-concat,weighted,lf-dnn,tfn,lmf,gmu,mmtm,gcn,attention
+models+=,late-mean,late-weighted,late-learned,late-vote,late-soft-vote,late-max,late-product,late-stacking
+step compare "$data" --models "$models" --seeds 3 --epochs 40 --patience 6 --folder "$folder"
 winner=$(sed -n 's/.*"best_fusion": *"\([^"]*\)".*/\1/p' "$folder/results.json" | head -n 1)
 step train "$data" --model "$winner" -o "$folder/winner.mmf" --epochs 40 --patience 6
 step eval "$folder/winner.mmf" "$data"

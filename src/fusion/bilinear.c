@@ -79,11 +79,14 @@ void mmf_bilinear_out_build(mmf_builder *b, const mmf_config *config, mmf_biline
     mmf_builder_set_width(b, width);
 }
 
-mmf_tensor *mmf_bilinear_project(mmf_tape *tape, const mmf_bilinear *op,
-                                 const mmf_linear_layer *layer, const mmf_named *in, int side)
+void mmf_bilinear_project(mmf_tape *tape, const mmf_bilinear *op, const mmf_linear_layer layers[2],
+                          const mmf_named *in, mmf_tensor *projections[2])
 {
-    mmf_tensor *const v = mmf_named_get(in, op->names[side]);
-    return mmf_dropout(tape, mmf_linear_run(tape, layer, v, op->activ_input), op->dropout_input);
+    for (int i = 0; i < 2; i++) {
+        mmf_tensor *const v = mmf_named_get(in, op->names[i]);
+        projections[i] = mmf_dropout(tape, mmf_linear_run(tape, &layers[i], v, op->activ_input),
+                                     op->dropout_input);
+    }
 }
 
 mmf_tensor *mmf_bilinear_power(mmf_tape *tape, mmf_tensor *z)
@@ -117,6 +120,13 @@ mmf_tensor *mmf_bilinear_out(mmf_tape *tape, const mmf_bilinear *op, mmf_tensor 
     mmf_tensor *const fused = mmf_dropout(tape, y, op->dropout_output);
     mmf_named_put(tape, out, "fused", fused);
     return fused;
+}
+
+void mmf_bilinear_finish(mmf_tape *tape, const mmf_bilinear *op, mmf_tensor *z, mmf_named *out)
+{
+    if (op->normalize)
+        z = mmf_bilinear_power(tape, z);
+    mmf_bilinear_out(tape, op, mmf_dropout(tape, z, op->dropout_pre_lin), out);
 }
 
 mmf_tensor *mmf_bilinear_rank_sum(mmf_tape *tape, mmf_tensor *x, mmf_tensor *y, int64_t rank,

@@ -33,9 +33,9 @@ void mmf_bilinear_project_build(mmf_builder *builder, mmf_bilinear *op, int64_t 
 void mmf_bilinear_out_build(mmf_builder *builder, const mmf_config *config, mmf_bilinear *op,
                             int64_t inputs);
 
-/** dropout(act(L v)) of input 0 or 1. */
-mmf_tensor *mmf_bilinear_project(mmf_tape *tape, const mmf_bilinear *op,
-                                 const mmf_linear_layer *layer, const mmf_named *in, int side);
+/** projections[i] = dropout(act(layers[i] v_i)) of both inputs. */
+void mmf_bilinear_project(mmf_tape *tape, const mmf_bilinear *op, const mmf_linear_layer layers[2],
+                          const mmf_named *in, mmf_tensor *projections[2]);
 /** Signed square root, then length one. */
 mmf_tensor *mmf_bilinear_power(mmf_tape *tape, mmf_tensor *z);
 /** Linear map `weight` (O, N, M), `bias` (O) of the outer product of x (B, N) and y (B, M). */
@@ -45,6 +45,8 @@ mmf_tensor *mmf_bilinear_core(mmf_tape *tape, mmf_tensor *x, mmf_tensor *y,
 mmf_linear_layer mmf_bilinear_core_build(mmf_builder *builder, const char *name, int64_t width);
 /** dropout(act(linear_out z)), put out as `fused`. */
 mmf_tensor *mmf_bilinear_out(mmf_tape *tape, const mmf_bilinear *op, mmf_tensor *z, mmf_named *out);
+/** As mmf_bilinear_out, after normalising z where asked for and dropping out of it. */
+void mmf_bilinear_finish(mmf_tape *tape, const mmf_bilinear *op, mmf_tensor *z, mmf_named *out);
 
 /** Sum over `rank` of products x, y (B, rank * width), rank slowest. @return (B, width) */
 mmf_tensor *mmf_bilinear_rank_sum(mmf_tape *tape, mmf_tensor *x, mmf_tensor *y, int64_t rank,

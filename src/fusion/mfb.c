@@ -45,9 +45,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     (void)step;
     const mfb_operator *const own = self;
     const mmf_bilinear *const op = &own->common;
-    mmf_tensor *const x = mmf_bilinear_project(tape, op, &op->linear[0], in, 0);
-    mmf_tensor *const y = mmf_bilinear_project(tape, op, &op->linear[1], in, 1);
-    mmf_tensor *const p = mmf_dropout(tape, mmf_mul(tape, x, y), op->dropout_pre_lin);
+    mmf_tensor *v[2];
+    mmf_bilinear_project(tape, op, op->linear, in, v);
+    mmf_tensor *const p = mmf_dropout(tape, mmf_mul(tape, v[0], v[1]), op->dropout_pre_lin);
     mmf_bilinear_out(tape, op, mmf_bilinear_factor_sum(tape, op, p, own->factor), out);
 }
 

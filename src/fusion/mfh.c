@@ -54,9 +54,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     const mmf_bilinear *const op = &own->common;
     mmf_tensor *z[N_BLOCKS], *product = NULL;
     for (int i = 0; i < N_BLOCKS; i++) {
-        mmf_tensor *const x = mmf_bilinear_project(tape, op, &own->blocks[i][0], in, 0);
-        mmf_tensor *const y = mmf_bilinear_project(tape, op, &own->blocks[i][1], in, 1);
-        mmf_tensor *const p = mmf_mul(tape, x, y);
+        mmf_tensor *v[2];
+        mmf_bilinear_project(tape, op, own->blocks[i], in, v);
+        mmf_tensor *const p = mmf_mul(tape, v[0], v[1]);
         product = mmf_dropout(tape, i > 0 ? mmf_mul(tape, p, product) : p, op->dropout_pre_lin);
         z[i] = mmf_bilinear_factor_sum(tape, op, product, own->factor);
     }

@@ -36,12 +36,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 {
     (void)step;
     const mmf_bilinear *const op = self;
-    mmf_tensor *const x = mmf_bilinear_project(tape, op, &op->linear[0], in, 0);
-    mmf_tensor *const y = mmf_bilinear_project(tape, op, &op->linear[1], in, 1);
-    mmf_tensor *z = mmf_mul(tape, x, y);
-    if (op->normalize)
-        z = mmf_bilinear_power(tape, z);
-    mmf_bilinear_out(tape, op, mmf_dropout(tape, z, op->dropout_pre_lin), out);
+    mmf_tensor *v[2];
+    mmf_bilinear_project(tape, op, op->linear, in, v);
+    mmf_bilinear_finish(tape, op, mmf_mul(tape, v[0], v[1]), out);
 }
 
 const mmf_def mmf_fusion_mlb = {

@@ -48,14 +48,11 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     (void)step;
     const mutan_operator *const own = self;
     const mmf_bilinear *const op = &own->common;
-    mmf_tensor *const x = mmf_bilinear_project(tape, op, &op->linear[0], in, 0);
-    mmf_tensor *const y = mmf_bilinear_project(tape, op, &op->linear[1], in, 1);
-    mmf_tensor *const mx = mmf_linear_run(tape, &own->merge[0], x, MMF_ACT_NONE);
-    mmf_tensor *const ny = mmf_linear_run(tape, &own->merge[1], y, MMF_ACT_NONE);
-    mmf_tensor *z = mmf_bilinear_rank_sum(tape, mx, ny, own->rank, op->mm_dim);
-    if (op->normalize)
-        z = mmf_bilinear_power(tape, z);
-    mmf_bilinear_out(tape, op, mmf_dropout(tape, z, op->dropout_pre_lin), out);
+    mmf_tensor *v[2];
+    mmf_bilinear_project(tape, op, op->linear, in, v);
+    mmf_tensor *const mx = mmf_linear_run(tape, &own->merge[0], v[0], MMF_ACT_NONE);
+    mmf_tensor *const ny = mmf_linear_run(tape, &own->merge[1], v[1], MMF_ACT_NONE);
+    mmf_bilinear_finish(tape, op, mmf_bilinear_rank_sum(tape, mx, ny, own->rank, op->mm_dim), out);
 }
 
 const mmf_def mmf_fusion_mutan = {

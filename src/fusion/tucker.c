@@ -43,12 +43,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     (void)step;
     const tucker_operator *const own = self;
     const mmf_bilinear *const op = &own->common;
-    mmf_tensor *const x = mmf_bilinear_project(tape, op, &op->linear[0], in, 0);
-    mmf_tensor *const y = mmf_bilinear_project(tape, op, &op->linear[1], in, 1);
-    mmf_tensor *z = mmf_bilinear_core(tape, x, y, &own->core);
-    if (op->normalize)
-        z = mmf_bilinear_power(tape, z);
-    mmf_bilinear_out(tape, op, mmf_dropout(tape, z, op->dropout_pre_lin), out);
+    mmf_tensor *v[2];
+    mmf_bilinear_project(tape, op, op->linear, in, v);
+    mmf_bilinear_finish(tape, op, mmf_bilinear_core(tape, v[0], v[1], &own->core), out);
 }
 
 const mmf_def mmf_fusion_tucker = {

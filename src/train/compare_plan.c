@@ -145,24 +145,35 @@ static size_t count_places(const mmf_plan *plan, size_t n_models)
     return n;
 }
 
+/* NULL for models that fit, and for `only`, which fits modality by modality. */
+static const char *reason_against(const mmf_plan *plan, const mmf_def *def)
+{
+    return def->takes & MMF_ONE_ONLY ? NULL : refusal_of(plan, def, NULL);
+}
+
+static bool same_reason(const char *a, const char *b)
+{
+    return a && b && strcmp(a, b) == 0;
+}
+
 /* One line a reason: in a large catalogue many models share one. */
 static mmf_status log_refusals(mmf_plan *plan, const mmf_def *const *models, size_t n_models)
 {
     for (size_t i = 0; i < n_models; i++) {
-        const char *const reason =
-            models[i]->takes & MMF_ONE_ONLY ? NULL : refusal_of(plan, models[i], NULL);
+        const char *const reason = reason_against(plan, models[i]);
+        bool told = reason == NULL;
+        for (size_t j = 0; j < i && !told; j++)
+            told = same_reason(reason, reason_against(plan, models[j]));
+        if (told)
+            continue;
         mmf_text names = {.ctx = plan->ctx};
-        bool is_first = reason != NULL;
-        for (size_t j = 0; reason && j < n_models; j++) {
-            const char *const other = refusal_of(plan, models[j], NULL);
-            if ((models[j]->takes & MMF_ONE_ONLY) || !other || strcmp(other, reason) != 0)
-                continue;
-            is_first = is_first && j >= i;
-            mmf_text_add(&names, "%s%s", names.length ? ", " : "", models[j]->name);
+        for (size_t j = i; j < n_models; j++) {
+            if (same_reason(reason, reason_against(plan, models[j])))
+                mmf_text_add(&names, "%s%s", names.length ? ", " : "", models[j]->name);
         }
-        if (is_first && names.status == MMF_OK)
-            mmf_ctx_log(plan->ctx, MMF_LOG_INFO, "left out: %s: %s", names.data, reason);
         const mmf_status status = names.status;
+        if (status == MMF_OK)
+            mmf_ctx_log(plan->ctx, MMF_LOG_INFO, "left out: %s: %s", names.data, reason);
         mmf_text_clear(&names);
         MMF_TRY(status);
     }
