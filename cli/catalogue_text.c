@@ -99,6 +99,8 @@ json_t *cli_def_json(const mmf_def *def, bool is_model)
     if (is_model)
         json_object_set_new(object, "modalities", out_json_text(modalities_text(def->takes)));
     json_object_set_new(object, "missing", out_json_text(cli_described(def)->missing));
+    if (def->lr > 0)
+        json_object_set_new(object, "lr", out_json_number(def->lr));
     if (is_model) {
         json_t *const tasks = json_array();
         if (def->takes & MMF_REGRESSION_OK)

@@ -45,6 +45,8 @@ int cli_info_definition(const mmf_def *def, bool as_json)
         print_line("", "exactly two modalities");
     print_line("missing",
                described->missing ? described->missing : "not defined for absent modalities");
+    if (def->lr > 0)
+        printf("%-10s %g unless --lr says otherwise\n", "lr", def->lr);
     if (!mmf_option_is_common(mmf_option_next(def, NULL))) {
         puts(is_model ? "options (--set NAME=VALUE)" : "options");
         cli_print_options(def);

@@ -19,7 +19,7 @@ const opt_row cli_train_rows[] = {
     {"patience", 0, OPT_INT, offsetof(cli_train, patience), "N", 1, 1e6, NULL,
      "stop after so many epochs without a lower validation loss (default: 15)"},
     {"lr", 0, OPT_REAL, offsetof(cli_train, lr), "X", 1e-12, 100, NULL,
-     "learning rate (default: 0.001)"},
+     "learning rate (default: the model's own, mostly 0.001)"},
     {"optimizer", 0, OPT_CHOICE, offsetof(cli_train, optimizer), NULL, 0, 0, "adam|adamw|sgd",
      "default: adam"},
     {"momentum", 0, OPT_REAL, offsetof(cli_train, momentum), "X", 0, 0.9999, NULL,

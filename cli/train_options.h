@@ -16,7 +16,7 @@ typedef struct cli_train {
 
 #define CLI_TRAIN_INIT                                                                             \
     {                                                                                              \
-        .epochs = 100, .batch = 32, .patience = 15, .period = 10, .lr = 1e-3, .factor = 0.5        \
+        .epochs = 100, .batch = 32, .patience = 15, .period = 10, .factor = 0.5                    \
     }
 
 extern const opt_row cli_train_rows[];

@@ -272,9 +272,11 @@ struct mmf_def {
     mmf_kind kind;
     unsigned takes;
     const mmf_option *options;
-    const mmf_def
-        *fuses; /**< models of encoders, one operator and a head: the operator. Its
-                   options, and what it says of paper, equations and absence, are theirs */
+    /** Models of encoders, one operator and a head: the operator. Its options, and what it says of
+     * paper, equations and absence, are theirs. */
+    const mmf_def *fuses;
+    /** Models: the paper's learning rate where the usual 1e-3 does not train it; else 0. */
+    double lr;
     mmf_status (*build)(mmf_builder *, const mmf_config *, const mmf_schema *inputs, void **self);
     void (*run)(mmf_tape *, void *self, const mmf_named *in, const mmf_step *, mmf_named *out);
 };

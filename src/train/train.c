@@ -68,7 +68,7 @@ static char *make_record(const mmf_fit *fit, const mmf_split *split, const mmf_f
     json_object_set_new(record, "epochs", json_integer(result->epochs));
     json_object_set_new(record, "refit", json_boolean(o->refit));
     json_object_set_new(record, "batch", json_integer(o->batch > 0 ? o->batch : 32));
-    json_object_set_new(record, "lr", number(o->optimizer.lr > 0 ? o->optimizer.lr : 1e-3));
+    json_object_set_new(record, "lr", number(mmf_fit_lr(fit)));
     json_object_set_new(record, "weight_decay", number(o->optimizer.weight_decay));
     json_object_set_new(record, "train_loss", number(result->train_loss));
     json_object_set_new(record, "valid_loss", number(result->valid_loss));

@@ -144,6 +144,13 @@ static int64_t count_steps(int64_t n_rows, int64_t batch)
     return steps > 1 && n_rows % batch == 1 ? steps - 1 : steps;
 }
 
+double mmf_fit_lr(const mmf_fit *fit)
+{
+    const double own = mmf_model_find(fit->name)->lr;
+    const double standard = own > 0 ? own : DEFAULT_LR;
+    return fit->options->optimizer.lr > 0 ? fit->options->optimizer.lr : standard;
+}
+
 static mmf_status prepare(trainer *t)
 {
     const mmf_fit *const fit = t->fit;
@@ -159,7 +166,7 @@ static mmf_status prepare(trainer *t)
     MMF_TRY(prepare_data(t));
     MMF_TRY(prepare_loss(t));
     mmf_optimizer_options optimizer = o->optimizer;
-    optimizer.lr = optimizer.lr > 0 ? optimizer.lr : DEFAULT_LR;
+    optimizer.lr = mmf_fit_lr(fit);
     mmf_fit_state *const s = &t->state;
     s->params = mmf_module_params(mmf_model_module(t->model));
     MMF_TRY(mmf_optimizer_create(t->ctx, &s->optimizer, s->params, &optimizer));

@@ -26,6 +26,8 @@ typedef struct mmf_fit_result {
     double seconds;
 } mmf_fit_result;
 
+/** Learning rate of a fit: the option's, else the model's own, else 1e-3. */
+double mmf_fit_lr(const mmf_fit *fit);
 /** @param out  the caller frees it with mmf_model_free; its record is empty */
 mmf_status mmf_fit_run(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit, mmf_fit_result *result);
 
