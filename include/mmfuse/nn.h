@@ -137,7 +137,9 @@ typedef enum mmf_param_role {
 typedef enum mmf_init_kind {
     MMF_INIT_CONSTANT,
     MMF_INIT_UNIFORM, /**< U(-a, a) */
-    MMF_INIT_NORMAL   /**< N(0, a^2) */
+    MMF_INIT_NORMAL,  /**< N(0, a^2) */
+    MMF_INIT_BELOW,   /**< whole numbers in [0, a), all as likely */
+    MMF_INIT_SIGNS    /**< a or -a, both as likely */
 } mmf_init_kind;
 
 /** How a parameter starts; row `zero_row` (if not negative) is zeroed (padding of embeddings). */
@@ -150,6 +152,8 @@ typedef struct mmf_init {
 MMF_API mmf_init mmf_init_constant(double value);
 MMF_API mmf_init mmf_init_uniform(double bound);
 MMF_API mmf_init mmf_init_normal(double deviation);
+MMF_API mmf_init mmf_init_below(int64_t limit);
+MMF_API mmf_init mmf_init_signs(double size);
 /** U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default of linear and convolution layers. */
 MMF_API mmf_init mmf_init_fan_in(int64_t fan_in);
 /** Glorot and Bengio 2010; fans as PyTorch counts them for a shape of any rank. */
@@ -164,6 +168,7 @@ typedef struct mmf_param {
     int group; /**< optimizer group, 0 unless the model says otherwise */
     mmf_init init;
     mmf_tensor *tensor;
+    bool is_alias; /**< a second name of a parameter further up: the same tensor */
 } mmf_param;
 
 /** All parameters of a module in the order of declaration: values, gradients and state in flat
@@ -211,6 +216,11 @@ MMF_API void mmf_builder_group(mmf_builder *builder, int group);
 /** Declares a parameter; the tensor's values are there once the module was created. */
 MMF_API mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role,
                                       mmf_init init, int n_dims, const int64_t *shape);
+/**
+ * Gives a parameter that was declared before a second name: one tensor under both, which is what
+ * tied weights are in a state_dict. Files hold both names; both read the same gradient.
+ */
+MMF_API void mmf_builder_alias(mmf_builder *builder, const char *name, mmf_tensor *tensor);
 /** Feature width of an output that `run` will produce: how encoders and operators tell their users.
  */
 MMF_API void mmf_builder_set_width(mmf_builder *builder, int64_t width);
@@ -362,12 +372,16 @@ typedef struct mmf_linear_layer {
 } mmf_linear_layer;
 MMF_API mmf_linear_layer mmf_linear_build(mmf_builder *builder, const char *name, int64_t inputs,
                                           int64_t outputs, bool with_bias);
+/** The same layer under a second name. */
+MMF_API mmf_linear_layer mmf_linear_alias(mmf_builder *builder, const char *name,
+                                          const mmf_linear_layer *layer);
 MMF_API mmf_tensor *mmf_linear_run(mmf_tape *tape, const mmf_linear_layer *layer, mmf_tensor *x,
                                    mmf_activation activation);
 
 typedef struct mmf_batch_norm_layer {
     mmf_tensor *weight, *bias, *running_mean, *running_var;
     int axis;
+    double eps; /* 1e-5 unless the caller changes it */
 } mmf_batch_norm_layer;
 /** Momentum 0.1, eps 1e-5, as PyTorch's. @param axis the axis that keeps its own statistics */
 MMF_API mmf_batch_norm_layer mmf_batch_norm_build(mmf_builder *builder, const char *name,

@@ -109,6 +109,10 @@ MMF_API mmf_tensor *mmf_variable(mmf_tape *tape, mmf_real *data, int n_dims, con
 MMF_API mmf_tensor *mmf_input_ints(mmf_tape *tape, int64_t *data, int n_dims, const int64_t *shape);
 /** A new tensor filled with `value`. */
 MMF_API mmf_tensor *mmf_full(mmf_tape *tape, int n_dims, const int64_t *shape, double value);
+/** `n` evenly spaced numbers from `low` to `high`, both included; for n = 1 `low`. @return (n) */
+MMF_API mmf_tensor *mmf_linspace(mmf_tape *tape, int64_t n, double low, double high);
+/** The identity matrix. @return (n, n) */
+MMF_API mmf_tensor *mmf_eye(mmf_tape *tape, int64_t n);
 
 /* ---- Arithmetic (numpy broadcasting) ----------------------------------------------------- */
 
@@ -138,6 +142,8 @@ MMF_API mmf_tensor *mmf_softplus(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_exp(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_log(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_sqrt(mmf_tape *, mmf_tensor *x);
+/** sign(x) sqrt(|x|); gradient 0 at 0, where the slope is infinite. */
+MMF_API mmf_tensor *mmf_signed_sqrt(mmf_tape *, mmf_tensor *x);
 /** Gradient 0 at 0. */
 MMF_API mmf_tensor *mmf_abs(mmf_tape *, mmf_tensor *x);
 /** Not differentiable: gradient 0 everywhere. */
@@ -171,6 +177,12 @@ MMF_API mmf_tensor *mmf_matmul(mmf_tape *, mmf_tensor *a, mmf_tensor *b, bool tr
                                bool transpose_b);
 /** (B, I), (B, J) -> (B, I * J), second index fastest. */
 MMF_API mmf_tensor *mmf_outer(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
+/**
+ * y[j] = sum_i a[i] b[(j - i) mod D], row by row, for any D. The cost is D times the elements of
+ * `b` that are not 0: cheap for sketches of short vectors.
+ * @param a, b (B, D)  @return (B, D)
+ */
+MMF_API mmf_tensor *mmf_circular_convolution(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
 
 /* ---- Reductions: over one axis (negative counts from the end); the axis is dropped -------- */
 
@@ -290,8 +302,15 @@ MMF_API mmf_tensor *mmf_token_lengths(mmf_tape *, const mmf_tensor *tokens, int6
 /** Position of the largest element of the last axis, the first among equals. @return integers (...)
  */
 MMF_API mmf_tensor *mmf_argmax(mmf_tape *, const mmf_tensor *x);
+/** Whole numbers that are stored as reals, as integers. @errors ARG: not whole */
+MMF_API mmf_tensor *mmf_whole_numbers(mmf_tape *, const mmf_tensor *x);
 /** 1 at the index, 0 elsewhere. @param index integers (B) @return (B, K) */
 MMF_API mmf_tensor *mmf_one_hot(mmf_tape *, const mmf_tensor *index, int64_t n_classes);
+/** Ones on the diagonal, zeros elsewhere. @return (n, n) */
+MMF_API mmf_tensor *mmf_identity(mmf_tape *, int64_t n);
+/** 1 where rows i and j along axis 0 are equal, else 0. @param x (N, ...) reals or integers @return
+ * (N, N) without a path for gradients */
+MMF_API mmf_tensor *mmf_same_rows(mmf_tape *, const mmf_tensor *x);
 
 /* ---- Convolution and pooling ------------------------------------------------------------- */
 

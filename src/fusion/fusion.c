@@ -40,6 +40,13 @@ mmf_operator mmf_operator_build(mmf_builder *b, const char *name, const mmf_def 
     return op;
 }
 
+/* Some references end their operator as a classifier; inside a model that name is the model's. */
+static bool is_result(const char *name)
+{
+    return strcmp(name, "logits") == 0 || strcmp(name, "prediction") == 0 ||
+           strcmp(name, "probability") == 0;
+}
+
 mmf_tensor *mmf_operator_run(mmf_tape *tape, const mmf_operator *op, const mmf_schema *inputs,
                              mmf_tensor *const *features, const mmf_named *in, const mmf_step *step,
                              mmf_named *out)
@@ -53,11 +60,46 @@ mmf_tensor *mmf_operator_run(mmf_tape *tape, const mmf_operator *op, const mmf_s
     }
     const size_t before = out->count;
     op->def->run(tape, op->self, &encoded, step, out);
+    mmf_tensor *fused = NULL;
+    size_t kept = before;
     for (size_t i = before; i < out->count; i++) {
         if (strcmp(out->items[i].name, "fused") == 0)
-            return out->items[i].tensor;
+            fused = out->items[i].tensor;
+        if (!is_result(out->items[i].name))
+            out->items[kept++] = out->items[i];
     }
-    return NULL;
+    out->count = kept;
+    return fused;
+}
+
+mmf_schema *mmf_operator_order(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs)
+{
+    const size_t n = config ? mmf_config_count(config, "modalities") : 0;
+    mmf_schema *const order = mmf_builder_alloc(b, sizeof *order);
+    if (!order)
+        return NULL;
+    order->count = inputs->count;
+    order->inputs = mmf_builder_alloc(b, (inputs->count + 1) * sizeof *order->inputs);
+    if (!order->inputs)
+        return NULL;
+    if (n > 0 && n != inputs->count) {
+        mmf_builder_fail(b, MMF_ARG, "%s: option modalities names %zu of %zu inputs",
+                         mmf_config_def(config)->name, n, inputs->count);
+        return NULL;
+    }
+    for (size_t m = 0; m < inputs->count; m++) {
+        const char *const name =
+            n > 0 ? mmf_config_text_at(config, "modalities", m) : inputs->inputs[m].name;
+        const mmf_input_schema *const in = mmf_schema_find(inputs, name);
+        if (!in || (m > 0 && mmf_schema_find(&(mmf_schema){m, order->inputs}, name))) {
+            mmf_builder_fail(b, MMF_ARG, "%s: option modalities: %s \"%s\"",
+                             mmf_config_def(config)->name, in ? "twice" : "there is no input",
+                             name);
+            return NULL;
+        }
+        order->inputs[m] = *in;
+    }
+    return order;
 }
 
 mmf_tensor *mmf_presence(mmf_tape *tape, const mmf_schema *inputs, const mmf_named *in)

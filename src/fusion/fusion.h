@@ -38,6 +38,19 @@ mmf_tensor *mmf_operator_run(mmf_tape *tape, const mmf_operator *op, const mmf_s
                              mmf_tensor *const *features, const mmf_named *in, const mmf_step *step,
                              mmf_named *out);
 
+/**
+ * The inputs in the order of option `modalities`, or as they are where it is not set (or `config`
+ * NULL). Memory of the builder; NULL after setting its error.
+ */
+mmf_schema *mmf_operator_order(mmf_builder *builder, const mmf_config *config,
+                               const mmf_schema *inputs);
+/** The row of that option. */
+#define MMF_ORDER_OPTION                                                                           \
+    {                                                                                              \
+        "modalities", NULL, MMF_OPTION_TEXTS, 0, 0, NULL, "",                                      \
+            "order of the modalities; default: that of the inputs"                                 \
+    }
+
 /** (B, M) of 0/1, a column a modality; NULL when all are always there. */
 mmf_tensor *mmf_presence(mmf_tape *tape, const mmf_schema *inputs, const mmf_named *in);
 

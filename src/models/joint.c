@@ -56,6 +56,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 }
 
 #define ANY (MMF_TAKES_ANY | MMF_MISSING_OK | MMF_ANY_TASK)
+#define TWO (ANY | MMF_TWO_ONLY)
 
 #define JOINT(id, operator, text, kind_of_structure, flags)                                        \
     const mmf_def mmf_model_##id = {                                                               \
@@ -72,3 +73,16 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 
 JOINT(joint_concat, concat, "joint-concat", "concatenation", ANY);
 JOINT(weighted, weighted_sum, "weighted", "weighted", ANY);
+JOINT(mlb, mlb, "mlb", "tensor", TWO);
+JOINT(mfb, mfb, "mfb", "tensor", TWO);
+JOINT(mfh, mfh, "mfh", "tensor", TWO);
+JOINT(mutan, mutan, "mutan", "tensor", TWO);
+JOINT(tucker, tucker, "tucker", "tensor", TWO);
+JOINT(block, block, "block", "tensor", TWO);
+JOINT(block_tucker, block_tucker, "block-tucker", "tensor", TWO);
+JOINT(mcb, mcb, "mcb", "tensor", TWO);
+JOINT(multiplicative_interactions, multiplicative_interactions, "multiplicative-interactions",
+      "tensor", TWO);
+JOINT(gmu, gmu, "gmu", "gating", ANY);
+JOINT(film, film, "film", "gating", TWO);
+JOINT(mmtm, mmtm, "mmtm", "gating", ANY);

@@ -11,6 +11,12 @@ bool mmf_is_regression(const mmf_config *config)
     return strcmp(mmf_config_text(config, "train_mode"), "regression") == 0;
 }
 
+bool mmf_is_value(const mmf_config *config)
+{
+    const bool classes = strcmp(mmf_config_text(config, "train_mode"), "classification") == 0;
+    return mmf_is_regression(config) || (classes && mmf_config_int(config, "num_classes") == 1);
+}
+
 int64_t mmf_n_outputs(const mmf_config *config)
 {
     return mmf_is_regression(config) ? 1 : mmf_config_int(config, "num_classes");

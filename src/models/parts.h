@@ -26,6 +26,8 @@
 
 /** True when the head predicts numbers instead of classes. */
 bool mmf_is_regression(const mmf_config *config);
+/** As mmf_is_regression, and for one class, which is how references configure regression. */
+bool mmf_is_value(const mmf_config *config);
 /** Outputs of the head: 1 for regression, else the classes. */
 int64_t mmf_n_outputs(const mmf_config *config);
 /** Puts `y` under the name that its task gives it: `prediction` (B, 1) or `logits` (B, K). */

@@ -19,6 +19,16 @@ mmf_linear_layer mmf_linear_build(mmf_builder *b, const char *name, int64_t inpu
     return layer;
 }
 
+mmf_linear_layer mmf_linear_alias(mmf_builder *b, const char *name, const mmf_linear_layer *layer)
+{
+    mmf_builder_enter(b, name);
+    mmf_builder_alias(b, "weight", layer->weight);
+    if (layer->bias)
+        mmf_builder_alias(b, "bias", layer->bias);
+    mmf_builder_leave(b);
+    return *layer;
+}
+
 mmf_tensor *mmf_linear_run(mmf_tape *tape, const mmf_linear_layer *layer, mmf_tensor *x,
                            mmf_activation activation)
 {
@@ -29,7 +39,7 @@ mmf_batch_norm_layer mmf_batch_norm_build(mmf_builder *b, const char *name, int6
                                           int axis)
 {
     const mmf_init one = mmf_init_constant(1), zero = mmf_init_constant(0);
-    mmf_batch_norm_layer layer = {.axis = axis};
+    mmf_batch_norm_layer layer = {.axis = axis, .eps = NORM_EPS};
     mmf_builder_enter(b, name);
     layer.weight = mmf_builder_param(b, "weight", MMF_PARAM_TRAINED, one, 1, &channels);
     layer.bias = mmf_builder_param(b, "bias", MMF_PARAM_TRAINED, zero, 1, &channels);
@@ -42,7 +52,7 @@ mmf_batch_norm_layer mmf_batch_norm_build(mmf_builder *b, const char *name, int6
 mmf_tensor *mmf_batch_norm_run(mmf_tape *tape, const mmf_batch_norm_layer *layer, mmf_tensor *x)
 {
     return mmf_batch_norm(tape, x, layer->weight, layer->bias, layer->running_mean,
-                          layer->running_var, layer->axis, NORM_MOMENTUM, NORM_EPS);
+                          layer->running_var, layer->axis, NORM_MOMENTUM, layer->eps);
 }
 
 mmf_layer_norm_layer mmf_layer_norm_build(mmf_builder *b, const char *name, int64_t width,

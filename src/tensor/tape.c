@@ -203,6 +203,23 @@ mmf_tensor *mmf_full(mmf_tape *tape, int n_dims, const int64_t *shape, double va
     return tensor;
 }
 
+mmf_tensor *mmf_linspace(mmf_tape *tape, int64_t n, double low, double high)
+{
+    mmf_tensor *const tensor = mmf_tape__tensor(tape, 1, &n);
+    const double step = n > 1 ? (high - low) / (double)(n - 1) : 0;
+    for (int64_t i = 0; tensor && i < n; i++)
+        tensor->data[i] = (mmf_real)(low + step * (double)i);
+    return tensor;
+}
+
+mmf_tensor *mmf_eye(mmf_tape *tape, int64_t n)
+{
+    mmf_tensor *const tensor = mmf_full(tape, 2, (int64_t[]){n, n}, 0);
+    for (int64_t i = 0; tensor && i < n; i++)
+        tensor->data[i * n + i] = 1;
+    return tensor;
+}
+
 /* ---- Errors ------------------------------------------------------------------------------ */
 
 mmf_tensor *mmf_tape__fail(mmf_tape *tape, mmf_status status, const char *op, const char *format,

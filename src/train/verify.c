@@ -119,6 +119,8 @@ static const char *after(const char *name, const char *prefix)
 static bool is_modality(const verifier *v, const char *name)
 {
     const char *const dot = strrchr(name, '.');
+    if (strcmp(name, "label") == 0) /* the target, as training passes name it */
+        return false;
     if (!dot)
         return true;
     char owner[300];
@@ -173,7 +175,9 @@ static mmf_status put_input(verifier *v, size_t i)
     MMF_TRY(load(v, i, &array));
     const int64_t n = mmf_array_count(&array);
     mmf_tensor *tensor = NULL;
-    if (mmf_dtype_is_integer(array.dtype)) {
+    const char *const dot = strrchr(name, '.');
+    const bool is_presence = dot && strcmp(dot, ".present") == 0; /* 0/1, stored as either type */
+    if (mmf_dtype_is_integer(array.dtype) && !is_presence) {
         v->integers[i] = mmf_alloc(v->ctx, ((size_t)n + 1) * sizeof **v->integers);
         if (!v->integers[i])
             return MMF_NOMEM;
@@ -247,6 +251,17 @@ static mmf_status load_weights(verifier *v)
 
 /* ---- Running ----------------------------------------------------------------------------- */
 
+/* The references ran without dropout, whether their configurations say so or not. */
+static mmf_status without_dropout(mmf_config *config, const mmf_def *def)
+{
+    for (const mmf_option *row = mmf_option_next(def, NULL); row; row = mmf_option_next(def, row)) {
+        const bool real = row->type == MMF_OPTION_REAL || row->type == MMF_OPTION_REALS;
+        if (real && strstr(row->name, "dropout"))
+            MMF_TRY(mmf_config_set(config, row->name, "0"));
+    }
+    return MMF_OK;
+}
+
 static mmf_status build(verifier *v)
 {
     const char *const name = mmf_archive_metadata(v->archive, "model");
@@ -258,6 +273,8 @@ static mmf_status build(verifier *v)
     mmf_schema schema = {0};
     mmf_config *config = NULL;
     mmf_status status = mmf_config_create(v->ctx, &config, def);
+    if (status == MMF_OK)
+        status = without_dropout(config, def);
     if (status == MMF_OK)
         status = mmf_config_set_json(config, json ? json : "{}");
     if (status == MMF_OK)

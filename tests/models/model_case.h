@@ -201,10 +201,11 @@ static inline void case_put(mmf_tape *tape, case_data *d, bool variable, mmf_nam
 
 /* ---- Modules ----------------------------------------------------------------------------- */
 
-/** True for the number of layers on top of each other. */
-static inline bool case_is_depth(const mmf_option *row)
+/** True for the number of layers on top of each other, and of chunks: one feature a chunk, brought
+ * to length one, is only its sign. */
+static inline bool case_is_pair(const mmf_option *row)
 {
-    static const char *const names[] = {"layers", "layer", "nlevels", "depth"};
+    static const char *const names[] = {"layers", "layer", "nlevels", "depth", "chunks"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(row->name, names[i]) == 0)
             return true;
@@ -212,8 +213,8 @@ static inline bool case_is_depth(const mmf_option *row)
     return false;
 }
 
-/** Defaults made small, without dropout: whole numbers above 8 become 4, chosen widths 4, depths 2.
- */
+/** Defaults made small, without dropout: whole numbers above 8 become 4, chosen widths 4, depths
+ * and chunks 2. */
 static inline mmf_config *case_config(mmf_ctx *ctx, const mmf_def *def, const char *train_mode)
 {
     mmf_config *config = NULL;
@@ -224,7 +225,7 @@ static inline mmf_config *case_config(mmf_ctx *ctx, const mmf_def *def, const ch
         const bool whole = row->type == MMF_OPTION_INT || row->type == MMF_OPTION_INTS;
         if (strstr(row->name, "dropout"))
             test_ok(ctx, mmf_config_set(config, row->name, "0"));
-        else if (case_is_depth(row))
+        else if (case_is_pair(row))
             test_ok(ctx, mmf_config_set(config, row->name, "2"));
         else if (whole && row->low <= 4 && (!*row->standard || atoi(row->standard) > 8))
             test_ok(ctx, mmf_config_set(config, row->name, "4"));

@@ -261,6 +261,25 @@ mmf_tensor *mmf_argmax(mmf_tape *tape, const mmf_tensor *x)
     return best ? mmf_input_ints(tape, best, x->n_dims - 1, x->shape) : NULL;
 }
 
+mmf_tensor *mmf_whole_numbers(mmf_tape *tape, const mmf_tensor *x)
+{
+    static const char op[] = "whole_numbers";
+    const mmf_real most = (mmf_real)(1 << 24); /* beyond it a float skips whole numbers */
+    if (!x)
+        return mmf_tape__missing(tape, op);
+    if (x->is_int)
+        return mmf_tape__fail(tape, MMF_DTYPE, op, "takes reals, got integers");
+    int64_t *const ints = mmf_tape__alloc(tape, ((size_t)x->count + 1) * sizeof *ints);
+    for (int64_t i = 0; ints && i < x->count; i++) {
+        const mmf_real value = x->data[i];
+        if (!(value >= -most && value <= most) || (mmf_real)(int64_t)value != value)
+            return mmf_tape__fail(tape, MMF_ARG, op, "element %lld is %g, not a whole number",
+                                  (long long)i, (double)value);
+        ints[i] = (int64_t)value;
+    }
+    return ints ? mmf_input_ints(tape, ints, x->n_dims, x->shape) : NULL;
+}
+
 mmf_tensor *mmf_one_hot(mmf_tape *tape, const mmf_tensor *index, int64_t n_classes)
 {
     if (!index)
@@ -270,6 +289,36 @@ mmf_tensor *mmf_one_hot(mmf_tape *tape, const mmf_tensor *index, int64_t n_class
     mmf_tensor *const out = mmf_full(tape, 2, (int64_t[]){index->count, n_classes}, 0);
     for (int64_t i = 0; out && i < index->count; i++)
         out->data[i * n_classes + index->ints[i]] = 1;
+    return out;
+}
+
+mmf_tensor *mmf_identity(mmf_tape *tape, int64_t n)
+{
+    mmf_tensor *const out = mmf_full(tape, 2, (int64_t[]){n, n}, 0);
+    for (int64_t i = 0; out && i < n; i++)
+        out->data[i * n + i] = 1;
+    return out;
+}
+
+mmf_tensor *mmf_same_rows(mmf_tape *tape, const mmf_tensor *x)
+{
+    if (!x)
+        return mmf_tape__missing(tape, "same_rows");
+    if (x->n_dims < 1)
+        return mmf_tape__fail(tape, MMF_SHAPE, "same_rows", "needs rows along axis 0");
+    const int64_t n = x->shape[0], width = n > 0 ? x->count / n : 0;
+    mmf_tensor *const out = mmf_full(tape, 2, (int64_t[]){n, n}, 1);
+    for (int64_t i = 0; out && i < n; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            for (int64_t e = 0; e < width; e++) {
+                const bool equal = x->is_int ? x->ints[i * width + e] == x->ints[j * width + e]
+                                             : !(x->data[i * width + e] < x->data[j * width + e] ||
+                                                 x->data[i * width + e] > x->data[j * width + e]);
+                if (!equal)
+                    out->data[i * n + j] = 0;
+            }
+        }
+    }
     return out;
 }
 

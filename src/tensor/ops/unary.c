@@ -121,6 +121,11 @@ mmf_tensor *mmf_sqrt(mmf_tape *tape, mmf_tensor *x)
     return apply(tape, "sqrt", MMF_UNARY_SQRT, x, 0, 0);
 }
 
+mmf_tensor *mmf_signed_sqrt(mmf_tape *tape, mmf_tensor *x)
+{
+    return apply(tape, "signed_sqrt", MMF_UNARY_SIGNED_SQRT, x, 0, 0);
+}
+
 mmf_tensor *mmf_abs(mmf_tape *tape, mmf_tensor *x)
 {
     return apply(tape, "abs", MMF_UNARY_ABS, x, 0, 0);
@@ -230,6 +235,11 @@ static mmf_tensor *sqrt_example(mmf_op_case *c)
     return mmf_sqrt(c->tape, positive_input(c));
 }
 
+static mmf_tensor *signed_sqrt_example(mmf_op_case *c)
+{
+    return mmf_signed_sqrt(c->tape, signed_input(c));
+}
+
 static mmf_tensor *abs_example(mmf_op_case *c)
 {
     return mmf_abs(c->tape, signed_input(c));
@@ -263,6 +273,8 @@ const mmf_op mmf_op_softplus = {"softplus", 1, softplus_example, mmf_flops_eleme
 const mmf_op mmf_op_exp = {"exp", 1, exp_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_log = {"log", 1, log_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_sqrt = {"sqrt", 1, sqrt_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_signed_sqrt = {"signed_sqrt", 1, signed_sqrt_example, mmf_flops_elementwise,
+                                   true};
 const mmf_op mmf_op_abs = {"abs", 1, abs_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_sign = {"sign", 1, sign_example, mmf_flops_elementwise, false};
 const mmf_op mmf_op_clamp = {"clamp", 2, clamp_example, mmf_flops_elementwise, true};

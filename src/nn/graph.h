@@ -1,0 +1,67 @@
+/*
+ * graph.h: layers over small dense graphs: nodes (B, N, D) under one adjacency (N, N) or one a
+ * sample (B, N, N); A[i, j] weighs the message from j into i.
+ */
+#ifndef MMFUSE_NN_GRAPH_H
+#define MMFUSE_NN_GRAPH_H
+
+#include "mmfuse/nn.h"
+
+/* ---- Graph convolution ------------------------------------------------------------------- */
+
+typedef enum mmf_graph_norm {
+    MMF_GRAPH_SYM, /**< D^-1/2 A D^-1/2, the paper's */
+    MMF_GRAPH_ROW, /**< D^-1 A, the released PyTorch code's */
+    MMF_GRAPH_NONE
+} mmf_graph_norm;
+
+#define MMF_GRAPH_NORM_OPTION                                                                      \
+    {                                                                                              \
+        "norm", NULL, MMF_OPTION_TEXT, 0, 0, "sym|row|none", "sym",                                \
+            "of the adjacency: D^-1/2 A D^-1/2 as in the paper, D^-1 A as in the released code"    \
+    }
+mmf_graph_norm mmf_graph_norm_of(const mmf_config *config);
+
+/** The propagation matrix S of an adjacency with its self-loops. Rows without edges are zero. */
+mmf_tensor *mmf_graph_propagation(mmf_tape *tape, mmf_tensor *adjacency, mmf_graph_norm norm);
+
+/** Weights in row layout, as in the reference: (inputs, outputs). */
+typedef struct mmf_gcn_layer {
+    mmf_tensor *weight, *bias;
+    mmf_tensor *root; /**< of a node's own features, outside S; NULL: none */
+} mmf_gcn_layer;
+
+mmf_gcn_layer mmf_gcn_build(mmf_builder *builder, const char *name, int64_t inputs, int64_t outputs,
+                            bool with_root);
+/** S (H W) + b, and H W_root. @param nodes (B, N, D) or (N, D) */
+mmf_tensor *mmf_gcn_run(mmf_tape *tape, const mmf_gcn_layer *layer, mmf_tensor *nodes,
+                        mmf_tensor *propagation);
+
+/* ---- Graph attention --------------------------------------------------------------------- */
+
+typedef struct mmf_gat_options {
+    int64_t inputs, width, heads; /**< width of one head */
+    bool concat;                  /**< heads side by side; else their mean */
+    bool v2, share_weights;
+    double slope; /**< of the leaky ReLU */
+} mmf_gat_options;
+
+typedef struct mmf_gat_layer {
+    mmf_gat_options o;
+    mmf_linear_layer lin;          /* GAT */
+    mmf_linear_layer lin_l, lin_r; /* GATv2: neighbour, centre */
+    mmf_tensor *att_src, *att_dst; /* GAT: (1, K, F) */
+    mmf_tensor *att;               /* GATv2 */
+    mmf_tensor *bias;
+} mmf_gat_layer;
+
+mmf_gat_layer mmf_gat_build(mmf_builder *builder, const char *name, const mmf_gat_options *options);
+/**
+ * @param nodes      (B, N, D)
+ * @param mask       (1 or B, 1, N, N): 1 where i may attend to j; rows of zeros attend to nothing
+ * @param attention  (B, K, N, N)
+ */
+mmf_tensor *mmf_gat_run(mmf_tape *tape, const mmf_gat_layer *layer, mmf_tensor *nodes,
+                        const mmf_tensor *mask, mmf_tensor **attention);
+
+#endif
