@@ -17,7 +17,7 @@ static const mmf_option options[] = {
     {"hidden", NULL, MMF_OPTION_INT, 1, 8192, NULL, "128", "width of the tokens (paper: 768)"},
     {"heads", NULL, MMF_OPTION_INT, 1, 256, NULL, "4", "heads (paper: 12)"},
     {"mlp", NULL, MMF_OPTION_INT, 0, 65536, NULL, "0", "hidden width of a block; 0: 4 hidden"},
-    {"layers", NULL, MMF_OPTION_INT, 1, 64, NULL, "2", "blocks a modality (paper: 12)"},
+    {"layers", NULL, MMF_OPTION_INT, 1, 64, NULL, "3", "blocks a modality (paper: 12)"},
     {"fusion_layer", NULL, MMF_OPTION_INT, 0, 64, NULL, "1",
      "first block that sees the bottleneck (paper: 8)"},
     {"bottlenecks", NULL, MMF_OPTION_INT, 0, 1024, NULL, "4",
@@ -105,10 +105,14 @@ static void build_streams(mmf_builder *b, const mmf_config *config, bottleneck_l
             s->cls = tokens(b, mmf_builder_text(b, "cls.%s", in->name), 0, 1, layer->width);
         s->position = tokens(b, mmf_builder_text(b, "posemb.%s", in->name), POSITION_DEVIATION,
                              in->shape[0] + layer->has_cls, layer->width);
-        if (!shared || m == 0)
-            build_blocks(b, config, layer, s, shared ? "shared" : in->name);
-        else
-            s->blocks = layer->streams[0].blocks;
+        if (!shared || m == 0) {
+            build_blocks(b, config, layer, s, in->name);
+            continue;
+        }
+        s->blocks = layer->streams[0].blocks;
+        for (int64_t l = 0; l < layer->n_layers; l++)
+            mmf_transformer_alias(b, mmf_builder_text(b, "block.%s.%lld", in->name, (long long)l),
+                                  &s->blocks[l]);
     }
 }
 

@@ -103,6 +103,20 @@ static gated build_gated(mmf_builder *b, const mmf_config *config, const char *n
     return g;
 }
 
+/* Tied layers have a name each. */
+static void alias_layer(mmf_builder *b, const latent_layer *layer, int64_t place)
+{
+    mmf_builder_enter(b, mmf_builder_text(b, "layers.%lld", (long long)place));
+    mmf_linear_alias(b, "0.fn.to_q", &layer->attention.to_q);
+    mmf_linear_alias(b, "0.fn.to_kv", &layer->attention.to_kv);
+    mmf_linear_alias(b, "0.fn.to_out", &layer->attention.to_out);
+    mmf_layer_norm_alias(b, "0.norm", &layer->attention.norm);
+    mmf_linear_alias(b, "1.fn.net.0", &layer->ff.wide);
+    mmf_linear_alias(b, "1.fn.net.2", &layer->ff.narrow);
+    mmf_layer_norm_alias(b, "1.norm", &layer->ff.norm);
+    mmf_builder_leave(b);
+}
+
 static mmf_tensor *vectors(mmf_builder *b, const char *name, int64_t count, int64_t width)
 {
     return mmf_builder_param(b, name, MMF_PARAM_TRAINED, mmf_init_normal(LATENT_DEVIATION), 2,
@@ -142,8 +156,10 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     p->cross_ff = build_gated(b, config, "cross_attend_blocks.1", d);
     for (int64_t l = 0; mmf_builder_status(b) == MMF_OK && l < p->depth; l++) {
         const long long at = (long long)l;
-        if (p->tied && l > 0)
-            break;
+        if (p->tied && l > 0) {
+            alias_layer(b, &p->layers[0], l);
+            continue;
+        }
         p->layers[l].attention =
             build_reader(b, config, mmf_builder_text(b, "layers.%lld.0", at), d, 0, false);
         p->layers[l].ff = build_gated(b, config, mmf_builder_text(b, "layers.%lld.1", at), d);
