@@ -397,6 +397,9 @@ typedef struct mmf_layer_norm_layer {
 } mmf_layer_norm_layer;
 MMF_API mmf_layer_norm_layer mmf_layer_norm_build(mmf_builder *builder, const char *name,
                                                   int64_t width, double eps);
+/** The same layer under a second name. */
+MMF_API void mmf_layer_norm_alias(mmf_builder *builder, const char *name,
+                                  const mmf_layer_norm_layer *layer);
 MMF_API mmf_tensor *mmf_layer_norm_run(mmf_tape *tape, const mmf_layer_norm_layer *layer,
                                        mmf_tensor *x);
 
@@ -521,6 +524,9 @@ typedef struct mmf_transformer_layer {
 } mmf_transformer_layer;
 MMF_API mmf_transformer_layer mmf_transformer_build(mmf_builder *builder, const char *name,
                                                     const mmf_transformer_options *options);
+/** The same layer under a second name. */
+MMF_API void mmf_transformer_alias(mmf_builder *builder, const char *name,
+                                   const mmf_transformer_layer *layer);
 /**
  * Attention, then two linear layers, each with a residual and a layer norm before or after.
  *

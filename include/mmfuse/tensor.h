@@ -282,6 +282,11 @@ MMF_API mmf_tensor *mmf_length_mask(mmf_tape *, const mmf_tensor *length, int64_
 MMF_API mmf_tensor *mmf_token_mask(mmf_tape *, const mmf_tensor *tokens, int64_t padding);
 /** 1 where column j <= row i + ahead, else 0. @return (n_queries, n_keys) */
 MMF_API mmf_tensor *mmf_causal_mask(mmf_tape *, int64_t n_queries, int64_t n_keys, int64_t ahead);
+/**
+ * The `count` largest of every row of scores (B, R), largest first, the earlier among equals, as
+ * rows b R + r for mmf_index_select. @return integers (B, count)
+ */
+MMF_API mmf_tensor *mmf_top_rows(mmf_tape *, const mmf_tensor *scores, int64_t count);
 /** first, first + step, ... @return (count) */
 MMF_API mmf_tensor *mmf_range(mmf_tape *, int64_t count, double first, double step);
 /**

@@ -111,3 +111,21 @@ mmf_tensor *mmf_steps_mean(mmf_tape *tape, const mmf_steps *steps)
     mmf_tensor *const kept = mmf_steps_masked(tape, steps);
     return mmf_div(tape, mmf_sum(tape, kept, 1), mmf_reshape(tape, n, 2, (int64_t[]){-1, 1}));
 }
+
+mmf_tensor *mmf_steps_last(mmf_tape *tape, const mmf_steps *s)
+{
+    if (!s->x)
+        return NULL;
+    const int64_t n_steps = s->x->shape[1], width = s->x->shape[2];
+    if (!s->mask)
+        return mmf_reshape(tape, mmf_slice(tape, s->x, 1, n_steps - 1, 1), 2,
+                           (int64_t[]){-1, width});
+    /* Valid steps come first: the last one has none behind it. */
+    mmf_tensor *last = s->mask;
+    if (n_steps > 1) {
+        mmf_tensor *const next = mmf_slice(tape, s->mask, 1, 1, n_steps - 1);
+        last = mmf_sub(tape, last, mmf_pad(tape, next, 1, 0, 1, 0));
+    }
+    last = mmf_reshape(tape, last, 3, (int64_t[]){-1, 1, n_steps});
+    return mmf_reshape(tape, mmf_matmul(tape, last, s->x, false, false), 2, (int64_t[]){-1, width});
+}

@@ -37,5 +37,8 @@ mmf_steps mmf_steps_run(mmf_tape *tape, const mmf_steps_encoder *encoder, const 
 mmf_tensor *mmf_steps_masked(mmf_tape *tape, const mmf_steps *steps);
 /** Mean over the valid steps, zeros where there are none. @return (B, D) */
 mmf_tensor *mmf_steps_mean(mmf_tape *tape, const mmf_steps *steps);
+/** The last valid step, which must come after no masked one; zeros if there is none. @return (B, D)
+ */
+mmf_tensor *mmf_steps_last(mmf_tape *tape, const mmf_steps *steps);
 
 #endif

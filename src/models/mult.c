@@ -257,25 +257,6 @@ static mmf_tensor *run_stack(mmf_tape *tape, const mult_model *model, const stac
     return mmf_layer_norm_run(tape, &s->norm, x);
 }
 
-/* (B, D) of the last valid step, zeros if there is none. */
-static mmf_tensor *last_step(mmf_tape *tape, const mmf_steps *s)
-{
-    if (!s->x)
-        return NULL;
-    const int64_t n_steps = s->x->shape[1], width = s->x->shape[2];
-    if (!s->mask)
-        return mmf_reshape(tape, mmf_slice(tape, s->x, 1, n_steps - 1, 1), 2,
-                           (int64_t[]){-1, width});
-    /* Valid steps come first: the last one has none behind it. */
-    mmf_tensor *last = s->mask;
-    if (n_steps > 1) {
-        mmf_tensor *const next = mmf_slice(tape, s->mask, 1, 1, n_steps - 1);
-        last = mmf_sub(tape, last, mmf_pad(tape, next, 1, 0, 1, 0));
-    }
-    last = mmf_reshape(tape, last, 3, (int64_t[]){-1, 1, n_steps});
-    return mmf_reshape(tape, mmf_matmul(tape, last, s->x, false, false), 2, (int64_t[]){-1, width});
-}
-
 static mmf_tensor *feature(mmf_tape *tape, const mult_model *model, const modality *m)
 {
     size_t n = 0;
@@ -286,7 +267,7 @@ static mmf_tensor *feature(mmf_tape *tape, const mult_model *model, const modali
     }
     mmf_steps h = {.x = mmf_concat(tape, model->translations, (int)n, 2), .mask = m->steps.mask};
     h.x = run_stack(tape, model, &m->memory, &h, NULL);
-    return last_step(tape, &h);
+    return mmf_steps_last(tape, &h);
 }
 
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,

@@ -136,15 +136,36 @@ mmf_tensor *mmf_attention_run(mmf_tape *tape, const mmf_attention_layer *layer, 
 
 /* ---- The transformer layer --------------------------------------------------------------- */
 
-mmf_transformer_layer mmf_transformer_build(mmf_builder *b, const char *name,
-                                            const mmf_transformer_options *o)
+static const mmf_transformer_names *names_of(const mmf_transformer_options *o)
 {
     static const mmf_transformer_names torch = {.attention = "self_attn",
                                                 .norm1 = "norm1",
                                                 .norm2 = "norm2",
                                                 .linear1 = "linear1",
                                                 .linear2 = "linear2"};
-    const mmf_transformer_names *const n = o->names ? o->names : &torch;
+    return o->names ? o->names : &torch;
+}
+
+void mmf_transformer_alias(mmf_builder *b, const char *name, const mmf_transformer_layer *layer)
+{
+    const mmf_transformer_names *const n = names_of(&layer->options);
+    mmf_builder_enter(b, name);
+    mmf_builder_enter(b, n->attention);
+    mmf_builder_alias(b, or_else(n->in_weight, "in_proj_weight"), layer->attention.in_weight);
+    mmf_builder_alias(b, or_else(n->in_bias, "in_proj_bias"), layer->attention.in_bias);
+    mmf_linear_alias(b, or_else(n->out, "out_proj"), &layer->attention.out);
+    mmf_builder_leave(b);
+    mmf_linear_alias(b, n->linear1, &layer->linear1);
+    mmf_linear_alias(b, n->linear2, &layer->linear2);
+    mmf_layer_norm_alias(b, n->norm1, &layer->norm1);
+    mmf_layer_norm_alias(b, n->norm2, &layer->norm2);
+    mmf_builder_leave(b);
+}
+
+mmf_transformer_layer mmf_transformer_build(mmf_builder *b, const char *name,
+                                            const mmf_transformer_options *o)
+{
+    const mmf_transformer_names *const n = names_of(o);
     const int64_t d = o->width, inner = o->inner ? o->inner : 4 * d;
     const mmf_attention_options attention = {.width = d,
                                              .n_heads = o->n_heads,

@@ -67,6 +67,14 @@ mmf_layer_norm_layer mmf_layer_norm_build(mmf_builder *b, const char *name, int6
     return layer;
 }
 
+void mmf_layer_norm_alias(mmf_builder *b, const char *name, const mmf_layer_norm_layer *layer)
+{
+    mmf_builder_enter(b, name);
+    mmf_builder_alias(b, "weight", layer->weight);
+    mmf_builder_alias(b, "bias", layer->bias);
+    mmf_builder_leave(b);
+}
+
 mmf_tensor *mmf_layer_norm_run(mmf_tape *tape, const mmf_layer_norm_layer *layer, mmf_tensor *x)
 {
     return mmf_layer_norm(tape, x, layer->weight, layer->bias, layer->eps);

@@ -198,6 +198,20 @@ static mmf_status put_input(verifier *v, size_t i)
 
 /* ---- Weights ----------------------------------------------------------------------------- */
 
+/* A tied weight may be stored under all of its names or under one. */
+static bool is_stored(const verifier *v, const mmf_param *param)
+{
+    const mmf_params *const params = mmf_module_params(v->module);
+    char key[700];
+    for (size_t i = 0; i < mmf_params_count(params); i++) {
+        const mmf_param *const p = mmf_params_at(params, i);
+        snprintf(key, sizeof key, "weight.%s", p->name);
+        if (p->tensor == param->tensor && mmf_archive_find(v->archive, key) >= 0)
+            return true;
+    }
+    return false;
+}
+
 static mmf_status load_weight(verifier *v, const mmf_param *param)
 {
     char key[700], wanted[96], found[96];
@@ -205,7 +219,7 @@ static mmf_status load_weight(verifier *v, const mmf_param *param)
     const int64_t place = mmf_archive_find(v->archive, key);
     if (place < 0) {
         /* Constants of the configuration need no weight in the file. */
-        if (param->role != MMF_PARAM_FIXED)
+        if (param->role != MMF_PARAM_FIXED && !is_stored(v, param))
             tell(v, key, NAN, NAN, false, "is not in the file");
         return MMF_OK;
     }

@@ -205,6 +205,33 @@ mmf_tensor *mmf_sinusoid(mmf_tape *tape, int64_t n_steps, int64_t width, int64_t
     return y;
 }
 
+mmf_tensor *mmf_top_rows(mmf_tape *tape, const mmf_tensor *scores, int64_t count)
+{
+    if (!scores)
+        return mmf_tape__missing(tape, "top_rows");
+    if (scores->is_int || scores->n_dims != 2 || count < 1 || count > scores->shape[1])
+        return mmf_tape__fail(tape, MMF_SHAPE, "top_rows", "takes scores (B, R) and at most R");
+    const int64_t rows = scores->shape[0], n = scores->shape[1];
+    int64_t *const top = mmf_tape__alloc(tape, (size_t)(rows * count) * sizeof *top);
+    for (int64_t b = 0; top && b < rows; b++) {
+        const mmf_real *const s = scores->data + b * n;
+        int64_t *const kept = top + b * count, first = b * n;
+        int64_t held = 0;
+        /* Insertion into the best so far; equal scores stay behind the earlier ones. */
+        for (int64_t r = 0; r < n; r++) {
+            int64_t at = held;
+            while (at > 0 && s[r] > s[kept[at - 1] - first])
+                at--;
+            if (at == count)
+                continue;
+            held += held < count;
+            memmove(kept + at + 1, kept + at, (size_t)(held - at - 1) * sizeof *kept);
+            kept[at] = first + r;
+        }
+    }
+    return top ? mmf_input_ints(tape, top, 2, (int64_t[]){rows, count}) : NULL;
+}
+
 mmf_tensor *mmf_token_lengths(mmf_tape *tape, const mmf_tensor *tokens, int64_t padding)
 {
     if (!tokens || !tokens->is_int || tokens->n_dims != 2)
