@@ -76,3 +76,4 @@ JOINT(weighted, weighted_sum, "weighted", "weighted", ANY);
 JOINT(gmu, gmu, "gmu", "gating", ANY);
 JOINT(film, film, "film", "gating", TWO);
 JOINT(mmtm, mmtm, "mmtm", "gating", ANY);
+JOINT(moe, moe, "moe", "gating", ANY);
