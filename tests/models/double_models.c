@@ -217,7 +217,8 @@ static void check_variant(mmf_ctx *ctx, const mmf_def *def, case_data *data, tot
     t->n_cases++;
 }
 
-/* Every case as classification or regression in turn; every choice of an option on the first. */
+/* Every case as classification or regression in turn; every choice and both answers of an option on
+ * vectors. */
 static void check_case(mmf_ctx *ctx, const mmf_def *def, case_data *data, void *user)
 {
     totals *const t = user;
@@ -232,7 +233,8 @@ static void check_case(mmf_ctx *ctx, const mmf_def *def, case_data *data, void *
     for (const mmf_option *row = mmf_option_next(def, NULL); row && !mmf_option_is_common(row);
          row = mmf_option_next(def, row)) {
         char choice[64];
-        for (const char *at = row->choices; at && *at && data->inputs[0].kind == MMF_VECTOR;) {
+        const char *const choices = row->type == MMF_OPTION_BOOL ? "false|true" : row->choices;
+        for (const char *at = choices; at && *at && data->inputs[0].kind == MMF_VECTOR;) {
             const size_t n = strcspn(at, "|");
             snprintf(choice, sizeof choice, "%.*s", (int)n, at);
             check_variant(ctx, def, data, t, "classification", row->name, choice);
