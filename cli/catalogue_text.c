@@ -40,6 +40,11 @@ const char *cli_tasks_label(const mmf_def *def)
     }
 }
 
+const char *cli_limits_label(const mmf_def *def)
+{
+    return def->takes & MMF_TWO_ONLY ? "two modalities" : cli_tasks_label(def);
+}
+
 const char *cli_family(const mmf_def *def)
 {
     if (def->takes & MMF_ONE_ONLY)

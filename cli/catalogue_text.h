@@ -10,6 +10,8 @@
 const char *cli_model_label(const mmf_def *def);
 /** "regression, classes" in short. */
 const char *cli_tasks_label(const mmf_def *def);
+/** What `list` says of a model that does not take everything: "two modalities", or its tasks. */
+const char *cli_limits_label(const mmf_def *def);
 /** "unimodal", "late", or the structure. */
 const char *cli_family(const mmf_def *def);
 /** {"name", "title", ...}; models also have family, timing, tasks. */

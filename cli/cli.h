@@ -17,6 +17,7 @@ enum {
 typedef struct cli_verb {
     const char *name, *summary;
     int (*run)(int argc, char **argv);
+    bool computes_long; /**< for seconds or more, on several threads */
 } cli_verb;
 
 int cmd_list(int argc, char **argv);

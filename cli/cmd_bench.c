@@ -101,21 +101,23 @@ static int bench_models(bench_run *run, const mmf_def *only, const bench_schema 
         out_cell(&run->table, "%s", head[i]);
     for (size_t s = 0; s < n_schemas; s++) {
         for (size_t i = 0; i < n; i++) {
-            const bench_schema *const on = &schemas[s];
+            bench_schema on = schemas[s];
             if (only && defs[i] != only)
                 continue;
-            const char *const refusal = mmf_model_refusal(defs[i], &on->schema, on->task.kind);
+            if ((defs[i]->takes & MMF_TWO_ONLY) && !run->values.data)
+                on.schema.count = 2;
+            const char *const refusal = mmf_model_refusal(defs[i], &on.schema, on.task.kind);
             if (refusal) {
                 if (only)
-                    cli_say("mmfuse: %s on %s: %s", defs[i]->name, on->name, refusal);
+                    cli_say("mmfuse: %s on %s: %s", defs[i]->name, on.name, refusal);
                 continue;
             }
-            const mmf_status status = bench_one(run, defs[i], on);
+            const mmf_status status = bench_one(run, defs[i], &on);
             if (status == MMF_CANCELLED)
                 return cli_failed(&run->session, status);
             if (status != MMF_OK) {
                 out_progress_clear(&run->progress);
-                cli_say("mmfuse: %s on %s: %s", defs[i]->name, on->name,
+                cli_say("mmfuse: %s on %s: %s", defs[i]->name, on.name,
                         mmf_ctx_error(run->session.ctx));
             }
         }
@@ -253,7 +255,8 @@ int cmd_bench(int argc, char **argv)
         .about = "Times a training step (forward, backward, Adam) and the latency of one sample in "
                  "a running process, for one model or all, on random data of two sets of shapes: "
                  "pooled (text 768, audio 74, vision 35) and sequence (text 50x768, audio 50x5, "
-                 "vision 50x20). With --ops, forward and backward of every operation.",
+                 "vision 50x20); models of two modalities take the first two. With --ops, forward "
+                 "and backward of every operation.",
         .example = "  mmfuse bench lmf --threads 2\n"
                    "  mmfuse bench --ops --json",
         .groups = groups,

@@ -33,7 +33,7 @@ static void print_models(const mmf_def *const *models, size_t n)
                 out_cell(&table, "%s", j == i ? models[j]->structure : "");
                 out_cell(&table, "%s", cli_model_label(models[j]));
                 out_cell(&table, "%s", cli_described(models[j])->title);
-                out_cell(&table, "%s", cli_tasks_label(models[j]));
+                out_cell(&table, "%s", cli_limits_label(models[j]));
             }
         }
         if (table.n_cells == 0)

@@ -168,7 +168,10 @@ static void print_tensors(const mmf_params *params)
         out_cell(&table, "%s", p->name);
         out_cell(&table, "%s",
                  mmf_shape_text(shape, sizeof shape, p->tensor->shape, p->tensor->n_dims));
-        out_cell(&table, "%s", p->role == MMF_PARAM_TRAINED ? "" : role_name(p->role));
+        if (p->is_alias)
+            out_cell(&table, "second name");
+        else
+            out_cell(&table, "%s", p->role == MMF_PARAM_TRAINED ? "" : role_name(p->role));
     }
     puts("tensors");
     out_table_print(&table, stdout, 2);

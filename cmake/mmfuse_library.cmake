@@ -19,11 +19,12 @@ file(GLOB engine_sources CONFIGURE_DEPENDS
 file(GLOB single_sources CONFIGURE_DEPENDS src/train/*.c src/report/*.c)
 mmfuse_read_table(${CMAKE_SOURCE_DIR}/src/tensor/ops/ops.def MMF_OP op_sources)
 mmfuse_read_table(${CMAKE_SOURCE_DIR}/src/nn/layers.def MMF_LAYER layer_sources)
+mmfuse_read_table(${CMAKE_SOURCE_DIR}/src/nn/losses.def MMF_LOSS loss_sources)
 mmfuse_read_table(${CMAKE_SOURCE_DIR}/src/encoders/encoders.def MMF_ENCODER encoder_sources)
 mmfuse_read_table(${CMAKE_SOURCE_DIR}/src/fusion/fusion.def MMF_FUSION fusion_sources)
 mmfuse_read_table(${CMAKE_SOURCE_DIR}/src/models/models.def MMF_MODEL model_sources)
 file(GLOB shared_sources CONFIGURE_DEPENDS src/encoders/*.c src/fusion/*.c src/models/*.c)
-list(APPEND engine_sources ${op_sources} ${layer_sources} ${encoder_sources} ${fusion_sources}
+list(APPEND engine_sources ${op_sources} ${layer_sources} ${loss_sources} ${encoder_sources} ${fusion_sources}
   ${model_sources} ${shared_sources})
 list(REMOVE_DUPLICATES engine_sources)
 

@@ -19,8 +19,8 @@ extern "C" {
 
 /* ---- Catalogue --------------------------------------------------------------------------- */
 
-/** Definitions of a kind in the order of their table: models, encoders, operators, rules, layers.
- */
+/** Definitions of a kind in the order of their table: models, encoders, operators, rules, layers,
+ * losses. */
 MMF_API const mmf_def *const *mmf_catalogue(mmf_kind kind, size_t *count);
 /** A model's definition by name; "only-audio" is the definition `only`. NULL if unknown. */
 MMF_API const mmf_def *mmf_model_find(const char *name);

@@ -137,7 +137,9 @@ typedef enum mmf_param_role {
 typedef enum mmf_init_kind {
     MMF_INIT_CONSTANT,
     MMF_INIT_UNIFORM, /**< U(-a, a) */
-    MMF_INIT_NORMAL   /**< N(0, a^2) */
+    MMF_INIT_NORMAL,  /**< N(0, a^2) */
+    MMF_INIT_BELOW,   /**< whole numbers in [0, a), all as likely */
+    MMF_INIT_SIGNS    /**< a or -a, both as likely */
 } mmf_init_kind;
 
 /** How a parameter starts; row `zero_row` (if not negative) is zeroed (padding of embeddings). */
@@ -150,6 +152,8 @@ typedef struct mmf_init {
 MMF_API mmf_init mmf_init_constant(double value);
 MMF_API mmf_init mmf_init_uniform(double bound);
 MMF_API mmf_init mmf_init_normal(double deviation);
+MMF_API mmf_init mmf_init_below(int64_t limit);
+MMF_API mmf_init mmf_init_signs(double size);
 /** U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default of linear and convolution layers. */
 MMF_API mmf_init mmf_init_fan_in(int64_t fan_in);
 /** Glorot and Bengio 2010; fans as PyTorch counts them for a shape of any rank. */
@@ -164,6 +168,7 @@ typedef struct mmf_param {
     int group; /**< optimizer group, 0 unless the model says otherwise */
     mmf_init init;
     mmf_tensor *tensor;
+    bool is_alias; /**< a second name of a parameter further up: the same tensor */
 } mmf_param;
 
 /** All parameters of a module in the order of declaration: values, gradients and state in flat
@@ -211,6 +216,11 @@ MMF_API void mmf_builder_group(mmf_builder *builder, int group);
 /** Declares a parameter; the tensor's values are there once the module was created. */
 MMF_API mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role,
                                       mmf_init init, int n_dims, const int64_t *shape);
+/**
+ * Gives a parameter that was declared before a second name: one tensor under both, which is what
+ * tied weights are in a state_dict. Files hold both names; both read the same gradient.
+ */
+MMF_API void mmf_builder_alias(mmf_builder *builder, const char *name, mmf_tensor *tensor);
 /** Feature width of an output that `run` will produce: how encoders and operators tell their users.
  */
 MMF_API void mmf_builder_set_width(mmf_builder *builder, int64_t width);
@@ -363,6 +373,9 @@ typedef struct mmf_linear_layer {
 } mmf_linear_layer;
 MMF_API mmf_linear_layer mmf_linear_build(mmf_builder *builder, const char *name, int64_t inputs,
                                           int64_t outputs, bool with_bias);
+/** The same layer under a second name. */
+MMF_API mmf_linear_layer mmf_linear_alias(mmf_builder *builder, const char *name,
+                                          const mmf_linear_layer *layer);
 MMF_API mmf_tensor *mmf_linear_run(mmf_tape *tape, const mmf_linear_layer *layer, mmf_tensor *x,
                                    mmf_activation activation);
 
@@ -431,6 +444,90 @@ typedef struct mmf_rnn_result {
 /** @param all_states also stack h_n and c_n */
 MMF_API mmf_rnn_result mmf_rnn_run(mmf_tape *tape, const mmf_rnn_layer *layer, mmf_tensor *x,
                                    const mmf_tensor *length, bool all_states);
+
+/* ---- Attention --------------------------------------------------------------------------- */
+
+/** How projected queries meet projected keys. */
+typedef struct mmf_heads {
+    int64_t count; /**< the width is split into so many heads, outermost first */
+    const mmf_tensor
+        *mask;           /**< reals, 1 keep, 0 drop, as mmf_attention_mask makes; NULL: keep all */
+    mmf_empty_row empty; /**< what a query without a key gets */
+    double dropout;      /**< on the weights */
+} mmf_heads;
+/**
+ * softmax(q k' / sqrt(D / H)) v, head by head.
+ *
+ * @param q (B, Tq, D)  @param k (B, Tk, D)  @param v (B, Tk, E)
+ * @param weights  NULL or where to put the weights (B, H, Tq, Tk) before dropout
+ * @return (B, Tq, E)
+ * @paper Vaswani et al., Attention is all you need, NeurIPS 2017, arXiv:1706.03762
+ */
+MMF_API mmf_tensor *mmf_attend(mmf_tape *tape, mmf_tensor *q, mmf_tensor *k, mmf_tensor *v,
+                               const mmf_heads *heads, mmf_tensor **weights);
+/**
+ * What scores (B, H, Tq, Tk) are masked with.
+ * @param keys (B, Tk) or NULL  @param between (Tq, Tk) as mmf_causal_mask makes, or NULL
+ */
+MMF_API mmf_tensor *mmf_attention_mask(mmf_tape *tape, mmf_tensor *keys, mmf_tensor *between);
+/** `<name>.mask`, `<name>.length` and `<name>.present` as one (B, n_steps); NULL: all valid. */
+MMF_API mmf_tensor *mmf_key_mask(mmf_tape *tape, const mmf_named *in, const char *name,
+                                 int64_t n_steps);
+
+/** Multi-head attention with torch.nn.MultiheadAttention's names, unless others are given. */
+typedef struct mmf_attention_options {
+    int64_t width, n_heads;
+    int64_t key_width, value_width; /**< 0: width; another one: three projections instead of one */
+    double dropout;
+    const char *in_weight, *in_bias, *out; /**< NULL: in_proj_weight, in_proj_bias, out_proj */
+} mmf_attention_options;
+typedef struct mmf_attention_layer {
+    mmf_tensor *in_weight;                      /**< (3 D, D), rows q, k, v; or NULL and */
+    mmf_tensor *q_weight, *k_weight, *v_weight; /**< (D, D), (D, key_width), (D, value_width) */
+    mmf_tensor *in_bias;                        /**< (3 D) */
+    mmf_linear_layer out;
+    int64_t width, n_heads;
+    double dropout;
+} mmf_attention_layer;
+MMF_API mmf_attention_layer mmf_attention_build(mmf_builder *builder, const char *name,
+                                                const mmf_attention_options *options);
+/**
+ * A query whose keys are all masked attends to nothing: only the bias of the last projection is
+ * left (PyTorch has NaN there).
+ * @param mask, weights  as for mmf_attend
+ */
+MMF_API mmf_tensor *mmf_attention_run(mmf_tape *tape, const mmf_attention_layer *layer,
+                                      mmf_tensor *query, mmf_tensor *key, mmf_tensor *value,
+                                      const mmf_tensor *mask, mmf_tensor **weights);
+
+/** Names of a transformer layer's parts. */
+typedef struct mmf_transformer_names {
+    const char *attention, *in_weight, *in_bias, *out, *norm1, *norm2, *linear1, *linear2;
+} mmf_transformer_names;
+typedef struct mmf_transformer_options {
+    int64_t width, n_heads, inner; /**< inner 0: 4 width */
+    bool norm_first, gelu_tanh;
+    mmf_activation activation;
+    double eps; /**< of the layer norms */
+    double dropout, attention_dropout, inner_dropout;
+    const mmf_transformer_names *names; /**< NULL: those of torch.nn.TransformerEncoderLayer */
+} mmf_transformer_options;
+typedef struct mmf_transformer_layer {
+    mmf_attention_layer attention;
+    mmf_linear_layer linear1, linear2;
+    mmf_layer_norm_layer norm1, norm2;
+    mmf_transformer_options options;
+} mmf_transformer_layer;
+MMF_API mmf_transformer_layer mmf_transformer_build(mmf_builder *builder, const char *name,
+                                                    const mmf_transformer_options *options);
+/**
+ * Attention, then two linear layers, each with a residual and a layer norm before or after.
+ *
+ * @param x (B, Tq, D)  @param source (B, Tk, D) keys and values, NULL: x; with the norm before, the
+ * same norm is applied to it  @param mask  as for mmf_attend  @return (B, Tq, D)
+ */
+MMF_API mmf_tensor *mmf_transformer_run(mmf_tape *tape, const mmf_transformer_layer *layer,
+                                        mmf_tensor *x, mmf_tensor *source, const mmf_tensor *mask);
 
 #ifdef __cplusplus
 }

@@ -133,12 +133,17 @@ MMF_API mmf_tensor *mmf_leaky_relu(mmf_tape *, mmf_tensor *x, double slope);
 MMF_API mmf_tensor *mmf_elu(mmf_tape *, mmf_tensor *x, double alpha);
 /** x Phi(x) with the exact error function. */
 MMF_API mmf_tensor *mmf_gelu(mmf_tape *, mmf_tensor *x);
+/** x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2: the approximation of it that Flax defaults to.
+ */
+MMF_API mmf_tensor *mmf_gelu_tanh(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_tanh(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_sigmoid(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_softplus(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_exp(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_log(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_sqrt(mmf_tape *, mmf_tensor *x);
+/** sign(x) sqrt(|x|); gradient 0 at 0, where the slope is infinite. */
+MMF_API mmf_tensor *mmf_signed_sqrt(mmf_tape *, mmf_tensor *x);
 /** Gradient 0 at 0. */
 MMF_API mmf_tensor *mmf_abs(mmf_tape *, mmf_tensor *x);
 /** Not differentiable: gradient 0 everywhere. */
@@ -176,6 +181,12 @@ MMF_API mmf_tensor *mmf_matmul(mmf_tape *, mmf_tensor *a, mmf_tensor *b, bool tr
                                bool transpose_b);
 /** (B, I), (B, J) -> (B, I * J), second index fastest. */
 MMF_API mmf_tensor *mmf_outer(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
+/**
+ * y[j] = sum_i a[i] b[(j - i) mod D], row by row, for any D. The cost is D times the elements of
+ * `b` that are not 0: cheap for sketches of short vectors.
+ * @param a, b (B, D)  @return (B, D)
+ */
+MMF_API mmf_tensor *mmf_circular_convolution(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
 
 /* ---- Reductions: over one axis (negative counts from the end); the axis is dropped -------- */
 
@@ -215,6 +226,13 @@ MMF_API mmf_tensor *mmf_log_softmax(mmf_tape *, mmf_tensor *x, const mmf_tensor 
 /** Over the last axis, biased variance. @param weight, bias (D) or NULL */
 MMF_API mmf_tensor *mmf_layer_norm(mmf_tape *, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
                                    double eps);
+/**
+ * weight (x - mean) / (deviation + eps) + bias over the last axis, with the unbiased deviation and
+ * eps outside of the root. Where a row is constant the deviation has no gradient.
+ * @errors SHAPE when the axis has a single element
+ */
+MMF_API mmf_tensor *mmf_deviation_norm(mmf_tape *, mmf_tensor *x, mmf_tensor *weight,
+                                       mmf_tensor *bias, double eps);
 /**
  * Over all axes but `axis`. Training passes use batch statistics (biased variance) and move the
  * running ones by `momentum` (unbiased variance); other passes use the running ones.
@@ -263,14 +281,35 @@ MMF_API mmf_tensor *mmf_embedding(mmf_tape *, mmf_tensor *table, const mmf_tenso
 /** 1 where step t < length[b], else 0. @return (B, T) */
 MMF_API mmf_tensor *mmf_length_mask(mmf_tape *, const mmf_tensor *length, int64_t n_steps);
 
+/** 1 where the integer is not `padding`, else 0: also a mask of integers as reals. @return tokens'
+ * shape */
+MMF_API mmf_tensor *mmf_token_mask(mmf_tape *, const mmf_tensor *tokens, int64_t padding);
+/** 1 where column j <= row i + ahead, else 0. @return (n_queries, n_keys) */
+MMF_API mmf_tensor *mmf_causal_mask(mmf_tape *, int64_t n_queries, int64_t n_keys, int64_t ahead);
+/** first, first + step, ... @return (count) */
+MMF_API mmf_tensor *mmf_range(mmf_tape *, int64_t count, double first, double step);
+/**
+ * Row t: sin(p f_k), then cos(p f_k), for position p = first + t and rates f_k from 1 down to
+ * 1/10000 in geometric steps; an odd width ends in a zero. @return (n_steps, width)
+ * @paper Vaswani et al., NeurIPS 2017, in the layout of tensor2tensor
+ */
+MMF_API mmf_tensor *mmf_sinusoid(mmf_tape *, int64_t n_steps, int64_t width, int64_t first);
+
 /** Position of the last token that is not `padding`, plus one, at least 1. @return (B) integers */
 MMF_API mmf_tensor *mmf_token_lengths(mmf_tape *, const mmf_tensor *tokens, int64_t padding);
 
 /** Position of the largest element of the last axis, the first among equals. @return integers (...)
  */
 MMF_API mmf_tensor *mmf_argmax(mmf_tape *, const mmf_tensor *x);
+/** Whole numbers that are stored as reals, as integers. @errors ARG: not whole */
+MMF_API mmf_tensor *mmf_whole_numbers(mmf_tape *, const mmf_tensor *x);
 /** 1 at the index, 0 elsewhere. @param index integers (B) @return (B, K) */
 MMF_API mmf_tensor *mmf_one_hot(mmf_tape *, const mmf_tensor *index, int64_t n_classes);
+/** Ones on the diagonal, zeros elsewhere. @return (n, n) */
+MMF_API mmf_tensor *mmf_identity(mmf_tape *, int64_t n);
+/** 1 where rows i and j along axis 0 are equal, else 0. @param x (N, ...) reals or integers @return
+ * (N, N) without a path for gradients */
+MMF_API mmf_tensor *mmf_same_rows(mmf_tape *, const mmf_tensor *x);
 
 /* ---- Convolution and pooling ------------------------------------------------------------- */
 

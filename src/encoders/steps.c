@@ -91,10 +91,16 @@ mmf_steps mmf_steps_run(mmf_tape *tape, const mmf_steps_encoder *e, const mmf_na
     else
         x = project(tape, e, x);
     steps.x = mmf_reshape(tape, x, 3, (int64_t[]){-1, e->n_steps, e->width});
-    if (steps.mask)
-        steps.x = mmf_mul(tape, steps.x,
-                          mmf_reshape(tape, steps.mask, 3, (int64_t[]){-1, e->n_steps, 1}));
+    steps.x = mmf_steps_masked(tape, &steps);
     return steps;
+}
+
+mmf_tensor *mmf_steps_masked(mmf_tape *tape, const mmf_steps *steps)
+{
+    if (!steps->mask)
+        return steps->x;
+    const int64_t shape[] = {-1, steps->mask->shape[1], 1};
+    return mmf_mul(tape, steps->x, mmf_reshape(tape, steps->mask, 3, shape));
 }
 
 mmf_tensor *mmf_steps_mean(mmf_tape *tape, const mmf_steps *steps)
@@ -102,5 +108,6 @@ mmf_tensor *mmf_steps_mean(mmf_tape *tape, const mmf_steps *steps)
     if (!steps->mask)
         return mmf_mean(tape, steps->x, 1);
     mmf_tensor *const n = mmf_clamp(tape, mmf_sum(tape, steps->mask, 1), 1, INFINITY);
-    return mmf_div(tape, mmf_sum(tape, steps->x, 1), mmf_reshape(tape, n, 2, (int64_t[]){-1, 1}));
+    mmf_tensor *const kept = mmf_steps_masked(tape, steps);
+    return mmf_div(tape, mmf_sum(tape, kept, 1), mmf_reshape(tape, n, 2, (int64_t[]){-1, 1}));
 }

@@ -19,7 +19,7 @@ typedef struct mmf_steps_encoder {
 } mmf_steps_encoder;
 
 typedef struct mmf_steps {
-    mmf_tensor *x;    /**< (B, T, D); zeros at steps that are masked */
+    mmf_tensor *x;    /**< (B, T, D); from mmf_steps_run with zeros at steps that are masked */
     mmf_tensor *mask; /**< (B, T), 1 valid, 0 beyond the length or absent; NULL: all valid */
 } mmf_steps;
 
@@ -33,6 +33,8 @@ mmf_steps_encoder mmf_steps_build(mmf_builder *builder, const char *name,
                                   const mmf_input_schema *input, int64_t width, double dropout);
 mmf_steps mmf_steps_run(mmf_tape *tape, const mmf_steps_encoder *encoder, const mmf_named *in);
 
+/** x with zeros at steps that are masked. */
+mmf_tensor *mmf_steps_masked(mmf_tape *tape, const mmf_steps *steps);
 /** Mean over the valid steps, zeros where there are none. @return (B, D) */
 mmf_tensor *mmf_steps_mean(mmf_tape *tape, const mmf_steps *steps);
 

@@ -69,7 +69,7 @@ static const mmf_def *find_expert(mmf_builder *b, const char *name, size_t n_inp
 /* Defaults, with the width of the result where the operator lets it be chosen. */
 static mmf_config *expert_config(mmf_builder *b, const mmf_def *def, int64_t width)
 {
-    static const char *const names[] = {"width", "output", "output_dim"};
+    static const char *const names[] = {"width", "hidden", "output", "output_dim"};
     mmf_config *config = NULL;
     char text[32];
     snprintf(text, sizeof text, "%lld", (long long)width);

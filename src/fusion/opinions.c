@@ -7,14 +7,13 @@
 mmf_classifier mmf_classifier_build(mmf_builder *b, const mmf_config *config, const char *name,
                                     int64_t inputs, int64_t classes)
 {
-    const size_t n = mmf_config_count(config, "classifier_hidden");
+    const size_t n = mmf_config_count(config, "hidden");
     mmf_classifier c = {.n_layers = n + 1,
                         .dropout = mmf_config_real(config, "classifier_dropout")};
     c.layers = mmf_builder_alloc(b, c.n_layers * sizeof *c.layers);
     mmf_builder_enter(b, name);
     for (size_t i = 0; c.layers && i <= n; i++) {
-        const int64_t to =
-            i < n ? (int64_t)mmf_config_number_at(config, "classifier_hidden", i) : classes;
+        const int64_t to = i < n ? (int64_t)mmf_config_number_at(config, "hidden", i) : classes;
         c.layers[i] = mmf_linear_build(b, mmf_builder_text(b, "%zu", 3 * i), inputs, to, true);
         inputs = to;
     }
@@ -33,7 +32,7 @@ mmf_status mmf_opinions_build(mmf_builder *b, const mmf_config *config, const mm
                               mmf_opinions *o)
 {
     o->inputs = mmf_operator_order(b, config, inputs);
-    o->classes = mmf_config_int(config, "num_classes");
+    o->classes = mmf_config_int(config, "classes");
     o->of = mmf_builder_alloc(b, inputs->count * sizeof *o->of);
     o->z = mmf_builder_alloc(b, inputs->count * sizeof(mmf_tensor *));
     if (mmf_builder_status(b) != MMF_OK)

@@ -23,8 +23,16 @@ typedef struct mmf_opinions {
 
 #define MMF_OPINION_OPTIONS                                                                        \
     MMF_ORDER_OPTION,                                                                              \
-        {"classifier_hidden",                                                                      \
-         "hidden",                                                                                 \
+        {"classes",                                                                                \
+         NULL,                                                                                     \
+         MMF_OPTION_INT,                                                                           \
+         1,                                                                                        \
+         1000000,                                                                                  \
+         NULL,                                                                                     \
+         "1",                                                                                      \
+         "outputs of each classifier; models: those of the task"},                                 \
+        {"hidden",                                                                                 \
+         NULL,                                                                                     \
          MMF_OPTION_INTS,                                                                          \
          1,                                                                                        \
          65536,                                                                                    \

@@ -131,7 +131,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     if (target) {
         mmf_tensor *const ce = mmf_mean(tape, row_losses(tape, fused, target), MMF_ALL_AXES);
         mmf_named_put(tape, out, "loss.ce", ce);
-        mmf_named_put(tape, out, "loss", mmf_add(tape, ce, loss));
+        mmf_tensor *const whole = mmf_add(tape, ce, loss);
+        mmf_named_put(tape, out, "loss", whole);
+        mmf_named_put(tape, out, "objective", whole);
     }
     mmf_named_put(tape, out, "logit", fused);
     mmf_named_put(tape, out, "fused", fused);

@@ -173,7 +173,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     if (target) {
         mmf_tensor *const loss = opinion_loss(tape, op, alpha, target, NULL, step);
         mmf_named_put(tape, out, "loss.fused", loss);
-        mmf_named_put(tape, out, "loss", mmf_add(tape, r.loss, loss));
+        mmf_tensor *const whole = mmf_add(tape, r.loss, loss);
+        mmf_named_put(tape, out, "loss", whole);
+        mmf_named_put(tape, out, "objective", whole);
     }
     mmf_named_put(tape, out, "alpha", alpha);
     mmf_named_put(tape, out, "belief", r.fused.belief);

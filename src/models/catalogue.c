@@ -1,4 +1,4 @@
-/* catalogue.c: the tables of models, rules and layers behind one look-up. */
+/* catalogue.c: the tables of models, rules, layers and losses behind one look-up. */
 #include <string.h>
 
 #include "base/text.h"
@@ -14,6 +14,10 @@
 #include "nn/layers.def"
 #undef MMF_LAYER
 
+#define MMF_LOSS(file, name) extern const mmf_def mmf_loss_##name;
+#include "nn/losses.def"
+#undef MMF_LOSS
+
 static const mmf_def *const models[] = {
 #define MMF_MODEL(file, name) &mmf_model_##name,
 #include "models/models.def"
@@ -26,7 +30,17 @@ static const mmf_def *const layers[] = {
 #undef MMF_LAYER
 };
 
-enum { N_MODELS = sizeof models / sizeof *models, N_LAYERS = sizeof layers / sizeof *layers };
+static const mmf_def *const losses[] = {
+#define MMF_LOSS(file, name) &mmf_loss_##name,
+#include "nn/losses.def"
+#undef MMF_LOSS
+};
+
+enum {
+    N_MODELS = sizeof models / sizeof *models,
+    N_LAYERS = sizeof layers / sizeof *layers,
+    N_LOSSES = sizeof losses / sizeof *losses
+};
 
 static const char only_prefix[] = "only-";
 
@@ -45,6 +59,8 @@ const mmf_def *const *mmf_catalogue(mmf_kind kind, size_t *count)
     case MMF_KIND_RULE:
         return mmf_fusion_table(count);
     case MMF_KIND_LOSS:
+        *count = N_LOSSES;
+        return losses;
     case MMF_KIND_METRIC:
         break;
     }
@@ -74,8 +90,8 @@ const mmf_def *mmf_model_find(const char *name)
 
 const mmf_def *mmf_definition_find(const char *name)
 {
-    static const mmf_kind order[] = {MMF_KIND_LAYER, MMF_KIND_OPERATOR, MMF_KIND_ENCODER,
-                                     MMF_KIND_MODEL};
+    static const mmf_kind order[] = {MMF_KIND_LAYER, MMF_KIND_LOSS, MMF_KIND_OPERATOR,
+                                     MMF_KIND_ENCODER, MMF_KIND_MODEL};
     const mmf_def *found = NULL;
     for (size_t i = 0; !found && i < sizeof order / sizeof *order; i++) {
         size_t n = 0;

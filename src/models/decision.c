@@ -4,11 +4,13 @@
  *
  * A row below is all that such a model needs, as in joint.c.
  */
+#include <stdio.h>
+
 #include "base/context.h"
 #include "models/parts.h"
 
 static const mmf_option options[] = {
-    MMF_HIDDEN_OPTION,
+    {"width", NULL, MMF_OPTION_INT, 1, 8192, NULL, "128", "of encodings"},
     MMF_DROPOUT_OPTION,
     MMF_ENCODER_OPTION,
     {0},
@@ -28,11 +30,16 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     mmf_config *own = NULL;
     if (!model || mmf_config_create(mmf_builder_ctx(b), &own, operator) != MMF_OK)
         return MMF_NOMEM;
-    const mmf_status status = mmf_config_share(own, config);
+    char classes[32];
+    mmf_status status = mmf_config_share(own, config);
+    snprintf(classes, sizeof classes, "%lld", (long long)mmf_n_outputs(config));
+    if (status == MMF_OK)
+        status = mmf_config_set(own, "classes", classes);
     if (status != MMF_OK)
         mmf_builder_fail(b, status, "%s: %s", operator->name, mmf_ctx_error(mmf_builder_ctx(b)));
     model->result = operator== & mmf_fusion_tmc ? "probability" : "logits";
-    model->encoders = mmf_encoders_build(b, config, inputs, false);
+    model->encoders =
+        mmf_encoders_build_wide(b, config, inputs, mmf_config_int(config, "width"), false);
     if (mmf_builder_status(b) == MMF_OK)
         model->fusion =
             mmf_operator_build(b, "fusion", operator, own, inputs, model->encoders.widths);

@@ -3,9 +3,18 @@
 
 #include <string.h>
 
+/* Sequences that are put behind each other: one a modality, and a token of their own. */
+#define MAX_JOINED 65
+
 bool mmf_is_regression(const mmf_config *config)
 {
     return strcmp(mmf_config_text(config, "train_mode"), "regression") == 0;
+}
+
+bool mmf_is_value(const mmf_config *config)
+{
+    const bool classes = strcmp(mmf_config_text(config, "train_mode"), "classification") == 0;
+    return mmf_is_regression(config) || (classes && mmf_config_int(config, "num_classes") == 1);
 }
 
 int64_t mmf_n_outputs(const mmf_config *config)
@@ -18,10 +27,16 @@ void mmf_put_result(mmf_tape *tape, mmf_named *out, bool is_regression, mmf_tens
     mmf_named_put(tape, out, is_regression ? "prediction" : "logits", y);
 }
 
-/* ---- Encoders and head ------------------------------------------------------------------- */
+/* ---- Encoders ---------------------------------------------------------------------------- */
 
 mmf_encoders mmf_encoders_build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
                                 bool stand_in)
+{
+    return mmf_encoders_build_wide(b, config, inputs, mmf_config_int(config, "hidden"), stand_in);
+}
+
+mmf_encoders mmf_encoders_build_wide(mmf_builder *b, const mmf_config *config,
+                                     const mmf_schema *inputs, int64_t width, bool stand_in)
 {
     mmf_encoders e = {.inputs = inputs};
     e.encoders = mmf_builder_alloc(b, inputs->count * sizeof *e.encoders);
@@ -30,7 +45,7 @@ mmf_encoders mmf_encoders_build(mmf_builder *b, const mmf_config *config, const 
     for (size_t m = 0; mmf_builder_status(b) == MMF_OK && m < inputs->count; m++) {
         const mmf_input_schema *const in = &inputs->inputs[m];
         const mmf_encoder_choice choice = {.spec = mmf_encoder_spec(config, "encoder", in->name),
-                                           .width = mmf_config_int(config, "hidden"),
+                                           .width = width,
                                            .dropout = mmf_config_real(config, "dropout"),
                                            .stand_in = stand_in};
         e.encoders[m] = mmf_encoder_build(b, in->name, in, &choice);
@@ -47,6 +62,72 @@ void mmf_encoders_run(mmf_tape *tape, const mmf_encoders *e, const mmf_named *in
         mmf_named_putf(tape, out, e->features[m], "feature_%s", e->inputs->inputs[m].name);
     }
 }
+
+/* ---- Steps ------------------------------------------------------------------------------- */
+
+mmf_all_steps mmf_all_steps_build(mmf_builder *b, const mmf_schema *inputs, int64_t width,
+                                  double dropout)
+{
+    mmf_all_steps all = {.inputs = inputs, .width = width};
+    all.encoders = mmf_builder_alloc(b, inputs->count * sizeof *all.encoders);
+    all.steps = mmf_builder_alloc(b, inputs->count * sizeof *all.steps);
+    for (size_t m = 0; mmf_builder_status(b) == MMF_OK && m < inputs->count; m++)
+        all.encoders[m] =
+            mmf_steps_build(b, inputs->inputs[m].name, &inputs->inputs[m], width, dropout);
+    return all;
+}
+
+void mmf_all_steps_run(mmf_tape *tape, const mmf_all_steps *all, const mmf_named *in)
+{
+    for (size_t m = 0; m < all->inputs->count; m++)
+        all->steps[m] = mmf_steps_run(tape, &all->encoders[m], in);
+}
+
+mmf_steps mmf_single_step(mmf_tape *tape, const mmf_named *in, const char *modality,
+                          mmf_tensor *feature)
+{
+    mmf_steps one = {.mask = mmf_present_column(tape, in, modality)};
+    one.x = feature ? mmf_reshape(tape, feature, 3, (int64_t[]){-1, 1, feature->shape[1]}) : NULL;
+    return one;
+}
+
+mmf_steps mmf_steps_join(mmf_tape *tape, const mmf_steps *steps, size_t count)
+{
+    mmf_tensor *x[MAX_JOINED], *masks[MAX_JOINED];
+    mmf_steps joined = {0};
+    bool any = false;
+    for (size_t i = 0; i < count; i++)
+        any = any || steps[i].mask;
+    for (size_t i = 0; i < count && i < MAX_JOINED; i++) {
+        x[i] = steps[i].x;
+        masks[i] = steps[i].mask;
+        if (any && !masks[i] && x[i])
+            masks[i] = mmf_full(tape, 2, x[i]->shape, 1);
+    }
+    if (count == 0 || count > MAX_JOINED)
+        return joined;
+    joined.x = mmf_concat(tape, x, (int)count, 1);
+    joined.mask = any ? mmf_concat(tape, masks, (int)count, 1) : NULL;
+    return joined;
+}
+
+void mmf_stream_order(const mmf_schema *inputs, const mmf_input_schema **text,
+                      const mmf_input_schema **image)
+{
+    const mmf_input_schema *const in = inputs->inputs;
+    bool swap = strcmp(in[1].name, "text") == 0;
+    if ((in[0].kind == MMF_TOKENS) != (in[1].kind == MMF_TOKENS))
+        swap = in[1].kind == MMF_TOKENS;
+    *text = &in[swap ? 1 : 0];
+    *image = &in[swap ? 0 : 1];
+}
+
+mmf_tensor *mmf_region_mask(mmf_tape *tape, mmf_tensor *x)
+{
+    return mmf_sign(tape, mmf_sum(tape, mmf_abs(tape, mmf_detach(tape, x)), -1));
+}
+
+/* ---- Head -------------------------------------------------------------------------------- */
 
 mmf_head mmf_head_build(mmf_builder *b, const mmf_config *config, int64_t inputs)
 {

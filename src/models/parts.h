@@ -6,6 +6,7 @@
 #define MMFUSE_MODELS_PARTS_H
 
 #include "encoders/encoder.h"
+#include "encoders/steps.h"
 #include "fusion/fusion.h"
 
 /** Rows of the option table that every model with one encoder a modality has. */
@@ -25,6 +26,8 @@
 
 /** True when the head predicts numbers instead of classes. */
 bool mmf_is_regression(const mmf_config *config);
+/** As mmf_is_regression, and for one class, which is how references configure regression. */
+bool mmf_is_value(const mmf_config *config);
 /** Outputs of the head: 1 for regression, else the classes. */
 int64_t mmf_n_outputs(const mmf_config *config);
 /** Puts `y` under the name that its task gives it: `prediction` (B, 1) or `logits` (B, K). */
@@ -41,9 +44,37 @@ typedef struct mmf_encoders {
 /** Scopes are `<modality>`; reads the options `encoder`, `hidden` and `dropout`. */
 mmf_encoders mmf_encoders_build(mmf_builder *builder, const mmf_config *config,
                                 const mmf_schema *inputs, bool stand_in);
+/** The same, `width` wide instead of `hidden`. */
+mmf_encoders mmf_encoders_build_wide(mmf_builder *builder, const mmf_config *config,
+                                     const mmf_schema *inputs, int64_t width, bool stand_in);
 /** Fills `features` and puts each out as `feature_<modality>`. */
 void mmf_encoders_run(mmf_tape *tape, const mmf_encoders *encoders, const mmf_named *in,
                       const mmf_step *step, mmf_named *out);
+
+/** Steps (B, T_m, D) of every modality in the order of the schema; those of the last run. */
+typedef struct mmf_all_steps {
+    const mmf_schema *inputs;
+    mmf_steps_encoder *encoders;
+    mmf_steps *steps;
+    int64_t width;
+} mmf_all_steps;
+
+/** Scopes are `<modality>`. */
+mmf_all_steps mmf_all_steps_build(mmf_builder *builder, const mmf_schema *inputs, int64_t width,
+                                  double dropout);
+/** Fills `steps`. */
+void mmf_all_steps_run(mmf_tape *tape, const mmf_all_steps *all, const mmf_named *in);
+/** Steps of length one from a feature (B, D), masked where the modality is absent. */
+mmf_steps mmf_single_step(mmf_tape *tape, const mmf_named *in, const char *modality,
+                          mmf_tensor *feature);
+/** All steps behind each other: x (B, sum T_m, D), with a mask where one of them has one. */
+mmf_steps mmf_steps_join(mmf_tape *tape, const mmf_steps *steps, size_t count);
+
+/** Of two modalities the one that asks (tokens, else called text, else the first) and the other. */
+void mmf_stream_order(const mmf_schema *inputs, const mmf_input_schema **text,
+                      const mmf_input_schema **image);
+/** 0 where a region, a row of x (B, R, D), is all zeros, else 1. @return (B, R) */
+mmf_tensor *mmf_region_mask(mmf_tape *tape, mmf_tensor *x);
 
 /** dropout, linear, ReLU, dropout, linear: in the scope `head`. */
 typedef struct mmf_head {

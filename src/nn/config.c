@@ -26,7 +26,7 @@ struct mmf_config {
 static const mmf_option common[] = {
     {"train_mode", NULL, MMF_OPTION_TEXT, 0, 0, "regression|classification|multilabel|soft",
      "classification", "what the head predicts; the task sets it"},
-    {"num_classes", "classes", MMF_OPTION_INT, 1, 1000000, NULL, "1",
+    {"num_classes", NULL, MMF_OPTION_INT, 1, 1000000, NULL, "1",
      "outputs of the head; the task sets it"},
     {"mode", NULL, MMF_OPTION_TEXT, 0, 0, "eval|train", "eval", "how `verify` runs the file"},
     {0},
@@ -290,16 +290,18 @@ static mmf_status set_value(mmf_config *config, const char *name, json_t *value)
     const mmf_option *const row = mmf_option_find(config->def, name);
     if (!row)
         return unknown_option(config, name);
-    if (json_is_null(value))
+    const bool none = json_is_null(value);
+    /* Python's None: "no such thing" where the option can say so, otherwise "not given". */
+    if (none && !(row->choices && has_choice(row->choices, "none", strlen("none"))))
         return MMF_OK;
-    json_t *stored = json_incref(value);
-    if (is_list(row) && !json_is_array(value)) { /* one value stands for all */
+    json_t *const given = none ? json_string("none") : json_incref(value);
+    json_t *stored = given;
+    if (is_list(row) && !json_is_array(given)) { /* one value stands for all */
         stored = json_array();
-        json_array_append(stored, value);
-        json_decref(value);
-    } else if (row->type == MMF_OPTION_REAL && json_is_integer(value)) {
-        stored = json_real(json_number_value(value));
-        json_decref(value);
+        json_array_append_new(stored, given);
+    } else if (row->type == MMF_OPTION_REAL && json_is_integer(given)) {
+        stored = json_real(json_number_value(given));
+        json_decref(given);
     }
     const mmf_status status = check(config, row, stored);
     if (status != MMF_OK) {

@@ -37,6 +37,7 @@ static const mmf_option options[] = {
      "the network for MM-IMDb, or the gate of the fusion-level network over two images"},
     {"experts", NULL, MMF_OPTION_TEXTS, 0, 0, NULL, "text,text+vision",
      "modality: what the experts see, the single modality first"},
+    {"classes", NULL, MMF_OPTION_INT, 1, 1000000, NULL, "1", "modality: outputs"},
     {"hidden", NULL, MMF_OPTION_INT, 1, 65536, NULL, "512", "width of the encodings; channels"},
     {"image_hidden", NULL, MMF_OPTION_INT, 0, 65536, NULL, "0",
      "modality: first layer of the second encoder; 0: two more than `hidden`"},
@@ -113,7 +114,7 @@ static void build_modality(mmf_builder *b, const mmf_config *config, dynmm_layer
                            const mmf_input_schema *first, const mmf_input_schema *second)
 {
     const int64_t hidden = mmf_config_int(config, "hidden");
-    const int64_t classes = mmf_config_int(config, "num_classes");
+    const int64_t classes = mmf_config_int(config, "classes");
     const int64_t wide = mmf_config_int(config, "image_hidden");
     const int64_t d1 = first->shape[0], d2 = second->shape[0];
     net->encoder = build_mlp(b, "text_encoder", d1, hidden, hidden);

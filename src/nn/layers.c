@@ -19,6 +19,16 @@ mmf_linear_layer mmf_linear_build(mmf_builder *b, const char *name, int64_t inpu
     return layer;
 }
 
+mmf_linear_layer mmf_linear_alias(mmf_builder *b, const char *name, const mmf_linear_layer *layer)
+{
+    mmf_builder_enter(b, name);
+    mmf_builder_alias(b, "weight", layer->weight);
+    if (layer->bias)
+        mmf_builder_alias(b, "bias", layer->bias);
+    mmf_builder_leave(b);
+    return *layer;
+}
+
 mmf_tensor *mmf_linear_run(mmf_tape *tape, const mmf_linear_layer *layer, mmf_tensor *x,
                            mmf_activation activation)
 {

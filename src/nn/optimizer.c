@@ -31,7 +31,7 @@ static void make_ranges(mmf_optimizer *optimizer)
     const mmf_params *const params = optimizer->params;
     for (size_t i = 0; i < params->count; i++) {
         const mmf_param *const p = &params->items[i];
-        if (p->role != MMF_PARAM_TRAINED)
+        if (p->role != MMF_PARAM_TRAINED || p->is_alias)
             continue;
         const double given = optimizer->options.group_lr[p->group];
         const double lr = given > 0 ? given : optimizer->options.lr;
@@ -97,7 +97,7 @@ static double clip_factor(mmf_optimizer *optimizer)
     for (size_t i = 0; i < params->count;
          i++) { /* gaps between parameters are never written: zero */
         const mmf_tensor *const t = params->items[i].tensor;
-        if (params->items[i].role == MMF_PARAM_TRAINED)
+        if (params->items[i].role == MMF_PARAM_TRAINED && !params->items[i].is_alias)
             square += (double)optimizer->k->dot(t->count, t->grad, t->grad);
     }
     optimizer->grad_norm = sqrt(square);

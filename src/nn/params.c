@@ -28,6 +28,16 @@ mmf_init mmf_init_fan_in(int64_t fan_in)
     return mmf_init_uniform(fan_in > 0 ? 1 / sqrt((double)fan_in) : 0);
 }
 
+mmf_init mmf_init_below(int64_t limit)
+{
+    return (mmf_init){MMF_INIT_BELOW, (double)limit, -1};
+}
+
+mmf_init mmf_init_signs(double size)
+{
+    return (mmf_init){MMF_INIT_SIGNS, size, -1};
+}
+
 /* Fans as PyTorch counts them: the first two dimensions times the product of the others. */
 static void fans(int n_dims, const int64_t *shape, double *fan_in, double *fan_out)
 {
@@ -59,18 +69,29 @@ mmf_init mmf_init_kaiming_normal(int n_dims, const int64_t *shape)
     return mmf_init_normal(sqrt(2 / fan_out));
 }
 
+static double draw(const mmf_init *init, mmf_rng *rng)
+{
+    switch (init->kind) {
+    case MMF_INIT_UNIFORM:
+        return init->a * (2 * mmf_rng_uniform(rng) - 1);
+    case MMF_INIT_NORMAL:
+        return init->a * mmf_rng_normal(rng);
+    case MMF_INIT_BELOW:
+        return (double)mmf_rng_below(rng, (uint64_t)init->a);
+    case MMF_INIT_SIGNS:
+        return mmf_rng_u32(rng) & 1 ? init->a : -init->a;
+    case MMF_INIT_CONSTANT:
+        break;
+    }
+    return init->a;
+}
+
 static void init_param(const mmf_param *param, uint64_t seed)
 {
     mmf_tensor *const t = param->tensor;
     mmf_rng rng = mmf_rng_make(seed, mmf_rng_stream(param->name));
-    for (int64_t i = 0; i < t->count; i++) {
-        double value = param->init.a;
-        if (param->init.kind == MMF_INIT_UNIFORM)
-            value *= 2 * mmf_rng_uniform(&rng) - 1;
-        else if (param->init.kind == MMF_INIT_NORMAL)
-            value *= mmf_rng_normal(&rng);
-        t->data[i] = (mmf_real)value;
-    }
+    for (int64_t i = 0; i < t->count; i++)
+        t->data[i] = (mmf_real)draw(&param->init, &rng);
     if (param->init.zero_row >= 0 && t->n_dims > 0) {
         const int64_t row = t->count / t->shape[0];
         memset(t->data + param->init.zero_row * row, 0, (size_t)row * sizeof *t->data);
@@ -80,7 +101,8 @@ static void init_param(const mmf_param *param, uint64_t seed)
 void mmf_params_init(mmf_params *params, uint64_t seed)
 {
     for (size_t i = 0; i < params->count; i++)
-        init_param(&params->items[i], seed);
+        if (!params->items[i].is_alias)
+            init_param(&params->items[i], seed);
 }
 
 /* ---- Store ------------------------------------------------------------------------------- */
@@ -150,6 +172,8 @@ mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements)
     int64_t trained = 0, state = 0, left = max_elements;
     for (size_t i = 0; i < params->count; i++) {
         const mmf_param *const p = &params->items[i];
+        if (p->is_alias)
+            continue;
         if (p->tensor->count > left)
             return mmf_fail(params->ctx, MMF_LIMIT,
                             "the parameters up to %s have more than the %lld elements allowed here",
@@ -167,6 +191,8 @@ mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements)
     trained = state = 0;
     for (size_t i = 0; i < params->count; i++) {
         mmf_tensor *const t = params->items[i].tensor;
+        if (params->items[i].is_alias)
+            continue;
         if (params->items[i].role == MMF_PARAM_TRAINED) {
             t->data = params->values + trained;
             t->grad = params->gradients + trained;
@@ -303,6 +329,43 @@ static bool make_room(mmf_params *params)
     return true;
 }
 
+/* The stored full name of a new entry, with room for it; NULL after an error. */
+static const char *new_entry(mmf_builder *builder, const char *full)
+{
+    mmf_params *const params = builder->params;
+    if (params->count >= MMF_MAX_PARAMS || mmf_params_find(params, full)) {
+        mmf_builder_fail(builder, MMF_INTERNAL, "parameter %s is declared twice", full);
+        return NULL;
+    }
+    const char *const stored = mmf_builder_text(builder, "%s", full);
+    if (builder->status == MMF_OK && !make_room(params))
+        builder->status = MMF_NOMEM;
+    return builder->status == MMF_OK ? stored : NULL;
+}
+
+void mmf_builder_alias(mmf_builder *builder, const char *name, mmf_tensor *tensor)
+{
+    if (builder->status != MMF_OK)
+        return;
+    char full[2 * MMF_SCOPE_BYTES];
+    full_name(builder, name, full, sizeof full);
+    mmf_params *const params = builder->params;
+    size_t first = 0;
+    while (first < params->count && params->items[first].tensor != tensor)
+        first++;
+    if (first == params->count) {
+        mmf_builder_fail(builder, MMF_INTERNAL, "%s names no parameter", full);
+        return;
+    }
+    const char *const stored = new_entry(builder, full);
+    if (!stored)
+        return;
+    mmf_param alias = params->items[first];
+    alias.name = stored;
+    alias.is_alias = true;
+    params->items[params->count++] = alias;
+}
+
 mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role,
                               mmf_init init, int n_dims, const int64_t *shape)
 {
@@ -319,21 +382,15 @@ mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_
             return NULL;
         }
     }
-    mmf_params *const params = builder->params;
-    if (params->count >= MMF_MAX_PARAMS || mmf_params_find(params, full)) {
-        mmf_builder_fail(builder, MMF_INTERNAL, "parameter %s is declared twice", full);
+    const char *const stored = new_entry(builder, full);
+    mmf_tensor *const tensor = stored ? mmf_builder_alloc(builder, sizeof *tensor) : NULL;
+    if (!tensor)
         return NULL;
-    }
-    mmf_tensor *const tensor = mmf_builder_alloc(builder, sizeof *tensor);
-    const char *const stored = mmf_builder_text(builder, "%s", full);
-    if (!tensor || !make_room(params)) {
-        builder->status = MMF_NOMEM;
-        return NULL;
-    }
     tensor->count = (int64_t)count;
     tensor->n_dims = n_dims;
     for (int d = 0; d < n_dims; d++)
         tensor->shape[d] = shape[d];
-    params->items[params->count++] = (mmf_param){stored, role, builder->group, init, tensor};
+    mmf_params *const params = builder->params;
+    params->items[params->count++] = (mmf_param){stored, role, builder->group, init, tensor, false};
     return builder->status == MMF_OK ? tensor : NULL;
 }

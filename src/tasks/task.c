@@ -66,8 +66,8 @@ static mmf_tensor *probability_loss(mmf_tape *tape, const mmf_task *task,
 static mmf_tensor *main_loss(mmf_tape *tape, const mmf_task *task, const mmf_loss_options *options,
                              const mmf_named *outputs, mmf_tensor *target)
 {
-    mmf_tensor *const p = mmf_named_get(outputs, "probability");
     mmf_tensor *const logits = mmf_named_get(outputs, "logits");
+    mmf_tensor *const p = logits ? NULL : mmf_named_get(outputs, "probability");
     switch (task->kind) {
     case MMF_TARGET_REAL:
         return regression_loss(tape, options->regression, mmf_named_get(outputs, "prediction"),
@@ -91,7 +91,7 @@ static mmf_tensor *main_loss(mmf_tape *tape, const mmf_task *task, const mmf_los
 mmf_tensor *mmf_task_loss(mmf_tape *tape, const mmf_task *task, const mmf_loss_options *options,
                           const mmf_named *outputs, mmf_tensor *target)
 {
-    mmf_tensor *const whole = mmf_named_get(outputs, "loss");
+    mmf_tensor *const whole = mmf_named_get(outputs, "objective");
     if (whole)
         return whole;
     mmf_tensor *loss = main_loss(tape, task, options, outputs, target);
@@ -106,10 +106,9 @@ mmf_tensor *mmf_task_prediction(mmf_tape *tape, const mmf_task *task, const mmf_
 {
     if (task->kind == MMF_TARGET_REAL)
         return mmf_named_get(outputs, "prediction");
-    mmf_tensor *const p = mmf_named_get(outputs, "probability");
-    if (p)
-        return p;
     mmf_tensor *const logits = mmf_named_get(outputs, "logits");
+    if (!logits)
+        return mmf_named_get(outputs, "probability");
     return task->kind == MMF_TARGET_MULTILABEL ? mmf_sigmoid(tape, logits)
                                                : mmf_softmax(tape, logits, NULL, MMF_EMPTY_ZERO);
 }

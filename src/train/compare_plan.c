@@ -71,10 +71,8 @@ static mmf_status add_candidate(mmf_plan *plan, const mmf_def *def, const char *
         return MMF_OK;
     const char *const modality = mmf_model_only_modality(name);
     const char *const refusal = refusal_of(plan, def, modality);
-    if (refusal && !was_asked_for) {
-        mmf_ctx_log(plan->ctx, MMF_LOG_INFO, "%s is left out: %s", name, refusal);
-        return MMF_OK;
-    }
+    if (refusal && !was_asked_for)
+        return MMF_OK; /* log_refusals tells */
     if (plan->n_candidates == plan->capacity)
         return mmf_fail(plan->ctx, MMF_LIMIT, "more than %zu models", plan->capacity);
     char *const copy = mmf_strdup(plan->ctx, name);
@@ -148,6 +146,30 @@ static size_t count_places(const mmf_plan *plan, size_t n_models)
     return n;
 }
 
+/* One line a reason: in a large catalogue many models share one. */
+static mmf_status log_refusals(mmf_plan *plan, const mmf_def *const *models, size_t n_models)
+{
+    for (size_t i = 0; i < n_models; i++) {
+        const char *const reason =
+            models[i]->takes & MMF_ONE_ONLY ? NULL : refusal_of(plan, models[i], NULL);
+        mmf_text names = {.ctx = plan->ctx};
+        bool is_first = reason != NULL;
+        for (size_t j = 0; reason && j < n_models; j++) {
+            const char *const other = refusal_of(plan, models[j], NULL);
+            if ((models[j]->takes & MMF_ONE_ONLY) || !other || strcmp(other, reason) != 0)
+                continue;
+            is_first = is_first && j >= i;
+            mmf_text_add(&names, "%s%s", names.length ? ", " : "", models[j]->name);
+        }
+        if (is_first && names.status == MMF_OK)
+            mmf_ctx_log(plan->ctx, MMF_LOG_INFO, "left out: %s: %s", names.data, reason);
+        const mmf_status status = names.status;
+        mmf_text_clear(&names);
+        MMF_TRY(status);
+    }
+    return MMF_OK;
+}
+
 static mmf_status choose_models(mmf_plan *plan)
 {
     size_t n_models = 0;
@@ -159,11 +181,13 @@ static mmf_status choose_models(mmf_plan *plan)
     if (!plan->candidates || !plan->out->names)
         return MMF_NOMEM;
     const char *const list = plan->options->models;
-    if (list && *list)
+    if (list && *list) {
         MMF_TRY(add_list(plan, list));
-    else
+    } else {
+        MMF_TRY(log_refusals(plan, models, n_models));
         for (size_t i = 0; i < n_models; i++)
             MMF_TRY(add_definition(plan, models[i], false));
+    }
     if (plan->n_candidates == 0)
         return mmf_fail(plan->ctx, MMF_ARG, "%s: no model fits this data",
                         mmf_dataset_path(plan->dataset));

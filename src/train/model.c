@@ -224,7 +224,7 @@ int64_t mmf_model_n_parameters(const mmf_model *model)
     int64_t n = 0;
     for (size_t i = 0; i < mmf_params_count(params); i++) {
         const mmf_param *const p = mmf_params_at(params, i);
-        n += p->role == MMF_PARAM_TRAINED ? p->tensor->count : 0;
+        n += p->role == MMF_PARAM_TRAINED && !p->is_alias ? p->tensor->count : 0;
     }
     return n;
 }

@@ -243,7 +243,7 @@ static mmf_status forward(trainer *t, const int64_t *rows, int64_t n, const mmf_
     if (pass->training)
         mmf_named_put(t->tape, &in, "label", target);
     mmf_module_run(mmf_model_module(t->model), t->tape, &in, &step, out);
-    if (mmf_named_get(out, "loss") && (t->loss.class_weight || t->loss.smoothing > 0))
+    if (mmf_named_get(out, "objective") && (t->loss.class_weight || t->loss.smoothing > 0))
         return mmf_fail(t->ctx, MMF_UNSUPPORTED,
                         "%s brings its own loss, which class weights (--balance) and label "
                         "smoothing (--smoothing) do not reach; leave them out",

@@ -120,8 +120,10 @@ static const char *after(const char *name, const char *prefix)
 static bool is_modality(const verifier *v, const char *name)
 {
     const char *const dot = strrchr(name, '.');
+    if (strcmp(name, "label") == 0) /* the target, as training passes name it */
+        return false;
     if (!dot)
-        return strcmp(name, "label") != 0;
+        return true;
     char before[300], behind[300];
     snprintf(before, sizeof before, "input.%.*s", (int)(dot - name), name);
     snprintf(behind, sizeof behind, "input.%s", dot + 1);
@@ -175,7 +177,9 @@ static mmf_status put_input(verifier *v, size_t i)
     MMF_TRY(load(v, i, &array));
     const int64_t n = mmf_array_count(&array);
     mmf_tensor *tensor = NULL;
-    if (mmf_dtype_is_integer(array.dtype)) {
+    const char *const dot = strrchr(name, '.');
+    const bool is_presence = dot && strcmp(dot, ".present") == 0; /* 0/1, stored as either type */
+    if (mmf_dtype_is_integer(array.dtype) && !is_presence) {
         v->integers[i] = mmf_alloc(v->ctx, ((size_t)n + 1) * sizeof **v->integers);
         if (!v->integers[i])
             return MMF_NOMEM;
@@ -219,6 +223,20 @@ static mmf_status load_weight(verifier *v, const mmf_param *param)
     return MMF_OK;
 }
 
+/* Books that references keep in their state and nothing is computed from: the batches that batch
+ * norm has seen, the format version of fairseq's layers, the type of its position table. */
+static bool is_bookkeeping(const char *name)
+{
+    static const char *const ends[] = {"num_batches_tracked", ".version", "._float_tensor"};
+    const size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        const size_t n = strlen(ends[i]);
+        if (length >= n && strcmp(name + length - n, ends[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static mmf_status load_weights(verifier *v)
 {
     const mmf_params *const params = mmf_module_params(v->module);
@@ -227,15 +245,24 @@ static mmf_status load_weights(verifier *v)
     for (size_t i = 0; i < mmf_archive_count(v->archive); i++) {
         const char *const entry = mmf_archive_name(v->archive, i);
         const char *const name = after(entry, "weight.");
-        /* PyTorch counts the batches that batch norm has seen; nothing is computed from it. */
-        const bool counter = name && strstr(name, "num_batches_tracked");
-        if (name && !counter && !mmf_params_find(params, name))
+        if (name && !is_bookkeeping(name) && !mmf_params_find(params, name))
             tell(v, entry, NAN, NAN, false, "is not a parameter of the model");
     }
     return MMF_OK;
 }
 
 /* ---- Running ----------------------------------------------------------------------------- */
+
+/* The references ran without dropout, whether their configurations say so or not. */
+static mmf_status without_dropout(mmf_config *config, const mmf_def *def)
+{
+    for (const mmf_option *row = mmf_option_next(def, NULL); row; row = mmf_option_next(def, row)) {
+        const bool real = row->type == MMF_OPTION_REAL || row->type == MMF_OPTION_REALS;
+        if (real && strstr(row->name, "dropout"))
+            MMF_TRY(mmf_config_set(config, row->name, "0"));
+    }
+    return MMF_OK;
+}
 
 static mmf_status build(verifier *v)
 {
@@ -248,6 +275,8 @@ static mmf_status build(verifier *v)
     mmf_schema schema = {0};
     mmf_config *config = NULL;
     mmf_status status = mmf_config_create(v->ctx, &config, def);
+    if (status == MMF_OK)
+        status = without_dropout(config, def);
     if (status == MMF_OK)
         status = mmf_config_set_json(config, json ? json : "{}");
     if (status == MMF_OK)

@@ -24,7 +24,7 @@ static double hidden(mmf_module *module, const char *weight, const mmf_real *x, 
 static void a_gated_unit_at_its_limits(void **state)
 {
     (void)state;
-    const setting settings[] = {{"width", "5"}, {"bias", "true"}, {0}};
+    const setting settings[] = {{"hidden", "5"}, {"bias", "true"}, {0}};
     mmf_ctx *const ctx = test_ctx();
     features f = random_features(2, MAX_B, 4, 5);
     mmf_module *const module = make(ctx, "gmu", &f, settings);
@@ -47,7 +47,7 @@ static void a_gated_unit_at_its_limits(void **state)
 static void gates_of_many_are_free(void **state)
 {
     (void)state;
-    const setting settings[] = {{"width", "3"}, {"bias", "true"}, {0}};
+    const setting settings[] = {{"hidden", "3"}, {"bias", "true"}, {0}};
     static const char *const weights[] = {"W_p", "W_q", "W_r"}, *const biases[] = {"c_p", "c_q",
                                                                                    "c_r"};
     mmf_ctx *const ctx = test_ctx();
@@ -107,7 +107,7 @@ static void transfer_starts_from_the_identity(void **state)
     mmf_ctx_free(ctx);
 }
 
-static const setting three_classes[] = {{"num_classes", "3"}, {0}};
+static const setting three_classes[] = {{"classes", "3"}, {0}};
 
 /* z = sum_m z_m logsumexp(z_m) / 10, and nothing from a modality that is not there. */
 static void confidence_is_energy(void **state)
@@ -184,7 +184,7 @@ static void ranking_at_its_limits(void **state)
 static void opinions_are_whole_and_commute(void **state)
 {
     (void)state;
-    const setting turned[] = {{"num_classes", "3"}, {"modalities", "r,p,q"}, {0}};
+    const setting turned[] = {{"classes", "3"}, {"modalities", "r,p,q"}, {0}};
     mmf_ctx *const ctx = test_ctx();
     features f = random_features(3, MAX_B, 4, 11);
     mmf_module *const module = make(ctx, "tmc", &f, three_classes);

@@ -14,9 +14,11 @@
 #define TOLERANCE 1e-6
 #define EACH 2000
 #define N_DIRECTIONS 32
-/* Late models are `only` models, which are checked in full, under a rule: they get fewer. */
-#define EACH_LATE 16
-#define N_DIRECTIONS_LATE 4
+/* Late models are `only` models, which are checked in full, under a rule: they get fewer. So do
+ * modules of many parameters, which repeat a few kinds of layers. */
+#define EACH_FEW 16
+#define N_DIRECTIONS_FEW 4
+#define LARGE 3000
 
 static const double steps[] = {1e-5, 1e-6, 1e-7};
 
@@ -197,7 +199,6 @@ static void check_variant(mmf_ctx *ctx, const mmf_def *def, case_data *data, tot
                           const char *mode, const char *option, const char *value)
 {
     char label[256];
-    const bool is_late = def->takes & MMF_LATE;
     const bool training = t->n_cases % 2 == 1; /* batch statistics, then running ones */
     snprintf(label, sizeof label, "%s, %s, %s%s%s%s%s", def->name, data->name, mode,
              training ? ", training" : "", option ? ", " : "", option ? option : "",
@@ -207,8 +208,12 @@ static void check_variant(mmf_ctx *ctx, const mmf_def *def, case_data *data, tot
                .data = data,
                .training = training,
                .label = label,
-               .each = is_late ? EACH_LATE : EACH,
-               .n_directions = is_late ? N_DIRECTIONS_LATE : N_DIRECTIONS};
+               .each = EACH,
+               .n_directions = N_DIRECTIONS};
+    if ((def->takes & MMF_LATE) || mmf_params_size(mmf_module_params(c.module)) > LARGE) {
+        c.each = EACH_FEW;
+        c.n_directions = N_DIRECTIONS_FEW;
+    }
     check_module(&c);
     mmf_module_free(c.module);
     t->worst = fmax(t->worst, c.worst);

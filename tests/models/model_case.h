@@ -201,7 +201,20 @@ static inline void case_put(mmf_tape *tape, case_data *d, bool variable, mmf_nam
 
 /* ---- Modules ----------------------------------------------------------------------------- */
 
-/** Defaults made small, without dropout: whole numbers above 8 become 4, chosen widths 4. */
+/** True for the number of layers on top of each other, and of chunks: one feature a chunk, brought
+ * to length one, is only its sign. */
+static inline bool case_is_pair(const mmf_option *row)
+{
+    static const char *const names[] = {"layers", "layer", "nlevels", "depth", "chunks"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(row->name, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/** Defaults made small, without dropout: whole numbers above 8 become 4, chosen widths 4, depths
+ * and chunks 2. */
 static inline mmf_config *case_config(mmf_ctx *ctx, const mmf_def *def, const char *train_mode)
 {
     mmf_config *config = NULL;
@@ -212,6 +225,8 @@ static inline mmf_config *case_config(mmf_ctx *ctx, const mmf_def *def, const ch
         const bool whole = row->type == MMF_OPTION_INT || row->type == MMF_OPTION_INTS;
         if (strstr(row->name, "dropout"))
             test_ok(ctx, mmf_config_set(config, row->name, "0"));
+        else if (case_is_pair(row))
+            test_ok(ctx, mmf_config_set(config, row->name, "2"));
         else if (whole && row->low <= 4 && (!*row->standard || atoi(row->standard) > 8))
             test_ok(ctx, mmf_config_set(config, row->name, "4"));
     }
@@ -255,7 +270,7 @@ static inline mmf_module *case_module(mmf_ctx *ctx, const mmf_def *def, const mm
 /** What a model predicts, or an encoder's feature, or an operator's result. */
 static inline mmf_tensor *case_result(const mmf_named *out)
 {
-    static const char *const names[] = {"prediction", "probability", "logits", "feature", "fused"};
+    static const char *const names[] = {"prediction", "logits", "probability", "feature", "fused"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (mmf_named_get(out, names[i]))
             return mmf_named_get(out, names[i]);

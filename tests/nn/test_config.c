@@ -142,6 +142,27 @@ static void bad_text_changes_nothing(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Python's None is a choice where there is one of that name. */
+static void null_is_none_where_that_is_a_choice(void **state)
+{
+    (void)state;
+    static const mmf_option choices[] = {
+        {"activation", NULL, MMF_OPTION_TEXT, 0, 0, "none|relu", "relu", "a name"},
+        {"norm", NULL, MMF_OPTION_TEXT, 0, 0, "nonesuch|batch", "batch", "a name"},
+        {0},
+    };
+    static const mmf_def chooser = {.name = "chooser", .kind = MMF_KIND_MODEL, .options = choices};
+    mmf_ctx *const ctx = test_ctx();
+    mmf_config *config = NULL;
+    test_ok(ctx, mmf_config_create(ctx, &config, &chooser));
+    test_ok(ctx, mmf_config_set_json(config, "{\"activation\": null, \"norm\": null}"));
+    assert_string_equal(mmf_config_text(config, "activation"), "none");
+    assert_true(mmf_config_is_set(config, "activation"));
+    assert_string_equal(mmf_config_text(config, "norm"), "batch");
+    mmf_config_free(config);
+    mmf_ctx_free(ctx);
+}
+
 static void json_takes_our_names_and_the_references(void **state)
 {
     (void)state;
@@ -291,7 +312,7 @@ static void every_option_table_is_sound(void **state)
 {
     (void)state;
     static const mmf_kind kinds[] = {MMF_KIND_LAYER, MMF_KIND_ENCODER, MMF_KIND_OPERATOR,
-                                     MMF_KIND_MODEL};
+                                     MMF_KIND_MODEL, MMF_KIND_LOSS};
     mmf_ctx *const ctx = test_ctx();
     size_t n_rows = 0;
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
@@ -318,6 +339,7 @@ int main(void)
         cmocka_unit_test(text_is_parsed_by_type),
         cmocka_unit_test(bad_text_changes_nothing),
         cmocka_unit_test(json_takes_our_names_and_the_references),
+        cmocka_unit_test(null_is_none_where_that_is_a_choice),
         cmocka_unit_test(bad_json_is_refused),
         cmocka_unit_test(copies_are_independent),
         cmocka_unit_test(every_option_table_is_sound),

@@ -22,6 +22,8 @@ static mmf_status build_drawn(mmf_builder *b, const mmf_config *config, const mm
     declare_one(b, "uniform", mmf_init_uniform(0.3), LARGE);
     declare_one(b, "normal", mmf_init_normal(0.2), LARGE);
     declare_one(b, "fan_in", mmf_init_fan_in(25), LARGE);
+    declare_one(b, "below", mmf_init_below(7), LARGE);
+    declare_one(b, "signs", mmf_init_signs(0.5), LARGE);
     mmf_init padded = mmf_init_normal(1);
     padded.zero_row = 2;
     mmf_builder_param(b, "embedding", MMF_PARAM_TRAINED, padded, 2, (int64_t[]){5, 4});
@@ -79,6 +81,18 @@ static void draws_have_their_distribution(void **state)
     assert_true(n.largest > 0.6 && n.largest < 1.4); /* a normal reaches 4 deviations, not 7 */
     const moments f = moments_of(tensor(module, "fan_in"));
     assert_true(f.largest <= 0.2 && f.largest > 0.1999);
+    const mmf_tensor *const below = tensor(module, "below"), *const signs = tensor(module, "signs");
+    int64_t counts[7] = {0}, n_positive = 0;
+    for (int64_t i = 0; i < LARGE; i++) {
+        const int64_t whole = (int64_t)below->data[i];
+        assert_true(whole >= 0 && whole < 7 && below->data[i] == (mmf_real)whole);
+        counts[whole]++;
+        assert_true(fabs((double)signs->data[i]) == 0.5);
+        n_positive += signs->data[i] > 0;
+    }
+    for (int i = 0; i < 7; i++) /* within six deviations */
+        assert_true(fabs((double)counts[i] - LARGE / 7.0) < 6 * sqrt(LARGE * 6 / 49.0));
+    assert_true(fabs((double)n_positive - LARGE / 2.0) < 6 * sqrt(LARGE / 4.0));
     const mmf_tensor *const table = tensor(module, "embedding");
     for (int64_t i = 0; i < table->count; i++)
         assert_true((table->data[i] == 0) == (i / 4 == 2));
@@ -176,6 +190,85 @@ static void names_follow_the_scopes(void **state)
     assert_int_equal(mmf_module_width(module), 12);
     assert_int_equal(tensor(module, "range")->count, 1);
     mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
+/* ---- Second names ------------------------------------------------------------------------ */
+
+static mmf_status build_tied(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                             void **self)
+{
+    (void)config, (void)inputs, (void)self;
+    const mmf_linear_layer first = mmf_linear_build(b, "first", 3, 2, true);
+    mmf_builder_enter(b, "deep");
+    mmf_linear_alias(b, "second", &first);
+    mmf_builder_leave(b);
+    declare_one(b, "last", mmf_init_uniform(1), 4);
+    return mmf_builder_status(b);
+}
+
+static const mmf_def tied = {.name = "tied", .kind = MMF_KIND_LAYER, .build = build_tied};
+
+static mmf_status build_unknown(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                                void **self)
+{
+    (void)config, (void)inputs, (void)self;
+    mmf_tensor none = {0};
+    declare_one(b, "first", mmf_init_constant(1), 3);
+    mmf_builder_alias(b, "second", &none);
+    return mmf_builder_status(b);
+}
+
+static const mmf_def unknown = {.name = "unknown", .kind = MMF_KIND_LAYER, .build = build_unknown};
+
+static mmf_status build_taken(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                              void **self)
+{
+    (void)config, (void)inputs, (void)self;
+    const mmf_linear_layer first = mmf_linear_build(b, "first", 3, 2, false);
+    mmf_linear_alias(b, "first", &first);
+    return mmf_builder_status(b);
+}
+
+static const mmf_def taken = {.name = "taken", .kind = MMF_KIND_LAYER, .build = build_taken};
+
+static void a_second_name_is_the_same_tensor(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_module *const module = make(ctx, &tied, 6);
+    const mmf_params *const params = mmf_module_params(module);
+    assert_int_equal(mmf_params_count(params), 5);
+    assert_ptr_equal(tensor(module, "first.weight"), tensor(module, "deep.second.weight"));
+    assert_ptr_equal(tensor(module, "first.bias"), tensor(module, "deep.second.bias"));
+    assert_false(mmf_params_find(params, "first.weight")->is_alias);
+    assert_true(mmf_params_find(params, "deep.second.weight")->is_alias);
+    /* Memory and draws are those of the first name alone. */
+    assert_int_equal(mmf_params_size(params), 3 * (64 / (int64_t)sizeof(mmf_real)));
+    const mmf_real drawn_once = tensor(module, "first.weight")->data[0];
+    mmf_params_init(mmf_module_params(module), 6);
+    assert_true(tensor(module, "deep.second.weight")->data[0] == drawn_once);
+    /* Its gradient counts once. */
+    mmf_optimizer *optimizer = NULL;
+    mmf_optimizer_options options = MMF_OPTIMIZER_OPTIONS_INIT;
+    options.kind = MMF_SGD;
+    options.lr = 0.25;
+    options.clip_norm = 100;
+    test_ok(ctx, mmf_optimizer_create(ctx, &optimizer, mmf_module_params(module), &options));
+    for (int i = 0; i < 6; i++)
+        tensor(module, "first.weight")->grad[i] = 1;
+    mmf_optimizer_step(optimizer, 1);
+    assert_true(fabs(mmf_optimizer_grad_norm(optimizer) - sqrt(6)) < 1e-5);
+    assert_true(fabs((double)(tensor(module, "deep.second.weight")->data[0] - drawn_once) + 0.25) <
+                1e-5);
+    mmf_optimizer_free(optimizer);
+    mmf_module_free(module);
+    mmf_module *none = NULL;
+    const mmf_schema nothing = {0};
+    test_fails(ctx, mmf_module_create(ctx, &none, &unknown, NULL, &nothing, 0), MMF_INTERNAL,
+               "second names no parameter");
+    test_fails(ctx, mmf_module_create(ctx, &none, &taken, NULL, &nothing, 0), MMF_INTERNAL,
+               "first.weight is declared twice");
     mmf_ctx_free(ctx);
 }
 
@@ -313,6 +406,7 @@ int main(void)
         cmocka_unit_test(bounds_follow_the_fans),
         cmocka_unit_test(draws_depend_on_seed_and_name),
         cmocka_unit_test(names_follow_the_scopes),
+        cmocka_unit_test(a_second_name_is_the_same_tensor),
         cmocka_unit_test(tensors_lie_in_the_flat_blocks),
         cmocka_unit_test(unreached_gradients_become_zero),
         cmocka_unit_test(mistakes_stick_to_the_builder),

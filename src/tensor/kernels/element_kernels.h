@@ -90,6 +90,10 @@ static void unary(mmf_unary f, int64_t n, const mmf_real *x, mmf_real *y, mmf_re
         for (int64_t i = 0; i < n; i++)
             y[i] = vsqrt(x[i]);
         return;
+    case MMF_UNARY_SIGNED_SQRT:
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[i] < zero ? -vsqrt(-x[i]) : vsqrt(x[i]);
+        return;
     case MMF_UNARY_ABS:
         for (int64_t i = 0; i < n; i++)
             y[i] = vabs(x[i]);
@@ -165,6 +169,10 @@ static void unary_grad(mmf_unary f, int64_t n, const mmf_real *restrict x,
     case MMF_UNARY_SQRT:
         for (int64_t i = 0; i < n; i++)
             dx[i] = added(beta, dx[i], (mmf_real)0.5 * dy[i] / y[i]);
+        return;
+    case MMF_UNARY_SIGNED_SQRT:
+        for (int64_t i = 0; i < n; i++)
+            dx[i] = added(beta, dx[i], y[i] == zero ? zero : (mmf_real)0.5 * dy[i] / vabs(y[i]));
         return;
     case MMF_UNARY_ABS:
         for (int64_t i = 0; i < n; i++)

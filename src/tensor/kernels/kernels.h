@@ -20,6 +20,7 @@ typedef enum mmf_unary {
     MMF_UNARY_EXP,
     MMF_UNARY_LOG,
     MMF_UNARY_SQRT,
+    MMF_UNARY_SIGNED_SQRT,
     MMF_UNARY_ABS,
     MMF_UNARY_SIGN,
     MMF_UNARY_CLAMP,  /* p0 low, p1 high */

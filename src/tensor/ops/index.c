@@ -1,4 +1,6 @@
-/* index.c: look-ups by integer tensors, and the masks made from lengths. */
+/* index.c: look-ups by integer tensors, and the masks and tables made from lengths, tokens and
+ * positions. */
+#include <math.h>
 #include <string.h>
 
 #include "tensor/ops.h"
@@ -162,6 +164,47 @@ mmf_tensor *mmf_length_mask(mmf_tape *tape, const mmf_tensor *length, int64_t n_
     return mask;
 }
 
+mmf_tensor *mmf_token_mask(mmf_tape *tape, const mmf_tensor *tokens, int64_t padding)
+{
+    if (!tokens || !tokens->is_int)
+        return mmf_tape__fail(tape, MMF_DTYPE, "token_mask", "takes integers");
+    mmf_tensor *const mask = mmf_tape__tensor(tape, tokens->n_dims, tokens->shape);
+    for (int64_t i = 0; mask && i < mask->count; i++)
+        mask->data[i] = tokens->ints[i] != padding ? 1 : 0;
+    return mask;
+}
+
+mmf_tensor *mmf_causal_mask(mmf_tape *tape, int64_t n_queries, int64_t n_keys, int64_t ahead)
+{
+    mmf_tensor *const mask = mmf_tape__tensor(tape, 2, (int64_t[]){n_queries, n_keys});
+    for (int64_t i = 0; mask && i < mask->count; i++)
+        mask->data[i] = i % n_keys - i / n_keys <= ahead ? 1 : 0;
+    return mask;
+}
+
+mmf_tensor *mmf_range(mmf_tape *tape, int64_t count, double first, double step)
+{
+    mmf_tensor *const y = mmf_tape__tensor(tape, 1, &count);
+    for (int64_t i = 0; y && i < count; i++)
+        y->data[i] = (mmf_real)(first + (double)i * step);
+    return y;
+}
+
+mmf_tensor *mmf_sinusoid(mmf_tape *tape, int64_t n_steps, int64_t width, int64_t first)
+{
+    const int64_t half = width / 2;
+    mmf_tensor *const y = mmf_full(tape, 2, (int64_t[]){n_steps, width}, 0);
+    for (int64_t k = 0; y && k < half; k++) {
+        /* A single frequency is 1: the exponent's 0/0 is taken as 0. */
+        const double rate = half > 1 ? exp(-(double)k * log(10000) / (double)(half - 1)) : 1;
+        for (int64_t t = 0; t < n_steps; t++) {
+            y->data[t * width + k] = (mmf_real)sin((double)(first + t) * rate);
+            y->data[t * width + half + k] = (mmf_real)cos((double)(first + t) * rate);
+        }
+    }
+    return y;
+}
+
 mmf_tensor *mmf_token_lengths(mmf_tape *tape, const mmf_tensor *tokens, int64_t padding)
 {
     if (!tokens || !tokens->is_int || tokens->n_dims != 2)
@@ -191,6 +234,25 @@ mmf_tensor *mmf_argmax(mmf_tape *tape, const mmf_tensor *x)
     return best ? mmf_input_ints(tape, best, x->n_dims - 1, x->shape) : NULL;
 }
 
+mmf_tensor *mmf_whole_numbers(mmf_tape *tape, const mmf_tensor *x)
+{
+    static const char op[] = "whole_numbers";
+    const mmf_real most = (mmf_real)(1 << 24); /* beyond it a float skips whole numbers */
+    if (!x)
+        return mmf_tape__missing(tape, op);
+    if (x->is_int)
+        return mmf_tape__fail(tape, MMF_DTYPE, op, "takes reals, got integers");
+    int64_t *const ints = mmf_tape__alloc(tape, ((size_t)x->count + 1) * sizeof *ints);
+    for (int64_t i = 0; ints && i < x->count; i++) {
+        const mmf_real value = x->data[i];
+        if (!(value >= -most && value <= most) || (mmf_real)(int64_t)value != value)
+            return mmf_tape__fail(tape, MMF_ARG, op, "element %lld is %g, not a whole number",
+                                  (long long)i, (double)value);
+        ints[i] = (int64_t)value;
+    }
+    return ints ? mmf_input_ints(tape, ints, x->n_dims, x->shape) : NULL;
+}
+
 mmf_tensor *mmf_one_hot(mmf_tape *tape, const mmf_tensor *index, int64_t n_classes)
 {
     if (!index)
@@ -200,6 +262,36 @@ mmf_tensor *mmf_one_hot(mmf_tape *tape, const mmf_tensor *index, int64_t n_class
     mmf_tensor *const out = mmf_full(tape, 2, (int64_t[]){index->count, n_classes}, 0);
     for (int64_t i = 0; out && i < index->count; i++)
         out->data[i * n_classes + index->ints[i]] = 1;
+    return out;
+}
+
+mmf_tensor *mmf_identity(mmf_tape *tape, int64_t n)
+{
+    mmf_tensor *const out = mmf_full(tape, 2, (int64_t[]){n, n}, 0);
+    for (int64_t i = 0; out && i < n; i++)
+        out->data[i * n + i] = 1;
+    return out;
+}
+
+mmf_tensor *mmf_same_rows(mmf_tape *tape, const mmf_tensor *x)
+{
+    if (!x)
+        return mmf_tape__missing(tape, "same_rows");
+    if (x->n_dims < 1)
+        return mmf_tape__fail(tape, MMF_SHAPE, "same_rows", "needs rows along axis 0");
+    const int64_t n = x->shape[0], width = n > 0 ? x->count / n : 0;
+    mmf_tensor *const out = mmf_full(tape, 2, (int64_t[]){n, n}, 1);
+    for (int64_t i = 0; out && i < n; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            for (int64_t e = 0; e < width; e++) {
+                const bool equal = x->is_int ? x->ints[i * width + e] == x->ints[j * width + e]
+                                             : !(x->data[i * width + e] < x->data[j * width + e] ||
+                                                 x->data[i * width + e] > x->data[j * width + e]);
+                if (!equal)
+                    out->data[i * n + j] = 0;
+            }
+        }
+    }
     return out;
 }
 

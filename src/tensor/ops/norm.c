@@ -1,4 +1,4 @@
-/* norm.c: layer norm, batch norm, L2 normalisation and cosine. */
+/* norm.c: layer norm, deviation norm, batch norm, L2 normalisation and cosine. */
 #include <math.h>
 #include <string.h>
 
@@ -70,6 +70,101 @@ mmf_tensor *mmf_layer_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mm
     if (node) {
         n.node = node->node;
         *node = n;
+    }
+    return y;
+}
+
+/* ---- Deviation norm ---------------------------------------------------------------------- */
+
+typedef struct deviation_node {
+    mmf_node node;
+    mmf_tensor *x, *weight, *bias;
+    int64_t width;
+    double eps;
+    double *mean, *deviation; /* a row */
+} deviation_node;
+
+/*
+ * With c = x - mean, s the deviation and g = weight dy, of n elements:
+ * dx = (g - mean(g)) / (s + eps) - c <g, c> / ((n - 1) s (s + eps)^2).
+ */
+static void deviation_backward(mmf_tape *tape, mmf_node *node)
+{
+    deviation_node *const d = (deviation_node *)node;
+    const int64_t n = d->width;
+    mmf_real *const dx = mmf_tape__grad_zeroed(tape, d->x);
+    mmf_real *const dw = mmf_tape__grad_zeroed(tape, d->weight);
+    mmf_real *const db = mmf_tape__grad_zeroed(tape, d->bias);
+    for (int64_t r = 0; r < d->x->count / n; r++) {
+        const mmf_real *const x = d->x->data + r * n, *const g = node->out->grad + r * n;
+        const double mean = d->mean[r], s = d->deviation[r], scale = 1 / (s + d->eps);
+        double sum = 0, dot = 0;
+        for (int64_t i = 0; i < n; i++) {
+            const double c = (double)x[i] - mean, gi = (double)g[i];
+            const double weighted = gi * (double)d->weight->data[i];
+            sum += weighted;
+            dot += weighted * c;
+            if (dw)
+                dw[i] += (mmf_real)(gi * c * scale);
+            if (db)
+                db[i] += g[i];
+        }
+        const double along = s > 0 ? dot * scale * scale / ((double)(n - 1) * s) : 0;
+        for (int64_t i = 0; dx && i < n; i++) {
+            const double weighted = (double)g[i] * (double)d->weight->data[i];
+            dx[r * n + i] +=
+                (mmf_real)((weighted - sum / (double)n) * scale - ((double)x[i] - mean) * along);
+        }
+    }
+}
+
+static void deviation_rows(void *argument, int64_t begin, int64_t end)
+{
+    const deviation_node *const d = argument;
+    const int64_t n = d->width;
+    for (int64_t r = begin; r < end; r++) {
+        const mmf_real *const x = d->x->data + r * n;
+        mmf_real *const y = d->node.out->data + r * n;
+        double mean = 0, square = 0;
+        for (int64_t i = 0; i < n; i++)
+            mean += (double)x[i];
+        mean /= (double)n;
+        for (int64_t i = 0; i < n; i++)
+            square += ((double)x[i] - mean) * ((double)x[i] - mean);
+        d->mean[r] = mean;
+        d->deviation[r] = sqrt(square / (double)(n - 1));
+        const double scale = 1 / (d->deviation[r] + d->eps);
+        for (int64_t i = 0; i < n; i++)
+            y[i] = (mmf_real)(((double)x[i] - mean) * scale * (double)d->weight->data[i] +
+                              (double)d->bias->data[i]);
+    }
+}
+
+mmf_tensor *mmf_deviation_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
+                               double eps)
+{
+    static const char op[] = "deviation_norm";
+    if (!x || !weight || !bias)
+        return mmf_tape__missing(tape, op);
+    const int64_t width = x->n_dims > 0 ? x->shape[x->n_dims - 1] : 0;
+    if (width < 2 || weight->count != width || bias->count != width)
+        return mmf_tape__unfit(tape, op, x, weight,
+                               "two features or more, and one weight and bias a feature");
+    const int64_t rows = x->count / width;
+    mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
+    deviation_node d = {.node.out = y, .x = x, .weight = weight, .bias = bias, .width = width};
+    d.eps = eps;
+    d.mean = mmf_tape__alloc(tape, (size_t)rows * sizeof *d.mean);
+    d.deviation = mmf_tape__alloc(tape, (size_t)rows * sizeof *d.deviation);
+    if (!y || !d.mean || !d.deviation)
+        return NULL;
+    mmf_tape__parallel(tape, rows, mmf_grain(4 * width), deviation_rows, &d);
+    const bool wants = x->wants_grad || weight->wants_grad || bias->wants_grad;
+    deviation_node *const node =
+        mmf_tape__record(tape, sizeof *node, op, y, wants, deviation_backward);
+    if (node) {
+        d.node = node->node;
+        *node = d;
     }
     return y;
 }
@@ -355,6 +450,16 @@ static mmf_tensor *layer_norm_example(mmf_op_case *c)
     return mmf_layer_norm(c->tape, x, w, b, 1e-5);
 }
 
+static mmf_tensor *deviation_norm_example(mmf_op_case *c)
+{
+    const int64_t width =
+        c->index ? 2 : 21 * c->scale; /* two: the deviation is |a - b| / sqrt(2) */
+    mmf_tensor *const x = mmf_case_input(c, -2, 2, 3, (int64_t[]){2, 3, width});
+    mmf_tensor *const w = mmf_case_input(c, 0.5, 1.5, 1, &width);
+    mmf_tensor *const b = mmf_case_input(c, -1, 1, 1, &width);
+    return mmf_deviation_norm(c->tape, x, w, b, c->index ? 0.5 : 1e-6);
+}
+
 static mmf_tensor *batch_norm_example(mmf_op_case *c)
 {
     const int axis = c->index % 3; /* the harness alternates training and evaluation passes */
@@ -382,6 +487,8 @@ static mmf_tensor *cosine_example(mmf_op_case *c)
 }
 
 const mmf_op mmf_op_layer_norm = {"layer_norm", 2, layer_norm_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_deviation_norm = {"deviation_norm", 2, deviation_norm_example,
+                                      mmf_flops_elementwise, true};
 const mmf_op mmf_op_batch_norm = {"batch_norm", 6, batch_norm_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_l2_normalise = {"l2_normalise", 1, l2_normalise_example, mmf_flops_elementwise,
                                     true};

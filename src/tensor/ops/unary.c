@@ -1,4 +1,6 @@
 /* unary.c: element-wise functions of one tensor; the loops stand in kernels/element_kernels.h. */
+#include <math.h>
+
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
@@ -119,6 +121,11 @@ mmf_tensor *mmf_sqrt(mmf_tape *tape, mmf_tensor *x)
     return apply(tape, "sqrt", MMF_UNARY_SQRT, x, 0, 0);
 }
 
+mmf_tensor *mmf_signed_sqrt(mmf_tape *tape, mmf_tensor *x)
+{
+    return apply(tape, "signed_sqrt", MMF_UNARY_SIGNED_SQRT, x, 0, 0);
+}
+
 mmf_tensor *mmf_abs(mmf_tape *tape, mmf_tensor *x)
 {
     return apply(tape, "abs", MMF_UNARY_ABS, x, 0, 0);
@@ -137,6 +144,14 @@ mmf_tensor *mmf_clamp(mmf_tape *tape, mmf_tensor *x, double low, double high)
 mmf_tensor *mmf_pow(mmf_tape *tape, mmf_tensor *x, double exponent)
 {
     return apply(tape, "pow", MMF_UNARY_POW, x, exponent, 0);
+}
+
+mmf_tensor *mmf_gelu_tanh(mmf_tape *tape, mmf_tensor *x)
+{
+    const double slope = sqrt(2 / acos(-1)), cubic = 0.044715;
+    mmf_tensor *const bend = mmf_affine(tape, mmf_mul(tape, x, x), slope * cubic, slope);
+    mmf_tensor *const t = mmf_tanh(tape, mmf_mul(tape, x, bend));
+    return mmf_mul(tape, x, mmf_affine(tape, t, 0.5, 0.5));
 }
 
 mmf_tensor *mmf_affine(mmf_tape *tape, mmf_tensor *x, double scale, double shift)
@@ -185,6 +200,11 @@ static mmf_tensor *gelu_example(mmf_op_case *c)
     return mmf_gelu(c->tape, signed_input(c));
 }
 
+static mmf_tensor *gelu_tanh_example(mmf_op_case *c)
+{
+    return mmf_gelu_tanh(c->tape, mmf_case_input(c, -3, 3, 2, (int64_t[]){4, 9 * c->scale}));
+}
+
 static mmf_tensor *tanh_example(mmf_op_case *c)
 {
     return mmf_tanh(c->tape, signed_input(c));
@@ -215,6 +235,11 @@ static mmf_tensor *sqrt_example(mmf_op_case *c)
     return mmf_sqrt(c->tape, positive_input(c));
 }
 
+static mmf_tensor *signed_sqrt_example(mmf_op_case *c)
+{
+    return mmf_signed_sqrt(c->tape, signed_input(c));
+}
+
 static mmf_tensor *abs_example(mmf_op_case *c)
 {
     return mmf_abs(c->tape, signed_input(c));
@@ -241,12 +266,15 @@ const mmf_op mmf_op_relu = {"relu", 1, relu_example, mmf_flops_elementwise, true
 const mmf_op mmf_op_leaky_relu = {"leaky_relu", 1, leaky_relu_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_elu = {"elu", 1, elu_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_gelu = {"gelu", 1, gelu_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_gelu_tanh = {"gelu_tanh", 1, gelu_tanh_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_tanh = {"tanh", 1, tanh_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_sigmoid = {"sigmoid", 1, sigmoid_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_softplus = {"softplus", 1, softplus_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_exp = {"exp", 1, exp_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_log = {"log", 1, log_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_sqrt = {"sqrt", 1, sqrt_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_signed_sqrt = {"signed_sqrt", 1, signed_sqrt_example, mmf_flops_elementwise,
+                                   true};
 const mmf_op mmf_op_abs = {"abs", 1, abs_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_sign = {"sign", 1, sign_example, mmf_flops_elementwise, false};
 const mmf_op mmf_op_clamp = {"clamp", 2, clamp_example, mmf_flops_elementwise, true};
