@@ -48,6 +48,11 @@ const opt_row cli_train_rows[] = {
      "then train again on train and valid for the chosen number of epochs"},
     {"no-normalise", 0, OPT_FLAG, offsetof(cli_train, no_normalise), NULL, 0, 0, NULL,
      "feed features as they are"},
+    {"modality-dropout", 0, OPT_REAL, offsetof(cli_train, modality_dropout), "P", 0, 0.99, NULL,
+     "leave each modality out of a training sample with this probability; one always stays, so "
+     "single modalities and late models do without (default: 0)"},
+    {"modality-dropout-rise", 0, OPT_INT, offsetof(cli_train, modality_dropout_rise), "N", 0, 1e6,
+     NULL, "epochs over which that probability rises from 0 (default: 0)"},
     {0},
 };
 
@@ -96,6 +101,8 @@ mmf_train_options cli_train_options(const cli_train *train, const cli_data *data
     out.balance = train->balance;
     out.refit = train->refit;
     out.no_normalise = train->no_normalise;
+    out.modality_dropout = train->modality_dropout;
+    out.modality_dropout_rise = train->modality_dropout_rise;
     out.rules = cli_msa_rules(data);
     return out;
 }

@@ -11,6 +11,8 @@ typedef struct cli_train {
     double lr, weight_decay, momentum, clip_norm, clip_value, warmup, factor, smoothing;
     const char *optimizer, *schedule, *loss;
     bool balance, refit, no_normalise;
+    double modality_dropout;
+    int64_t modality_dropout_rise;
     opt_texts encoders, set;
 } cli_train;
 

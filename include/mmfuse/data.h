@@ -198,6 +198,12 @@ typedef struct mmf_batch {
 MMF_API mmf_status mmf_batch_create(mmf_ctx *ctx, mmf_batch *out, const mmf_dataset *dataset,
                                     int64_t capacity);
 MMF_API void mmf_batch_clear(mmf_batch *batch);
+/** Gives every modality its `present`, also those that the data always have. */
+MMF_API mmf_status mmf_batch_track_presence(mmf_batch *batch);
+/** Makes a modality absent from row `b` of a filled batch, as if the data lacked it there. The
+ * batch must track presence. */
+MMF_API void mmf_batch_drop(mmf_batch *batch, const mmf_dataset *dataset, size_t modality,
+                            int64_t b);
 /** Fills the batch with rows; no allocation. `n_rows` <= capacity. */
 MMF_API mmf_status mmf_batch_fill(mmf_batch *batch, mmf_dataset *dataset,
                                   const mmf_normalisation *normalisation, const int64_t *rows,

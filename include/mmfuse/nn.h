@@ -252,7 +252,8 @@ enum {
     MMF_REGRESSION_OK = 1 << 8,
     MMF_CLASSES_OK = 1 << 9,
     MMF_ANY_TASK = MMF_REGRESSION_OK | MMF_CLASSES_OK,
-    MMF_STANDS_IN = 1 << 10 /**< operators: encoders learn a vector for an absent modality */
+    MMF_STANDS_IN = 1 << 10, /**< operators: encoders learn a vector for an absent modality */
+    MMF_ONE_CLASS = 1 << 14  /**< classes of which exactly one is right: not several labels */
 };
 
 /** What a step knows beyond its inputs. */

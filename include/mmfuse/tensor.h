@@ -152,6 +152,10 @@ MMF_API mmf_tensor *mmf_sign(mmf_tape *, mmf_tensor *x);
 MMF_API mmf_tensor *mmf_clamp(mmf_tape *, mmf_tensor *x, double low, double high);
 /** x^exponent for a constant exponent. */
 MMF_API mmf_tensor *mmf_pow(mmf_tape *, mmf_tensor *x, double exponent);
+/** Logarithm of the gamma function. @errors ARG: an element is not positive */
+MMF_API mmf_tensor *mmf_log_gamma(mmf_tape *, mmf_tensor *x);
+/** Its derivative. @errors ARG: an element is not positive */
+MMF_API mmf_tensor *mmf_digamma(mmf_tape *, mmf_tensor *x);
 
 /* ---- Products ---------------------------------------------------------------------------- */
 

@@ -36,13 +36,16 @@ typedef struct mmf_train_options {
     mmf_schedule_kind schedule;
     double warmup, factor; /**< as mmf_schedule */
     int64_t period;
-    const char *loss;       /**< regression: "l1" (default), "mse", "smooth-l1" */
-    double smoothing;       /**< label smoothing, classes only */
-    bool balance;           /**< weight classes inversely to their frequency in train */
-    bool refit;             /**< then train anew on train + valid for the chosen number of epochs */
-    bool no_normalise;      /**< feed features as they are */
-    mmf_msa_rules rules;    /**< sentiment metrics of regression */
-    const char *checkpoint; /**< state file for resuming; NULL: none */
+    const char *loss;  /**< regression: "l1" (default), "mse", "smooth-l1" */
+    double smoothing;  /**< label smoothing, classes only */
+    bool balance;      /**< weight classes inversely to their frequency in train */
+    bool refit;        /**< then train anew on train + valid for the chosen number of epochs */
+    bool no_normalise; /**< feed features as they are */
+    /** Probability that a modality is left out of a training sample; one always stays. 0: never. */
+    double modality_dropout;
+    int64_t modality_dropout_rise; /**< epochs over which that probability rises from 0 */
+    mmf_msa_rules rules;           /**< sentiment metrics of regression */
+    const char *checkpoint;        /**< state file for resuming; NULL: none */
     bool resume; /**< go on from `checkpoint` if it is there: the same bits as unbroken */
     const char
         *unimodal_folder; /**< late models: read and write only-<m>.<seed>.mmf there; NULL: none */

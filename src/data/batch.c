@@ -80,6 +80,31 @@ void mmf_batch_clear(mmf_batch *batch)
     *batch = (mmf_batch){.ctx = batch->ctx};
 }
 
+mmf_status mmf_batch_track_presence(mmf_batch *batch)
+{
+    for (size_t i = 0; i < batch->n_modalities; i++) {
+        mmf_batch_input *const in = &batch->inputs[i];
+        if (!in->present)
+            in->present = take(batch, 1, sizeof *in->present);
+        if (!in->present)
+            return MMF_NOMEM;
+    }
+    return MMF_OK;
+}
+
+void mmf_batch_drop(mmf_batch *batch, const mmf_dataset *dataset, size_t modality, int64_t b)
+{
+    mmf_batch_input *const in = &batch->inputs[modality];
+    const size_t row = (size_t)dataset->modalities[modality].row, at = (size_t)b * row;
+    if (in->tokens)
+        memset(in->tokens + at, 0, row * sizeof *in->tokens);
+    else
+        memset(in->values + at, 0, row * sizeof *in->values);
+    if (in->length)
+        in->length[b] = 1;
+    in->present[b] = 0;
+}
+
 /* ---- Filling ------------------------------------------------------------------------------- */
 
 static void normalise_steps(float *values, int64_t n_steps, int64_t n_features, const float *mean,

@@ -54,8 +54,8 @@ mmf_tensor *mmf_operator_run(mmf_tape *tape, const mmf_operator *op, const mmf_s
     mmf_named encoded = {0};
     for (size_t m = 0; m < inputs->count; m++)
         mmf_named_put(tape, &encoded, inputs->inputs[m].name, features[m]);
-    for (size_t i = 0; i < in->count; i++) { /* `m.present` and its kind */
-        if (strchr(in->items[i].name, '.'))
+    for (size_t i = 0; i < in->count; i++) { /* `m.present` and its kind, and the target */
+        if (strchr(in->items[i].name, '.') || strcmp(in->items[i].name, "label") == 0)
             mmf_named_put(tape, &encoded, in->items[i].name, in->items[i].tensor);
     }
     const size_t before = out->count;

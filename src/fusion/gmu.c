@@ -14,7 +14,8 @@
 
 static const mmf_option options[] = {
     MMF_ORDER_OPTION,
-    {"width", "hidden", MMF_OPTION_INT, 1, 65536, NULL, "128", "width of the fused vector"},
+    {"hidden", NULL, MMF_OPTION_INT, 1, 8192, NULL, "128",
+     "width of the fused vector; models: of encodings and of the head too"},
     {"form", NULL, MMF_OPTION_TEXT, 0, 0, "paper|released", "paper",
      "gate over the inputs, or over their normalised projections as in the authors' code"},
     {"tied", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
@@ -171,7 +172,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     if (!op)
         return mmf_builder_status(b);
     op->inputs = mmf_operator_order(b, config, inputs);
-    op->width = mmf_config_int(config, "width");
+    op->width = mmf_config_int(config, "hidden");
     op->pieces = mmf_config_int(config, "pieces");
     op->released = strcmp(mmf_config_text(config, "form"), "released") == 0;
     op->tied = mmf_config_bool(config, "tied") && inputs->count == 2;

@@ -152,6 +152,9 @@ const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_
         return "it predicts numbers, not classes";
     if (target == MMF_TARGET_MULTILABEL && late_vote)
         return "it picks one class of several; for several labels use late-mean or late-learned";
+    if (target == MMF_TARGET_MULTILABEL && (def->takes & MMF_ONE_CLASS))
+        return "it is defined on classes of which one is right, not on several labels; use "
+               "joint-concat";
     if (may_be_absent(inputs) && !(def->takes & MMF_MISSING_OK))
         return "it is not defined for samples that lack a modality; use joint-concat or weighted";
     return NULL;

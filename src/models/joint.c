@@ -16,6 +16,13 @@ static const mmf_option options[] = {
     {0},
 };
 
+/* For operators whose own `hidden` is that width too. */
+static const mmf_option without_hidden[] = {
+    MMF_DROPOUT_OPTION,
+    MMF_ENCODER_OPTION,
+    {0},
+};
+
 typedef struct joint_model {
     mmf_encoders encoders;
     mmf_operator fusion;
@@ -58,7 +65,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 #define ANY (MMF_TAKES_ANY | MMF_MISSING_OK | MMF_ANY_TASK)
 #define TWO (ANY | MMF_TWO_ONLY)
 
-#define JOINT(id, operator, text, kind_of_structure, flags)                                        \
+#define JOINT_OF(id, operator, text, kind_of_structure, flags, rows)                               \
     const mmf_def mmf_model_##id = {                                                               \
         .name = text,                                                                              \
         .fuses = &mmf_fusion_##operator,                                                           \
@@ -66,10 +73,12 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         .structure = kind_of_structure,                                                            \
         .kind = MMF_KIND_MODEL,                                                                    \
         .takes = flags,                                                                            \
-        .options = options,                                                                        \
+        .options = rows,                                                                           \
         .build = build,                                                                            \
         .run = run,                                                                                \
     }
+#define JOINT(id, operator, text, kind_of_structure, flags)                                        \
+    JOINT_OF(id, operator, text, kind_of_structure, flags, options)
 
 JOINT(joint_concat, concat, "joint-concat", "concatenation", ANY);
 JOINT(weighted, weighted_sum, "weighted", "weighted", ANY);
@@ -83,6 +92,7 @@ JOINT(block_tucker, block_tucker, "block-tucker", "tensor", TWO);
 JOINT(mcb, mcb, "mcb", "tensor", TWO);
 JOINT(multiplicative_interactions, multiplicative_interactions, "multiplicative-interactions",
       "tensor", TWO);
-JOINT(gmu, gmu, "gmu", "gating", ANY);
+JOINT_OF(gmu, gmu, "gmu", "gating", ANY, without_hidden);
 JOINT(film, film, "film", "gating", TWO);
 JOINT(mmtm, mmtm, "mmtm", "gating", ANY);
+JOINT(moe, moe, "moe", "gating", ANY);

@@ -32,6 +32,12 @@ void mmf_put_result(mmf_tape *tape, mmf_named *out, bool is_regression, mmf_tens
 mmf_encoders mmf_encoders_build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
                                 bool stand_in)
 {
+    return mmf_encoders_build_wide(b, config, inputs, mmf_config_int(config, "hidden"), stand_in);
+}
+
+mmf_encoders mmf_encoders_build_wide(mmf_builder *b, const mmf_config *config,
+                                     const mmf_schema *inputs, int64_t width, bool stand_in)
+{
     mmf_encoders e = {.inputs = inputs};
     e.encoders = mmf_builder_alloc(b, inputs->count * sizeof *e.encoders);
     e.widths = mmf_builder_alloc(b, inputs->count * sizeof *e.widths);
@@ -39,7 +45,7 @@ mmf_encoders mmf_encoders_build(mmf_builder *b, const mmf_config *config, const 
     for (size_t m = 0; mmf_builder_status(b) == MMF_OK && m < inputs->count; m++) {
         const mmf_input_schema *const in = &inputs->inputs[m];
         const mmf_encoder_choice choice = {.spec = mmf_encoder_spec(config, "encoder", in->name),
-                                           .width = mmf_config_int(config, "hidden"),
+                                           .width = width,
                                            .dropout = mmf_config_real(config, "dropout"),
                                            .stand_in = stand_in};
         e.encoders[m] = mmf_encoder_build(b, in->name, in, &choice);

@@ -44,6 +44,9 @@ typedef struct mmf_encoders {
 /** Scopes are `<modality>`; reads the options `encoder`, `hidden` and `dropout`. */
 mmf_encoders mmf_encoders_build(mmf_builder *builder, const mmf_config *config,
                                 const mmf_schema *inputs, bool stand_in);
+/** The same, `width` wide instead of `hidden`. */
+mmf_encoders mmf_encoders_build_wide(mmf_builder *builder, const mmf_config *config,
+                                     const mmf_schema *inputs, int64_t width, bool stand_in);
 /** Fills `features` and puts each out as `feature_<modality>`. */
 void mmf_encoders_run(mmf_tape *tape, const mmf_encoders *encoders, const mmf_named *in,
                       const mmf_step *step, mmf_named *out);

@@ -91,6 +91,9 @@ static mmf_tensor *main_loss(mmf_tape *tape, const mmf_task *task, const mmf_los
 mmf_tensor *mmf_task_loss(mmf_tape *tape, const mmf_task *task, const mmf_loss_options *options,
                           const mmf_named *outputs, mmf_tensor *target)
 {
+    mmf_tensor *const whole = mmf_named_get(outputs, "objective");
+    if (whole)
+        return whole;
     mmf_tensor *loss = main_loss(tape, task, options, outputs, target);
     for (size_t i = 0; i < outputs->count; i++) {
         if (strncmp(outputs->items[i].name, "loss.", 5) == 0)

@@ -20,7 +20,8 @@ typedef struct mmf_loss_options {
 mmf_status mmf_task_check_loss(mmf_ctx *ctx, const char *name);
 
 /**
- * Mean loss of a batch, shape (1), plus every output called "loss.*" that the model puts out.
+ * Mean loss of a batch, shape (1), plus every output called "loss.*" that the model puts out; or
+ * the model's output "objective" alone, of which the others are parts then.
  * @param target  (B, 1) or (B, K) reals, or (B) integers for classes
  */
 mmf_tensor *mmf_task_loss(mmf_tape *tape, const mmf_task *task, const mmf_loss_options *options,

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "train/compare.h"
+#include "train/trainer.h"
 #include "train/feed.h"
 #include "train/jobs.h"
 
@@ -376,6 +377,7 @@ static void add_training(mmf_text *text, const mmf_train_options *o)
                  (int)o->schedule, o->warmup, o->factor, (long long)o->period,
                  o->loss ? o->loss : "", o->smoothing, o->balance, o->refit, o->no_normalise,
                  (int)o->rules);
+    mmf_text_add(text, "|%.17g %lld", o->modality_dropout, (long long)o->modality_dropout_rise);
     const mmf_optimizer_options *const p = &o->optimizer;
     mmf_text_add(text, "|%d %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g", (int)p->kind, p->lr,
                  p->beta1, p->beta2, p->eps, p->momentum, p->weight_decay, p->clip_norm,
@@ -535,6 +537,7 @@ mmf_status mmf_plan__make(mmf_plan *plan)
     MMF_TRY(mmf_task_of(plan->ctx, &out->task, plan->dataset, plan->options->train.rules));
     MMF_TRY(check_options(plan));
     MMF_TRY(mmf_schema_of(plan->ctx, &plan->schema, plan->dataset, NULL));
+    mmf_schema_may_drop(&plan->schema, &plan->options->train);
     MMF_TRY(choose_models(plan));
     MMF_TRY(own_task(plan));
     MMF_TRY(configure(plan));

@@ -67,6 +67,8 @@ void mmf_feed_put(const mmf_feed *feed, mmf_tape *tape, const mmf_batch_input *i
             mmf_named_put(tape, named, k->present, mmf_full(tape, 1, &n_rows, 0));
         else if (given->present)
             mmf_named_put(tape, named, k->present, mmf_input(tape, given->present, 1, &n_rows));
+        else if (in->has_present) /* trained on data that lack it now and then */
+            mmf_named_put(tape, named, k->present, mmf_full(tape, 1, &n_rows, 1));
     }
 }
 

@@ -44,7 +44,8 @@ mmf_status mmf_fit_fingerprint(mmf_ctx *ctx, const mmf_fit *fit, char out[MMF_FI
                               o->optimizer.clip_value,
                               o->warmup,
                               o->factor,
-                              o->optimizer.weight_decay};
+                              o->optimizer.weight_decay,
+                              o->modality_dropout};
     const int64_t whole[] = {(int64_t)o->optimizer.kind,
                              (int64_t)o->schedule,
                              o->period,
@@ -53,6 +54,7 @@ mmf_status mmf_fit_fingerprint(mmf_ctx *ctx, const mmf_fit *fit, char out[MMF_FI
                              o->patience,
                              o->balance,
                              o->no_normalise,
+                             o->modality_dropout_rise,
                              fit->fixed_epochs};
     h = hash_bytes(h, numbers, sizeof numbers);
     h = hash_bytes(h, o->optimizer.group_lr, sizeof o->optimizer.group_lr);

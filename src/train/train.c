@@ -70,6 +70,8 @@ static char *make_record(const mmf_fit *fit, const mmf_split *split, const mmf_f
     json_object_set_new(record, "batch", json_integer(o->batch > 0 ? o->batch : 32));
     json_object_set_new(record, "lr", number(mmf_fit_lr(fit)));
     json_object_set_new(record, "weight_decay", number(o->optimizer.weight_decay));
+    json_object_set_new(record, "modality_dropout", number(o->modality_dropout));
+    json_object_set_new(record, "modality_dropout_rise", json_integer(o->modality_dropout_rise));
     json_object_set_new(record, "train_loss", number(result->train_loss));
     json_object_set_new(record, "valid_loss", number(result->valid_loss));
     json_object_set_new(record, "seconds", number(result->seconds));
@@ -141,7 +143,7 @@ static mmf_status complete_config(mmf_ctx *ctx, mmf_config **out, const mmf_def 
 }
 
 static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *name,
-                               const mmf_dataset *dataset)
+                               const mmf_dataset *dataset, const mmf_train_options *options)
 {
     const char *const only = mmf_model_only_modality(name);
     if (only && mmf_dataset_find(dataset, only) < 0)
@@ -150,7 +152,20 @@ static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *nam
     mmf_schema inputs = {0};
     MMF_TRY(mmf_schema_of(ctx, &inputs, dataset, only));
     const char *const why = mmf_model_refusal(def, &inputs, mmf_dataset_target_kind(dataset));
+    const bool drops = mmf_drops_modalities(options, &inputs);
     mmf_free(ctx, inputs.inputs);
+    if (!(options->modality_dropout >= 0 && options->modality_dropout < 1) ||
+        options->modality_dropout_rise < 0)
+        return mmf_fail(ctx, MMF_ARG,
+                        "modality dropout is %g over %lld epochs; expected a probability below 1 "
+                        "and 0 epochs or more",
+                        options->modality_dropout, (long long)options->modality_dropout_rise);
+    if (!why && drops && !(def->takes & MMF_MISSING_OK))
+        return mmf_fail(ctx, MMF_UNSUPPORTED,
+                        "%s: modality dropout needs a model that is defined for samples that lack "
+                        "a modality, and this one is not; use joint-concat or weighted, or leave "
+                        "it out",
+                        name);
     return why ? mmf_fail(ctx, MMF_UNSUPPORTED, "%s: %s", name, why) : MMF_OK;
 }
 
@@ -169,7 +184,7 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
     mmf_task task = {0};
     mmf_config *complete = NULL;
     MMF_TRY(mmf_task_of(ctx, &task, dataset, options->rules));
-    mmf_status status = check_inputs(ctx, def, name, dataset);
+    mmf_status status = check_inputs(ctx, def, name, dataset, options);
     if (status == MMF_OK)
         status = complete_config(ctx, &complete, def, config, &task);
     const mmf_fit fit = {.dataset = dataset,

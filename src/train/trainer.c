@@ -63,6 +63,7 @@ static mmf_status build_model(trainer *t)
     mmf_schema inputs = {0};
     mmf_module *module = NULL;
     MMF_TRY(mmf_schema_of(t->ctx, &inputs, fit->dataset, mmf_model_only_modality(fit->name)));
+    mmf_schema_may_drop(&inputs, fit->options);
     const mmf_status status = mmf_module_create(t->ctx, &module, mmf_model_find(fit->name),
                                                 fit->config, &inputs, fit->options->seed);
     mmf_free(t->ctx, inputs.inputs);
@@ -114,6 +115,8 @@ static mmf_status prepare_data(trainer *t)
     }
     const int64_t largest = t->batch_rows + 1 > VALID_BATCH ? t->batch_rows + 1 : VALID_BATCH;
     MMF_TRY(mmf_batch_create(t->ctx, &t->batch, fit->dataset, largest));
+    if (mmf_drops_modalities(fit->options, inputs))
+        MMF_TRY(mmf_batch_track_presence(&t->batch));
     t->batch.wanted = 0;
     for (size_t m = 0; m < inputs->count; m++)
         t->batch.wanted |= UINT64_C(1) << t->map[m];
@@ -219,12 +222,25 @@ static mmf_tensor *target_of(trainer *t)
                       -t->model->target_shift / t->model->target_scale);
 }
 
+/* The draws of a step depend on the seed and the step alone. */
+static void drop_modalities(trainer *t, const mmf_pass *pass)
+{
+    const mmf_schema *const inputs = mmf_model_inputs(t->model);
+    const int64_t step = (int64_t)pass->step;
+    if (!pass->training || !mmf_drops_modalities(t->fit->options, inputs))
+        return;
+    mmf_rng rng = mmf_rng_make(pass->seed, mmf_rng_stream("modality dropout") + pass->step);
+    mmf_modality_dropout(&t->batch, t->fit->dataset, t->map, inputs->count,
+                         mmf_modality_dropout_rate(t->fit->options, step, t->n_steps), &rng);
+}
+
 /* Fills the batch and runs the model. */
 static mmf_status forward(trainer *t, const int64_t *rows, int64_t n, const mmf_pass *pass,
                           mmf_named *out, mmf_tensor **loss)
 {
     MMF_TRY(mmf_batch_fill(&t->batch, t->fit->dataset,
                            t->fit->options->no_normalise ? NULL : &t->normalisation, rows, n));
+    drop_modalities(t, pass);
     mmf_named in = {0};
     const mmf_step step = {
         .training = pass->training, .epoch = t->state.progress.epoch, .step = (int64_t)pass->step};
@@ -234,6 +250,11 @@ static mmf_status forward(trainer *t, const int64_t *rows, int64_t n, const mmf_
     if (pass->training)
         mmf_named_put(t->tape, &in, "label", target);
     mmf_module_run(mmf_model_module(t->model), t->tape, &in, &step, out);
+    if (mmf_named_get(out, "objective") && (t->loss.class_weight || t->loss.smoothing > 0))
+        return mmf_fail(t->ctx, MMF_UNSUPPORTED,
+                        "%s brings its own loss, which class weights (--balance) and label "
+                        "smoothing (--smoothing) do not reach; leave them out",
+                        t->fit->name);
     *loss = mmf_task_loss(t->tape, t->fit->task, &t->loss, out, target);
     return mmf_tape_status(t->tape);
 }

@@ -83,6 +83,22 @@ mmf_status mmf_checkpoint_load(mmf_ctx *ctx, mmf_fit_state *state, const char *p
 /** Seconds of a monotonic clock. */
 double mmf_seconds(void);
 
+/* ---- Modality dropout -------------------------------------------------------------------- */
+
+/** True if a fit of these inputs leaves some out: a single modality always stays. */
+bool mmf_drops_modalities(const mmf_train_options *options, const mmf_schema *inputs);
+/** Then every input may be absent, whatever the data set has. */
+void mmf_schema_may_drop(mmf_schema *inputs, const mmf_train_options *options);
+/** The rate at a step (0-based): it rises to options->modality_dropout, then stays. */
+double mmf_modality_dropout_rate(const mmf_train_options *options, int64_t step,
+                                 int64_t steps_per_epoch);
+/**
+ * Leaves modalities out of the rows of a batch; one that is there always stays.
+ * @param map  places of the model's inputs in the batch, which tracks presence
+ */
+void mmf_modality_dropout(mmf_batch *batch, const mmf_dataset *dataset, const size_t *map,
+                          size_t n_modalities, double rate, mmf_rng *rng);
+
 /* ---- Late models ------------------------------------------------------------------------- */
 
 /**

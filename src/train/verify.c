@@ -115,7 +115,8 @@ static const char *after(const char *name, const char *prefix)
 
 /* ---- Inputs ------------------------------------------------------------------------------ */
 
-/* A golden input is a modality unless it describes another one ("text.length"). */
+/* A golden input is a modality unless it is the target or describes a modality ("text.length",
+ * "history.text"). */
 static bool is_modality(const verifier *v, const char *name)
 {
     const char *const dot = strrchr(name, '.');
@@ -123,9 +124,10 @@ static bool is_modality(const verifier *v, const char *name)
         return false;
     if (!dot)
         return true;
-    char owner[300];
-    snprintf(owner, sizeof owner, "input.%.*s", (int)(dot - name), name);
-    return mmf_archive_find(v->archive, owner) < 0;
+    char before[300], behind[300];
+    snprintf(before, sizeof before, "input.%.*s", (int)(dot - name), name);
+    snprintf(behind, sizeof behind, "input.%s", dot + 1);
+    return mmf_archive_find(v->archive, before) < 0 && mmf_archive_find(v->archive, behind) < 0;
 }
 
 static mmf_modality_kind kind_of(const mmf_array *array)

@@ -50,28 +50,32 @@ typedef struct run_case {
     const char *stage;
     int64_t epoch;
     bool at_end;
+    double modality_dropout;
 } run_case;
 
 static const run_case cases[] = {
     {"joint-concat", DATA_VECTORS, false, false, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM,
-     "joint-concat", 3, false},
+     "joint-concat", 3, false, 0},
     {"joint-concat", DATA_MIXED, false, true, false, MMF_SCHEDULE_COSINE, MMF_ADAMW, "joint-concat",
-     1, false},
+     1, false, 0},
     {"weighted", DATA_SEQUENCES, true, true, false, MMF_SCHEDULE_PLATEAU, MMF_SGD, "weighted", 4,
-     false},
-    {"tfn", DATA_TRIO, true, false, false, MMF_SCHEDULE_LINEAR, MMF_ADAM, "tfn", 2, true},
-    {"lmf", DATA_TRIO, false, true, true, MMF_SCHEDULE_STEP, MMF_ADAM, "refit", 2, false},
-    {"ef-lstm", DATA_TRIO, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_SGD, "ef-lstm", 2, false},
+     false, 0},
+    {"tfn", DATA_TRIO, true, false, false, MMF_SCHEDULE_LINEAR, MMF_ADAM, "tfn", 2, true, 0},
+    {"lmf", DATA_TRIO, false, true, true, MMF_SCHEDULE_STEP, MMF_ADAM, "refit", 2, false, 0},
+    {"ef-lstm", DATA_TRIO, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_SGD, "ef-lstm", 2, false,
+     0},
     {"only-words", DATA_MIXED, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "refit", 1,
-     false},
+     false, 0},
     {"late-mean", DATA_VECTORS, false, false, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "only-b", 2,
-     false},
+     false, 0},
     {"late-mean", DATA_VECTORS, true, true, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "only-a.refit",
-     2, false},
+     2, false, 0},
     {"late-learned", DATA_TRIO, false, false, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "only-audio",
-     1, false},
+     1, false, 0},
     {"late-stacking", DATA_VECTORS, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM,
-     "only-b.fold2", 1, false},
+     "only-b.fold2", 1, false, 0},
+    {"joint-concat", DATA_TRIO, false, true, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "joint-concat",
+     3, false, 0.4},
 };
 
 static mmf_train_options run_options(const run_case *c, const char *checkpoint)
@@ -85,6 +89,8 @@ static mmf_train_options run_options(const run_case *c, const char *checkpoint)
     o.optimizer.momentum = 0.9;
     o.optimizer.weight_decay = 1e-3;
     o.optimizer.clip_norm = 1;
+    o.modality_dropout = c->modality_dropout;
+    o.modality_dropout_rise = 2;
     o.checkpoint = checkpoint;
     return o;
 }
@@ -245,6 +251,8 @@ typedef enum change {
     SMOOTHING,
     BALANCE,
     NORMALISE,
+    MODALITIES,
+    RISE,
     CONFIG,
     ROWS,
     DATA,
@@ -268,6 +276,8 @@ static void change_options(mmf_train_options *o, change what)
     o->smoothing += what == SMOOTHING ? 0.1 : 0;
     o->balance = what == BALANCE;
     o->no_normalise = what == NORMALISE;
+    o->modality_dropout += what == MODALITIES ? 0.1 : 0;
+    o->modality_dropout_rise += what == RISE;
 }
 
 static void a_checkpoint_of_another_run_is_refused(void **state)
