@@ -10,7 +10,7 @@
 
 /* ---- Learning ---------------------------------------------------------------------------- */
 
-enum { OVERFIT_ROWS = 32, OVERFIT_STEPS = 300 };
+enum { OVERFIT_ROWS = 32, FEW_STEPS = 80, OVERFIT_STEPS = 300 };
 
 /* Mean of -log p(class), or the mean absolute error. */
 static double mean_loss(const mmf_dataset *dataset, const double *y, int64_t n, int64_t width)
@@ -36,7 +36,8 @@ static void task_loss_alone(mmf_ctx *ctx, mmf_config *config)
 }
 
 /* Loss on the training rows after training with a learning rate. */
-static double overfit_at(double lr, const char *name, const data_spec *spec, const char *folder)
+static double overfit_at(double lr, int steps, const char *name, const data_spec *spec,
+                         const char *folder)
 {
     mmf_ctx *const ctx = one_thread();
     mmf_dataset *const dataset = data_open(ctx, spec, "overfit.npz");
@@ -45,7 +46,7 @@ static double overfit_at(double lr, const char *name, const data_spec *spec, con
     simple_split s;
     mmf_split split = *data_split(&s, OVERFIT_ROWS, 0);
     task_loss_alone(ctx, config);
-    mmf_train_options options = quick_options(TEST_SAMPLE ? 3 : OVERFIT_STEPS, OVERFIT_ROWS);
+    mmf_train_options options = quick_options(TEST_SAMPLE ? 3 : steps, OVERFIT_ROWS);
     /* Rules are fitted on validation rows: here the same ones. */
     split.rows[MMF_VALID] = split.rows[MMF_TRAIN];
     split.count[MMF_VALID] = OVERFIT_ROWS;
@@ -73,11 +74,15 @@ static void overfit(const char *name, const data_spec *spec, void *user)
     /* A stacking rule sees predictions for rows that its parts were not trained on, and its weights
      * decay: it cannot overfit. */
     const double wanted = strcmp(name, "late-stacking") == 0 ? 0.6 : 0.05;
-    /* Transformers whose norms follow diverge at the rate that suits the others. */
-    static const double rates[] = {1e-2, 1e-3};
+    /* Most need few steps. Transformers whose norms follow diverge at the rate that suits others.
+     */
+    static const struct {
+        double lr;
+        int steps;
+    } tries[] = {{1e-2, FEW_STEPS}, {1e-2, OVERFIT_STEPS}, {1e-3, OVERFIT_STEPS}};
     double loss = INFINITY;
-    for (int i = 0; i < 2 && !(loss < wanted); i++)
-        loss = overfit_at(rates[i], name, spec, user);
+    for (int i = 0; i < 3 && !(loss < wanted); i++)
+        loss = overfit_at(tries[i].lr, tries[i].steps, name, spec, user);
     if (!TEST_SAMPLE && !(loss < wanted))
         fail_msg("%s, data %d: loss %.4f after %d steps", name, (int)spec->kind, loss,
                  OVERFIT_STEPS);
