@@ -27,6 +27,8 @@ static void every_model_is_timed(void **state)
     const mmf_def *const *const models = mmf_catalogue(MMF_KIND_MODEL, &n_models);
     for (size_t i = 0; i < n_models; i++) {
         for (size_t t = 0; t < sizeof tasks / sizeof *tasks; t++) {
+            if (TEST_SAMPLE && i % 4 != t)
+                continue;
             const mmf_schema *const schema = models[i]->takes & MMF_ONE_ONLY ? &one : &both;
             mmf_timing step, latency;
             const mmf_status status =
@@ -43,7 +45,7 @@ static void every_model_is_timed(void **state)
             n_timed++;
         }
     }
-    assert_true(n_timed > n_models);
+    assert_true(n_timed > (TEST_SAMPLE ? n_models / 2 : n_models));
     assert_int_equal(mmf_ctx_memory(ctx).live_bytes, 0);
     mmf_ctx_free(ctx);
 }
