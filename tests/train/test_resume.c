@@ -50,28 +50,36 @@ typedef struct run_case {
     const char *stage;
     int64_t epoch;
     bool at_end;
+    const char *loss;
 } run_case;
 
 static const run_case cases[] = {
     {"joint-concat", DATA_VECTORS, false, false, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM,
-     "joint-concat", 3, false},
+     "joint-concat", 3, false, NULL},
     {"joint-concat", DATA_MIXED, false, true, false, MMF_SCHEDULE_COSINE, MMF_ADAMW, "joint-concat",
-     1, false},
+     1, false, NULL},
     {"weighted", DATA_SEQUENCES, true, true, false, MMF_SCHEDULE_PLATEAU, MMF_SGD, "weighted", 4,
-     false},
-    {"tfn", DATA_TRIO, true, false, false, MMF_SCHEDULE_LINEAR, MMF_ADAM, "tfn", 2, true},
-    {"lmf", DATA_TRIO, false, true, true, MMF_SCHEDULE_STEP, MMF_ADAM, "refit", 2, false},
-    {"ef-lstm", DATA_TRIO, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_SGD, "ef-lstm", 2, false},
+     false, NULL},
+    {"joint-concat", DATA_VECTORS, false, true, true, MMF_SCHEDULE_COSINE, MMF_ADAM, "refit", 2,
+     false, "clip-loss:0.3,supcon:0.1"},
+    {"tfn", DATA_TRIO, true, false, false, MMF_SCHEDULE_LINEAR, MMF_ADAMW, "tfn", 3, false,
+     "mse,clip-loss"},
+    {"misa", DATA_TRIO, false, true, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "misa", 2, false,
+     NULL},
+    {"tfn", DATA_TRIO, true, false, false, MMF_SCHEDULE_LINEAR, MMF_ADAM, "tfn", 2, true, NULL},
+    {"lmf", DATA_TRIO, false, true, true, MMF_SCHEDULE_STEP, MMF_ADAM, "refit", 2, false, NULL},
+    {"ef-lstm", DATA_TRIO, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_SGD, "ef-lstm", 2, false,
+     NULL},
     {"only-words", DATA_MIXED, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "refit", 1,
-     false},
+     false, NULL},
     {"late-mean", DATA_VECTORS, false, false, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "only-b", 2,
-     false},
+     false, NULL},
     {"late-mean", DATA_VECTORS, true, true, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "only-a.refit",
-     2, false},
+     2, false, NULL},
     {"late-learned", DATA_TRIO, false, false, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "only-audio",
-     1, false},
+     1, false, NULL},
     {"late-stacking", DATA_VECTORS, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM,
-     "only-b.fold2", 1, false},
+     "only-b.fold2", 1, false, NULL},
 };
 
 static mmf_train_options run_options(const run_case *c, const char *checkpoint)
@@ -85,6 +93,7 @@ static mmf_train_options run_options(const run_case *c, const char *checkpoint)
     o.optimizer.momentum = 0.9;
     o.optimizer.weight_decay = 1e-3;
     o.optimizer.clip_norm = 1;
+    o.loss = c->loss;
     o.checkpoint = checkpoint;
     return o;
 }
