@@ -38,8 +38,11 @@ const opt_row cli_train_rows[] = {
      "schedules step and plateau multiply by this (default: 0.5)"},
     {"period", 0, OPT_INT, offsetof(cli_train, period), "N", 1, 1e6, NULL,
      "epochs between the changes of step, or without improvement for plateau (default: 10)"},
-    {"loss", 0, OPT_CHOICE, offsetof(cli_train, loss), NULL, 0, 0, "l1|mse|smooth-l1",
-     "of regression (default: l1)"},
+    {"loss", 0, OPT_TEXTS, offsetof(cli_train, loss), "NAME:WEIGHT", 0, 0, NULL,
+     "of regression: l1 (default), mse or smooth-l1, without a weight; beside the task's loss, "
+     "over "
+     "the features of modalities: clip-loss or supcon, as in clip-loss:0.1 (weight 1 if none is "
+     "given); may be repeated"},
     {"smoothing", 0, OPT_REAL, offsetof(cli_train, smoothing), "F", 0, 0.9, NULL,
      "label smoothing of classes (default: 0)"},
     {"balance", 0, OPT_FLAG, offsetof(cli_train, balance), NULL, 0, 0, NULL,
@@ -73,6 +76,13 @@ static size_t place_of(const char *choice, const char *const *names, size_t n)
     return 0;
 }
 
+int cli_join_losses(cli_train *train)
+{
+    return opt_join(train->losses, sizeof train->losses, &train->loss, ',')
+               ? OPT_GO_ON
+               : cli_error("--loss: the names are too long together");
+}
+
 mmf_train_options cli_train_options(const cli_train *train, const cli_data *data)
 {
     const char *const optimizers[] = {"adam", "adamw", "sgd"};
@@ -96,7 +106,7 @@ mmf_train_options cli_train_options(const cli_train *train, const cli_data *data
     out.warmup = train->warmup;
     out.factor = train->factor;
     out.period = train->period;
-    out.loss = train->loss;
+    out.loss = *train->losses ? train->losses : NULL;
     out.smoothing = train->smoothing;
     out.balance = train->balance;
     out.refit = train->refit;

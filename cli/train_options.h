@@ -9,11 +9,12 @@
 typedef struct cli_train {
     int64_t seed, epochs, batch, patience, period;
     double lr, weight_decay, momentum, clip_norm, clip_value, warmup, factor, smoothing;
-    const char *optimizer, *schedule, *loss;
+    const char *optimizer, *schedule;
     bool balance, refit, no_normalise;
     double modality_dropout;
     int64_t modality_dropout_rise;
-    opt_texts encoders, set;
+    opt_texts encoders, set, loss;
+    char losses[512]; /**< `loss` joined, by cli_join_losses */
 } cli_train;
 
 #define CLI_TRAIN_INIT                                                                             \
@@ -23,6 +24,9 @@ typedef struct cli_train {
 
 extern const opt_row cli_train_rows[];
 extern const opt_row cli_model_rows[];
+
+/** Fills `losses`. @return OPT_GO_ON, or an exit code after saying why not */
+int cli_join_losses(cli_train *train);
 
 /** Training options of the library; strings are borrowed from `train` and `data`. */
 mmf_train_options cli_train_options(const cli_train *train, const cli_data *data);

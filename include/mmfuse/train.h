@@ -36,9 +36,15 @@ typedef struct mmf_train_options {
     mmf_schedule_kind schedule;
     double warmup, factor; /**< as mmf_schedule */
     int64_t period;
-    const char *loss;  /**< regression: "l1" (default), "mse", "smooth-l1" */
-    double smoothing;  /**< label smoothing, classes only */
-    bool balance;      /**< weight classes inversely to their frequency in train */
+    /** Comma-separated. Regression: "l1" (default), "mse" or "smooth-l1". Losses over the features
+     * of modalities, added to the task's with a weight: "clip-loss:0.1", "supcon:0.5". What these
+     * learn for themselves (projections, a temperature) is not part of the model. NULL: the default
+     */
+    const char *loss;
+    bool loss_where_possible; /**< models without features of two modalities do without the losses
+                                 over features, instead of failing */
+    double smoothing;         /**< label smoothing, classes only */
+    bool balance;             /**< weight classes inversely to their frequency in train */
     bool refit;        /**< then train anew on train + valid for the chosen number of epochs */
     bool no_normalise; /**< feed features as they are */
     /** Probability that a modality is left out of a training sample; one always stays. 0: never. */

@@ -23,13 +23,14 @@ const char *mmf_task_main_metric(mmf_target_kind kind)
     return kind == MMF_TARGET_MULTILABEL ? "f1_macro" : "accuracy";
 }
 
-mmf_status mmf_task_check_loss(mmf_ctx *ctx, const char *name)
+const char *mmf_task_regression_loss(const char *name, size_t n)
 {
-    if (!name || strcmp(name, "l1") == 0 || strcmp(name, "mse") == 0 ||
-        strcmp(name, "smooth-l1") == 0)
-        return MMF_OK;
-    return mmf_fail(ctx, MMF_ARG, "loss \"%s\" is unknown; regression has l1, mse and smooth-l1",
-                    name);
+    static const char *const names[] = {"l1", "mse", "smooth-l1"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strlen(names[i]) == n && strncmp(names[i], name, n) == 0)
+            return names[i];
+    }
+    return NULL;
 }
 
 static mmf_tensor *regression_loss(mmf_tape *tape, const char *name, mmf_tensor *y,

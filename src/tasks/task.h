@@ -16,8 +16,9 @@ typedef struct mmf_loss_options {
     mmf_tensor *class_weight; /* (K) or NULL */
 } mmf_loss_options;
 
-/** MMF_OK if `name` is a regression loss. @errors ARG with the choices */
-mmf_status mmf_task_check_loss(mmf_ctx *ctx, const char *name);
+/** The regression loss called by the first `n` bytes of `name`, as a literal; NULL if it is none.
+ */
+const char *mmf_task_regression_loss(const char *name, size_t n);
 
 /**
  * Mean loss of a batch, shape (1), plus every output called "loss.*" that the model puts out; or

@@ -15,18 +15,39 @@
 #include "base/file.h"
 #include "train/trainer.h"
 
-#define N_BLOCKS 6
+/* Of the model; of every loss over features: values and two moments. */
+#define N_MODEL_BLOCKS 6
+#define N_BLOCKS (N_MODEL_BLOCKS + 3 * MMF_MAX_AUXILIARY)
 
 typedef struct block {
-    const char *name;
+    char name[40];
     mmf_real *data;
     int64_t count;
 } block;
 
+static size_t list_auxiliary(const mmf_auxiliary *a, block *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; a && i < a->count; i++) {
+        mmf_params *const params = mmf_module_params(a->modules[i]);
+        mmf_real *const data[] = {
+            mmf_params_values(params),
+            a->optimizers[i] ? mmf_optimizer_moment(a->optimizers[i], 0) : NULL,
+            a->optimizers[i] ? mmf_optimizer_moment(a->optimizers[i], 1) : NULL};
+        for (int k = 0; k < 3; k++) {
+            if (!data[k] || !a->optimizers[i])
+                continue;
+            out[n] = (block){.data = data[k], .count = mmf_params_size(params)};
+            snprintf(out[n++].name, sizeof out->name, "loss.%zu.%d", i, k);
+        }
+    }
+    return n;
+}
+
 static size_t list_blocks(const mmf_fit_state *s, block *out)
 {
     const int64_t size = mmf_params_size(s->params), state = mmf_params_state_size(s->params);
-    const block all[N_BLOCKS] = {
+    const block all[N_MODEL_BLOCKS] = {
         {"values", mmf_params_values(s->params), size},
         {"state", mmf_params_state(s->params), state},
         {"moment.0", mmf_optimizer_moment(s->optimizer, 0), size},
@@ -35,11 +56,11 @@ static size_t list_blocks(const mmf_fit_state *s, block *out)
         {"best.state", s->best_state, state},
     };
     size_t n = 0;
-    for (size_t i = 0; i < N_BLOCKS; i++) {
+    for (size_t i = 0; i < N_MODEL_BLOCKS; i++) {
         if (all[i].data && all[i].count > 0)
             out[n++] = all[i];
     }
-    return n;
+    return n + list_auxiliary(s->auxiliary, out + n);
 }
 
 /* Integers and exact doubles ("%a") in a fixed order. */
@@ -68,6 +89,10 @@ static bool read_progress(mmf_fit_state *s, const char *text)
             return false;
     }
     mmf_optimizer_set_steps(s->optimizer, whole[0]);
+    for (size_t i = 0; s->auxiliary && i < s->auxiliary->count; i++) {
+        if (s->auxiliary->optimizers[i])
+            mmf_optimizer_set_steps(s->auxiliary->optimizers[i], whole[0]);
+    }
     s->progress = (mmf_fit_progress){.epoch = whole[1],
                                      .step = whole[2],
                                      .best_epoch = whole[3],

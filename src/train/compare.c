@@ -432,6 +432,8 @@ mmf_status mmf_compare(mmf_ctx *ctx, mmf_comparison *out, mmf_dataset *dataset,
 {
     *out = (mmf_comparison){.ctx = ctx, .gain = NAN, .gain_low = NAN, .gain_high = NAN};
     mmf_plan plan = {.ctx = ctx, .dataset = dataset, .options = options, .out = out};
+    mmf_loss_list losses = {0};
+    MMF_TRY(mmf_loss_list_parse(ctx, &losses, options->train.loss)); /* not once in every trial */
     const mmf_status status = compare(&plan);
     mmf_plan__clear(&plan);
     if (status != MMF_OK && status != MMF_CANCELLED)

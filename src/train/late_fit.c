@@ -279,7 +279,7 @@ static mmf_tensor *rule_loss(late_fit *l, const rule_data *d, mmf_module *rule, 
     const mmf_task *const task = l->fit->task;
     const int64_t shape[] = {d->n, d->width};
     const mmf_step step = {.training = true};
-    const mmf_loss_options options = {.regression = l->fit->options->loss};
+    const mmf_loss_options options = {.regression = l->fit->losses->regression};
     mmf_named in = {0}, out = {0};
     for (size_t m = 0; m < l->count; m++) {
         const char *const name = d->schema.inputs[m].name;

@@ -180,7 +180,16 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
                         nearest ? "; did you mean \"" : "; `mmfuse list` shows them",
                         nearest ? nearest : "", nearest ? "\"?" : "");
     }
-    MMF_TRY(mmf_task_check_loss(ctx, options->loss));
+    mmf_loss_list losses = {0};
+    MMF_TRY(mmf_loss_list_parse(ctx, &losses, options->loss));
+    if (losses.count > 0 && (def->takes & (MMF_LATE | MMF_ONE_ONLY))) {
+        if (!options->loss_where_possible)
+            return mmf_fail(ctx, MMF_UNSUPPORTED,
+                            "%s: loss %s compares the features of modalities, and this model "
+                            "trains one modality at a time",
+                            name, losses.defs[0]->name);
+        losses.count = 0;
+    }
     mmf_task task = {0};
     mmf_config *complete = NULL;
     MMF_TRY(mmf_task_of(ctx, &task, dataset, options->rules));
@@ -196,7 +205,8 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
                          .valid_rows = split->rows[MMF_VALID],
                          .n_valid = split->count[MMF_VALID],
                          .stage = "",
-                         .options = options};
+                         .options = options,
+                         .losses = &losses};
     if (status == MMF_OK)
         status = fit_model(ctx, out, &fit, split);
     mmf_config_free(complete);

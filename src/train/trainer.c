@@ -33,6 +33,7 @@ typedef struct trainer {
     const mmf_fit *fit;
     mmf_model *model;
     mmf_fit_state state;
+    mmf_auxiliary auxiliary;
     mmf_tape *tape;
     mmf_batch batch;
     mmf_normalisation normalisation; /* of the whole data set */
@@ -126,8 +127,8 @@ static mmf_status prepare_data(trainer *t)
 static mmf_status prepare_loss(trainer *t)
 {
     const mmf_fit *const fit = t->fit;
-    t->loss =
-        (mmf_loss_options){.regression = fit->options->loss, .smoothing = fit->options->smoothing};
+    t->loss = (mmf_loss_options){.regression = fit->losses->regression,
+                                 .smoothing = fit->options->smoothing};
     if (!fit->options->balance)
         return MMF_OK;
     const int64_t k = fit->task->n_outputs;
@@ -138,6 +139,77 @@ static mmf_status prepare_loss(trainer *t)
     t->loss.class_weight = &t->class_weight;
     return mmf_task_balance(t->ctx, fit->task, fit->dataset, fit->train_rows, fit->n_train,
                             t->class_weight.data);
+}
+
+/* ---- One batch --------------------------------------------------------------------------- */
+
+static mmf_tensor *target_of(trainer *t)
+{
+    const mmf_batch *const b = &t->batch;
+    const int64_t shape[] = {b->n_rows, t->fit->task->n_outputs};
+    if (t->fit->task->kind == MMF_TARGET_CLASS)
+        return mmf_input_ints(t->tape, b->target_classes, 1, shape);
+    mmf_tensor *const y = mmf_input(t->tape, b->target_values, 2, shape);
+    if (t->model->target_scale == 1 && t->model->target_shift == 0)
+        return y;
+    return mmf_affine(t->tape, y, 1 / t->model->target_scale,
+                      -t->model->target_shift / t->model->target_scale);
+}
+
+/* The draws of a step depend on the seed and the step alone. */
+static void drop_modalities(trainer *t, const mmf_pass *pass)
+{
+    const mmf_schema *const inputs = mmf_model_inputs(t->model);
+    const int64_t step = (int64_t)pass->step;
+    if (!pass->training || !mmf_drops_modalities(t->fit->options, inputs))
+        return;
+    mmf_rng rng = mmf_rng_make(pass->seed, mmf_rng_stream("modality dropout") + pass->step);
+    mmf_modality_dropout(&t->batch, t->fit->dataset, t->map, inputs->count,
+                         mmf_modality_dropout_rate(t->fit->options, step, t->n_steps), &rng);
+}
+
+/* Fills the batch and runs the model. */
+static mmf_status forward(trainer *t, const int64_t *rows, int64_t n, const mmf_pass *pass,
+                          mmf_named *out, mmf_tensor **loss)
+{
+    MMF_TRY(mmf_batch_fill(&t->batch, t->fit->dataset,
+                           t->fit->options->no_normalise ? NULL : &t->normalisation, rows, n));
+    drop_modalities(t, pass);
+    mmf_named in = {0};
+    const mmf_step step = {
+        .training = pass->training, .epoch = t->state.progress.epoch, .step = (int64_t)pass->step};
+    mmf_tape_begin(t->tape, pass);
+    mmf_feed_put(&t->model->feed, t->tape, t->batch.inputs, t->map, n, MMF_ALL_MODALITIES, &in);
+    mmf_tensor *const target = target_of(t);
+    if (pass->training)
+        mmf_named_put(t->tape, &in, "label", target);
+    mmf_module_run(mmf_model_module(t->model), t->tape, &in, &step, out);
+    if (mmf_named_get(out, "objective") && (t->loss.class_weight || t->loss.smoothing > 0))
+        return mmf_fail(t->ctx, MMF_UNSUPPORTED,
+                        "%s brings its own loss, which class weights (--balance) and label "
+                        "smoothing (--smoothing) do not reach; leave them out",
+                        t->fit->name);
+    if (pass->training)
+        mmf_auxiliary_run(&t->auxiliary, t->tape, &in, &step, out);
+    *loss = mmf_task_loss(t->tape, t->fit->task, &t->loss, out, target);
+    return mmf_tape_status(t->tape);
+}
+
+/* ---- Preparation of a fit ---------------------------------------------------------------- */
+
+/* What the losses over features are built for shows in a pass over a few rows. */
+static mmf_status prepare_auxiliary(trainer *t)
+{
+    const mmf_fit *const fit = t->fit;
+    mmf_named out = {0};
+    mmf_tensor *loss = NULL;
+    t->state.auxiliary = &t->auxiliary;
+    if (fit->losses->count == 0)
+        return MMF_OK;
+    const int64_t n = fit->n_train < 2 ? fit->n_train : 2;
+    MMF_TRY(forward(t, fit->train_rows, n, &(mmf_pass){0}, &out, &loss));
+    return mmf_auxiliary_create(t->ctx, &t->auxiliary, fit->losses, mmf_model_inputs(t->model),
+                                &out, n, fit->name, fit->options, mmf_fit_lr(fit));
 }
 
 /* A trailing batch of one row joins the one before it: batch norm cannot be trained on one row. */
@@ -189,7 +261,8 @@ static mmf_status prepare(trainer *t)
                                  .steps_per_epoch = t->n_steps};
     MMF_TRY(mmf_fit_fingerprint(t->ctx, fit, s->fingerprint));
     mmf_checkpoint_path(fit, t->checkpoint, sizeof t->checkpoint);
-    return mmf_tape_create(t->ctx, &t->tape);
+    MMF_TRY(mmf_tape_create(t->ctx, &t->tape));
+    return prepare_auxiliary(t);
 }
 
 static void release(trainer *t)
@@ -198,6 +271,7 @@ static void release(trainer *t)
         mmf_batch_clear(&t->batch);
     mmf_normalisation_clear(t->ctx, &t->normalisation);
     mmf_optimizer_free(t->state.optimizer);
+    mmf_auxiliary_clear(&t->auxiliary);
     mmf_tape_free(t->tape);
     mmf_free(t->ctx, t->state.best_values);
     mmf_free(t->ctx, t->state.best_state);
@@ -207,57 +281,7 @@ static void release(trainer *t)
     mmf_free(t->ctx, t->predictions);
 }
 
-/* ---- One batch --------------------------------------------------------------------------- */
-
-static mmf_tensor *target_of(trainer *t)
-{
-    const mmf_batch *const b = &t->batch;
-    const int64_t shape[] = {b->n_rows, t->fit->task->n_outputs};
-    if (t->fit->task->kind == MMF_TARGET_CLASS)
-        return mmf_input_ints(t->tape, b->target_classes, 1, shape);
-    mmf_tensor *const y = mmf_input(t->tape, b->target_values, 2, shape);
-    if (t->model->target_scale == 1 && t->model->target_shift == 0)
-        return y;
-    return mmf_affine(t->tape, y, 1 / t->model->target_scale,
-                      -t->model->target_shift / t->model->target_scale);
-}
-
-/* The draws of a step depend on the seed and the step alone. */
-static void drop_modalities(trainer *t, const mmf_pass *pass)
-{
-    const mmf_schema *const inputs = mmf_model_inputs(t->model);
-    const int64_t step = (int64_t)pass->step;
-    if (!pass->training || !mmf_drops_modalities(t->fit->options, inputs))
-        return;
-    mmf_rng rng = mmf_rng_make(pass->seed, mmf_rng_stream("modality dropout") + pass->step);
-    mmf_modality_dropout(&t->batch, t->fit->dataset, t->map, inputs->count,
-                         mmf_modality_dropout_rate(t->fit->options, step, t->n_steps), &rng);
-}
-
-/* Fills the batch and runs the model. */
-static mmf_status forward(trainer *t, const int64_t *rows, int64_t n, const mmf_pass *pass,
-                          mmf_named *out, mmf_tensor **loss)
-{
-    MMF_TRY(mmf_batch_fill(&t->batch, t->fit->dataset,
-                           t->fit->options->no_normalise ? NULL : &t->normalisation, rows, n));
-    drop_modalities(t, pass);
-    mmf_named in = {0};
-    const mmf_step step = {
-        .training = pass->training, .epoch = t->state.progress.epoch, .step = (int64_t)pass->step};
-    mmf_tape_begin(t->tape, pass);
-    mmf_feed_put(&t->model->feed, t->tape, t->batch.inputs, t->map, n, MMF_ALL_MODALITIES, &in);
-    mmf_tensor *const target = target_of(t);
-    if (pass->training)
-        mmf_named_put(t->tape, &in, "label", target);
-    mmf_module_run(mmf_model_module(t->model), t->tape, &in, &step, out);
-    if (mmf_named_get(out, "objective") && (t->loss.class_weight || t->loss.smoothing > 0))
-        return mmf_fail(t->ctx, MMF_UNSUPPORTED,
-                        "%s brings its own loss, which class weights (--balance) and label "
-                        "smoothing (--smoothing) do not reach; leave them out",
-                        t->fit->name);
-    *loss = mmf_task_loss(t->tape, t->fit->task, &t->loss, out, target);
-    return mmf_tape_status(t->tape);
-}
+/* ---- One step --------------------------------------------------------------------------- */
 
 static mmf_status not_finite(trainer *t)
 {
@@ -287,7 +311,9 @@ static mmf_status take_step(trainer *t)
         return not_finite(t);
     MMF_TRY(mmf_tape_backward(t->tape, loss));
     mmf_params_finish_gradients(t->state.params, t->tape);
-    mmf_optimizer_step(t->state.optimizer, mmf_schedule_at(&t->schedule, global));
+    const double lr_scale = mmf_schedule_at(&t->schedule, global);
+    mmf_optimizer_step(t->state.optimizer, lr_scale);
+    mmf_auxiliary_step(&t->auxiliary, t->tape, lr_scale);
     p->loss_sum += (double)loss->data[0] * (double)n;
     p->step++;
     return MMF_OK;

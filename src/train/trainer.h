@@ -3,6 +3,7 @@
 #define MMFUSE_TRAIN_TRAINER_H
 
 #include "mmfuse/train.h"
+#include "train/auxiliary.h"
 #include "train/model_parts.h"
 
 /** One fit. Everything is borrowed for the call. */
@@ -16,6 +17,7 @@ typedef struct mmf_fit {
     int64_t fixed_epochs; /**< train exactly so long, whatever validation says; 0: stop early */
     const char *stage; /**< told to the watcher, and the checkpoint's suffix; "" for the only one */
     const mmf_train_options *options;
+    const mmf_loss_list *losses; /**< of options->loss */
 } mmf_fit;
 
 /** What a fit found out. */
@@ -69,6 +71,7 @@ typedef struct mmf_fit_progress {
 typedef struct mmf_fit_state {
     mmf_params *params;
     mmf_optimizer *optimizer;
+    mmf_auxiliary *auxiliary;
     mmf_real *best_values, *best_state;
     mmf_fit_progress progress;
     char fingerprint[MMF_FINGERPRINT_BYTES];

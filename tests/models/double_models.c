@@ -1,5 +1,5 @@
 /*
- * double_models.c: every model and every encoder against central differences.
+ * double_models.c: every model, encoder and loss against central differences.
  *
  * With a random cotangent q the checked function is f(w) = sum(q * output). Parameters and real
  * inputs of up to EACH elements are checked one element at a time, larger ones along random
@@ -277,9 +277,16 @@ static void every_encoder_agrees_with_differences(void **state)
     check_kind(MMF_KIND_ENCODER);
 }
 
+static void every_loss_agrees_with_differences(void **state)
+{
+    (void)state;
+    check_kind(MMF_KIND_LOSS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_loss_agrees_with_differences),
         cmocka_unit_test(every_encoder_agrees_with_differences),
         cmocka_unit_test(every_model_agrees_with_differences),
     };

@@ -267,10 +267,11 @@ static inline mmf_module *case_module(mmf_ctx *ctx, const mmf_def *def, const mm
     return module;
 }
 
-/** What a model predicts, or an encoder's feature, or an operator's result. */
+/** What a model predicts, or an encoder's feature, an operator's result, or a loss. */
 static inline mmf_tensor *case_result(const mmf_named *out)
 {
-    static const char *const names[] = {"prediction", "logits", "probability", "feature", "fused"};
+    static const char *const names[] = {"prediction", "logits", "probability",
+                                        "feature",    "fused",  "loss"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (mmf_named_get(out, names[i]))
             return mmf_named_get(out, names[i]);

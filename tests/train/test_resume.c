@@ -50,32 +50,39 @@ typedef struct run_case {
     const char *stage;
     int64_t epoch;
     bool at_end;
+    const char *loss;
     double modality_dropout;
 } run_case;
 
 static const run_case cases[] = {
     {"joint-concat", DATA_VECTORS, false, false, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM,
-     "joint-concat", 3, false, 0},
+     "joint-concat", 3, false, NULL, 0},
     {"joint-concat", DATA_MIXED, false, true, false, MMF_SCHEDULE_COSINE, MMF_ADAMW, "joint-concat",
-     1, false, 0},
+     1, false, NULL, 0},
     {"weighted", DATA_SEQUENCES, true, true, false, MMF_SCHEDULE_PLATEAU, MMF_SGD, "weighted", 4,
-     false, 0},
-    {"tfn", DATA_TRIO, true, false, false, MMF_SCHEDULE_LINEAR, MMF_ADAM, "tfn", 2, true, 0},
-    {"lmf", DATA_TRIO, false, true, true, MMF_SCHEDULE_STEP, MMF_ADAM, "refit", 2, false, 0},
-    {"ef-lstm", DATA_TRIO, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_SGD, "ef-lstm", 2, false,
+     false, NULL, 0},
+    {"joint-concat", DATA_VECTORS, false, true, true, MMF_SCHEDULE_COSINE, MMF_ADAM, "refit", 2,
+     false, "clip-loss:0.3,supcon:0.1", 0},
+    {"tfn", DATA_TRIO, true, false, false, MMF_SCHEDULE_LINEAR, MMF_ADAMW, "tfn", 3, false,
+     "mse,clip-loss", 0},
+    {"misa", DATA_TRIO, false, true, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "misa", 2, false, NULL,
      0},
+    {"tfn", DATA_TRIO, true, false, false, MMF_SCHEDULE_LINEAR, MMF_ADAM, "tfn", 2, true, NULL, 0},
+    {"lmf", DATA_TRIO, false, true, true, MMF_SCHEDULE_STEP, MMF_ADAM, "refit", 2, false, NULL, 0},
+    {"ef-lstm", DATA_TRIO, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_SGD, "ef-lstm", 2, false,
+     NULL, 0},
     {"only-words", DATA_MIXED, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "refit", 1,
-     false, 0},
+     false, NULL, 0},
     {"late-mean", DATA_VECTORS, false, false, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "only-b", 2,
-     false, 0},
+     false, NULL, 0},
     {"late-mean", DATA_VECTORS, true, true, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "only-a.refit",
-     2, false, 0},
+     2, false, NULL, 0},
     {"late-learned", DATA_TRIO, false, false, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "only-audio",
-     1, false, 0},
+     1, false, NULL, 0},
     {"late-stacking", DATA_VECTORS, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM,
-     "only-b.fold2", 1, false, 0},
+     "only-b.fold2", 1, false, NULL, 0},
     {"joint-concat", DATA_TRIO, false, true, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "joint-concat",
-     3, false, 0.4},
+     3, false, NULL, 0.4},
 };
 
 static mmf_train_options run_options(const run_case *c, const char *checkpoint)
@@ -91,6 +98,7 @@ static mmf_train_options run_options(const run_case *c, const char *checkpoint)
     o.optimizer.clip_norm = 1;
     o.modality_dropout = c->modality_dropout;
     o.modality_dropout_rise = 2;
+    o.loss = c->loss;
     o.checkpoint = checkpoint;
     return o;
 }

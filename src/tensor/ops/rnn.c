@@ -466,7 +466,8 @@ static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const m
             n.cells->wants_grad = true;
     }
     return (mmf_rnn_output){sequence, last_state(tape, sequence, sequence, length, reverse),
-                            is_gru ? NULL : last_state(tape, n.cells, sequence, length, reverse)};
+                            is_gru ? NULL : last_state(tape, n.cells, sequence, length, reverse),
+                            n.cells};
 }
 
 mmf_rnn_output mmf_lstm(mmf_tape *tape, mmf_tensor *x, const mmf_rnn_weights *w,
@@ -503,7 +504,10 @@ static mmf_tensor *example(mmf_op_case *c, bool is_gru)
     if (!o.sequence || !ends)
         return NULL;
     mmf_tensor *const flat = mmf_reshape(c->tape, o.sequence, 2, (int64_t[]){3, -1});
-    return mmf_concat(c->tape, (mmf_tensor *[]){flat, ends}, 2, 1);
+    if (is_gru)
+        return mmf_concat(c->tape, (mmf_tensor *[]){flat, ends}, 2, 1);
+    mmf_tensor *const cells = mmf_reshape(c->tape, o.cells, 2, (int64_t[]){3, -1});
+    return mmf_concat(c->tape, (mmf_tensor *[]){flat, ends, cells}, 3, 1);
 }
 
 static mmf_tensor *lstm_example(mmf_op_case *c)
