@@ -89,18 +89,24 @@ static mmf_tensor *main_loss(mmf_tape *tape, const mmf_task *task, const mmf_los
     return NULL;
 }
 
+static mmf_tensor *add_all(mmf_tape *tape, mmf_tensor *loss, const mmf_named *outputs,
+                           const char *prefix)
+{
+    for (size_t i = 0; i < outputs->count; i++) {
+        if (strncmp(outputs->items[i].name, prefix, strlen(prefix)) == 0)
+            loss = mmf_add(tape, loss, outputs->items[i].tensor);
+    }
+    return loss;
+}
+
 mmf_tensor *mmf_task_loss(mmf_tape *tape, const mmf_task *task, const mmf_loss_options *options,
                           const mmf_named *outputs, mmf_tensor *target)
 {
     mmf_tensor *const whole = mmf_named_get(outputs, "objective");
     if (whole)
-        return whole;
-    mmf_tensor *loss = main_loss(tape, task, options, outputs, target);
-    for (size_t i = 0; i < outputs->count; i++) {
-        if (strncmp(outputs->items[i].name, "loss.", 5) == 0)
-            loss = mmf_add(tape, loss, outputs->items[i].tensor);
-    }
-    return loss;
+        return add_all(tape, whole, outputs, "auxiliary.");
+    mmf_tensor *const loss = main_loss(tape, task, options, outputs, target);
+    return add_all(tape, add_all(tape, loss, outputs, "loss."), outputs, "auxiliary.");
 }
 
 mmf_tensor *mmf_task_prediction(mmf_tape *tape, const mmf_task *task, const mmf_named *outputs)

@@ -22,7 +22,8 @@ const char *mmf_task_regression_loss(const char *name, size_t n);
 
 /**
  * Mean loss of a batch, shape (1), plus every output called "loss.*" that the model puts out; or
- * the model's output "objective" alone, of which the others are parts then.
+ * the model's output "objective", of which the others are parts then. Outputs called "auxiliary.*",
+ * losses that stand beside a model, are added to either.
  * @param target  (B, 1) or (B, K) reals, or (B) integers for classes
  */
 mmf_tensor *mmf_task_loss(mmf_tape *tape, const mmf_task *task, const mmf_loss_options *options,

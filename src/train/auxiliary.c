@@ -169,7 +169,7 @@ void mmf_auxiliary_run(mmf_auxiliary *a, mmf_tape *tape, const mmf_named *in, co
         mmf_module_run(a->modules[i], tape, &features, step, &result);
         mmf_named_putf(tape, out,
                        mmf_affine(tape, mmf_named_get(&result, "loss"), a->list->weights[i], 0),
-                       "loss.%s", a->list->defs[i]->name);
+                       "auxiliary.%s", a->list->defs[i]->name);
     }
 }
 

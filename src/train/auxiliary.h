@@ -46,7 +46,7 @@ mmf_status mmf_auxiliary_create(mmf_ctx *ctx, mmf_auxiliary *auxiliary, const mm
                                 const mmf_schema *inputs, const mmf_named *out, int64_t n_rows,
                                 const char *name, const mmf_train_options *options, double lr);
 void mmf_auxiliary_clear(mmf_auxiliary *auxiliary);
-/** Appends `loss.<name>`, weighted, to the outputs of a training pass. */
+/** Appends `auxiliary.<name>`, weighted, to the outputs of a training pass. */
 void mmf_auxiliary_run(mmf_auxiliary *auxiliary, mmf_tape *tape, const mmf_named *in,
                        const mmf_step *step, mmf_named *out);
 /** After the backward pass: one update of what the losses learn. */

@@ -4,7 +4,7 @@
 #include "support.h"
 #include "tasks/task.h"
 
-static double loss_of(mmf_ctx *ctx, bool with_part, bool with_objective)
+static double loss_of(mmf_ctx *ctx, bool with_part, bool with_objective, bool with_auxiliary)
 {
     static mmf_real logits[] = {1, 2, 0.5f, -1};
     static int64_t label[] = {1, 0};
@@ -20,6 +20,8 @@ static double loss_of(mmf_ctx *ctx, bool with_part, bool with_objective)
         mmf_named_put(tape, &out, "loss.part", mmf_full(tape, 1, &one, 0.25));
     if (with_objective)
         mmf_named_put(tape, &out, "objective", mmf_full(tape, 1, &one, 7));
+    if (with_auxiliary)
+        mmf_named_put(tape, &out, "auxiliary.clip-loss", mmf_full(tape, 1, &one, 2));
     const mmf_tensor *const loss =
         mmf_task_loss(tape, &task, &options, &out, mmf_input_ints(tape, label, 1, shape));
     test_ok(ctx, mmf_tape_status(tape));
@@ -33,9 +35,11 @@ static void parts_are_added_and_an_objective_is_all(void **state)
     (void)state;
     mmf_ctx *const ctx = test_ctx();
     const double plain = (log(1 + exp(-1.0)) + log(1 + exp(-1.5))) / 2;
-    assert_true(fabs(loss_of(ctx, false, false) - plain) < 1e-6);
-    assert_true(fabs(loss_of(ctx, true, false) - plain - 0.25) < 1e-6);
-    assert_true(loss_of(ctx, true, true) == 7);
+    assert_true(fabs(loss_of(ctx, false, false, false) - plain) < 1e-6);
+    assert_true(fabs(loss_of(ctx, true, false, false) - plain - 0.25) < 1e-6);
+    assert_true(loss_of(ctx, true, true, false) == 7);
+    assert_true(loss_of(ctx, true, true, true) == 9);
+    assert_true(fabs(loss_of(ctx, true, false, true) - plain - 2.25) < 1e-6);
     mmf_ctx_free(ctx);
 }
 
