@@ -348,8 +348,8 @@ typedef struct mmf_rnn_output {
     mmf_tensor *sequence; /**< (B, T, H), zeros beyond each length */
     mmf_tensor *h_n;      /**< (B, H), state at each sample's own end */
     mmf_tensor *c_n;      /**< (B, H); NULL for GRU */
-    mmf_tensor *cells;    /**< (B, T, H), the cell of every step; NULL for GRU. Its gradient counts if
-                             the loss depends on one of the others as well */
+    mmf_tensor *cells; /**< (B, T, H), the cell of every step; NULL for GRU. Its gradient counts if
+                          the loss depends on one of the others as well */
 } mmf_rnn_output;
 
 /**

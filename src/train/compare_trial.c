@@ -128,7 +128,7 @@ mmf_status mmf_trial__run(const mmf_plan *plan, size_t trial)
     options.checkpoint = NULL; /* one path for all trials would mix them up */
     options.resume = false;
     options.loss_where_possible = true; /* baselines of one modality have nothing to compare */
-    options.watch = NULL; /* the parent has the terminal */
+    options.watch = NULL;               /* the parent has the terminal */
     options.unimodal_folder = c->is_late || c->modality ? plan->unimodal : NULL;
     mmf_ctx_set_threads(plan->ctx, plan->n_threads);
     mmf_model *model = NULL;
