@@ -126,9 +126,8 @@ static evidence encoded(mmf_tape *tape, const experts_operator *op, const mmf_na
         mmf_tensor *const spread = op->by_exp ? mmf_exp(tape, h) : mmf_softplus(tape, h);
         mmf_tensor *precision = mmf_pow(tape, mmf_affine(tape, spread, 1, op->eps), -1);
         if (present)
-            precision =
-                mmf_mul(tape, precision,
-                        mmf_reshape(tape, present, 2, (int64_t[]){present->count, 1}));
+            precision = mmf_mul(tape, precision,
+                                mmf_reshape(tape, present, 2, (int64_t[]){present->count, 1}));
         mmf_tensor *const weighted = mmf_mul(tape, precision, mean);
         sum.precision = m > 0 ? mmf_add(tape, sum.precision, precision) : precision;
         sum.weighted = m > 0 ? mmf_add(tape, sum.weighted, weighted) : weighted;
@@ -152,7 +151,8 @@ static mmf_tensor *empty_rows(mmf_tape *tape, const experts_operator *op, const 
 static mmf_tensor *divergence(mmf_tape *tape, mmf_tensor *mean, mmf_tensor *variance)
 {
     mmf_tensor *const second = mmf_add(tape, mmf_mul(tape, mean, mean), variance);
-    mmf_tensor *const terms = mmf_sub(tape, mmf_affine(tape, second, 1, -1), mmf_log(tape, variance));
+    mmf_tensor *const terms =
+        mmf_sub(tape, mmf_affine(tape, second, 1, -1), mmf_log(tape, variance));
     return mmf_affine(tape, mmf_mean(tape, mmf_sum(tape, terms, 1), MMF_ALL_AXES), 0.5, 0);
 }
 

@@ -1,6 +1,7 @@
 /*
  * cholesky.c: systems and determinants of symmetric positive definite matrices, one a batch, by
- * Cholesky's factor. Meant for matrices of up to a few dozen rows, such as covariances: plain loops.
+ * Cholesky's factor. Meant for matrices of up to a few dozen rows, such as covariances: plain
+ * loops.
  *
  * Of a matrix the lower triangle is read. Its gradient is symmetric, as if both triangles counted
  * half.
@@ -232,9 +233,8 @@ mmf_tensor *mmf_log_determinant(mmf_tape *tape, mmf_tensor *a)
 /* M M' + I: symmetric whatever M's elements are moved by. */
 static mmf_tensor *definite(mmf_op_case *c, int64_t batches, int64_t n)
 {
-    mmf_tensor *const m =
-        batches > 1 ? mmf_case_input(c, -1, 1, 3, (int64_t[]){batches, n, n})
-                    : mmf_case_input(c, -1, 1, 2, (int64_t[]){n, n});
+    mmf_tensor *const m = batches > 1 ? mmf_case_input(c, -1, 1, 3, (int64_t[]){batches, n, n})
+                                      : mmf_case_input(c, -1, 1, 2, (int64_t[]){n, n});
     return mmf_add(c->tape, mmf_matmul(c->tape, m, m, false, true), mmf_identity(c->tape, n));
 }
 
@@ -244,9 +244,8 @@ static mmf_tensor *spd_solve_example(mmf_op_case *c)
     const int64_t n = rows[c->index], k = sides[c->index] * c->scale;
     const int64_t batches = c->index == 1 ? 1 : 4;
     mmf_tensor *const a = definite(c, batches, n);
-    mmf_tensor *const b =
-        batches > 1 ? mmf_case_input(c, -2, 2, 3, (int64_t[]){batches, n, k})
-                    : mmf_case_input(c, -2, 2, 2, (int64_t[]){n, k});
+    mmf_tensor *const b = batches > 1 ? mmf_case_input(c, -2, 2, 3, (int64_t[]){batches, n, k})
+                                      : mmf_case_input(c, -2, 2, 2, (int64_t[]){n, k});
     return mmf_spd_solve(c->tape, a, b);
 }
 
