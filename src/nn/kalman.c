@@ -167,12 +167,12 @@ static mmf_tensor *masked_rows(mmf_tape *tape, const innovation *i)
 
 /* The rows of several sensors behind each other, with a block of noise for each. A row that is not
  * measured is zero in H and y: its gain is zero and it moves nothing. */
-static belief correct_stacked(mmf_tape *tape, const mmf_kalman *f, const scratch *scratch,
+static belief correct_stacked(mmf_tape *tape, const mmf_kalman *f, const scratch *lists,
                               size_t count, belief b)
 {
     const int n = (int)count;
-    const innovation *const all = scratch->innovations;
-    mmf_tensor **const parts = scratch->parts;
+    const innovation *const all = lists->innovations;
+    mmf_tensor **const parts = lists->parts;
     innovation i = {0};
     int64_t width = 0, before = 0;
     for (int s = 0; s < n; s++)
