@@ -13,14 +13,15 @@
 
 #define KERNEL(name, modality)                                                                     \
     {                                                                                              \
-        name, NULL, MMF_OPTION_INT, 1, 64, NULL, "",                                               \
-            "steps that the convolution of " modality " reads at once; default: 5, or all"         \
+        name, NULL, MMF_OPTION_INT, 0, 64, NULL, "0",                                              \
+            "steps that the convolution of " modality " reads at once; 0: 5, or all if fewer"      \
     }
 
 static const mmf_option options[] = {
     {"hidden", NULL, MMF_OPTION_INT, 1, 4096, NULL, "50",
      "width of the steps; a multiple of heads"},
-    {"heads", NULL, MMF_OPTION_INT, 1, 256, NULL, "10", "of attention"},
+    {"heads", NULL, MMF_OPTION_INT, 0, 256, NULL, "0",
+     "of attention; 0: the most, up to 10, that divide hidden"},
     {"nlevels", "levels", MMF_OPTION_INT, 1, 64, NULL, "4",
      "layers of a transformer; what reads translations has at least 3"},
     KERNEL("kernel_text", "text"),
@@ -56,6 +57,7 @@ static const mmf_option options[] = {
 };
 
 #define DEFAULT_KERNEL 5
+#define DEFAULT_HEADS 10
 /* The layers that read a modality's translations: at least so many. */
 #define MEMORY_LEVELS 3
 /* Modalities of a distillation whose prior does not say. */
@@ -79,20 +81,29 @@ static mmf_tensor *residual_run(mmf_tape *tape, const mmf_residual_mlp *mlp, mmf
     return mmf_add(tape, x, mmf_linear_run(tape, &mlp->proj2, h, MMF_ACT_NONE));
 }
 
+static int64_t heads_of(const mmf_config *config)
+{
+    const int64_t asked = mmf_config_int(config, "heads"), d = mmf_config_int(config, "hidden");
+    int64_t heads = DEFAULT_HEADS;
+    while (d % heads != 0)
+        heads--;
+    return asked > 0 ? asked : heads;
+}
+
 static mmf_translation stack(mmf_builder *b, const mmf_config *config, const char *name,
                              int n_layers, int64_t width)
 {
     const double dropout = mmf_config_real(config, "dropout");
-    const mmf_translation_options options = {.n_layers = n_layers,
-                                             .width = width,
-                                             .n_heads = mmf_config_int(config, "heads"),
-                                             .causal = mmf_config_bool(config, "attn_mask"),
-                                             .positions = true,
-                                             .embed_dropout = dropout,
-                                             .attention_dropout = dropout,
-                                             .inner_dropout = dropout,
-                                             .residual_dropout = dropout};
-    return mmf_translation_build(b, name, &options);
+    const mmf_translation_options o = {.n_layers = n_layers,
+                                       .width = width,
+                                       .n_heads = heads_of(config),
+                                       .causal = mmf_config_bool(config, "attn_mask"),
+                                       .positions = true,
+                                       .embed_dropout = dropout,
+                                       .attention_dropout = dropout,
+                                       .inner_dropout = dropout,
+                                       .residual_dropout = dropout};
+    return mmf_translation_build(b, name, &o);
 }
 
 /* Text, vision, audio, or as given. */
@@ -125,8 +136,7 @@ static void build_steps(mmf_builder *b, const mmf_config *config, const mmf_dmd 
     }
     const char *const option = mmf_builder_text(b, "kernel_%s", m->input->name);
     const int64_t standard = n_steps < DEFAULT_KERNEL ? n_steps : DEFAULT_KERNEL;
-    const int64_t kernel =
-        mmf_config_is_set(config, option) ? mmf_config_int(config, option) : standard;
+    const int64_t asked = mmf_config_int(config, option), kernel = asked > 0 ? asked : standard;
     m->proj = mmf_step_convolution(b, name, m->input, model->width, kernel,
                                    mmf_builder_text(b, "dmd: %s", option));
     m->n_steps = n_steps - kernel + 1;

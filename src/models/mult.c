@@ -76,7 +76,7 @@ typedef struct mult_model {
 static mmf_translation build_stack(mmf_builder *b, const mmf_config *config, const char *name,
                                    int n_layers, int64_t width, const char *attention_dropout)
 {
-    const mmf_translation_options options = {
+    const mmf_translation_options o = {
         .n_layers = n_layers,
         .width = width,
         .n_heads = (int64_t)mmf_config_number_at(config, "dst_feature_dim_nheads", 1),
@@ -86,7 +86,7 @@ static mmf_translation build_stack(mmf_builder *b, const mmf_config *config, con
         .attention_dropout = mmf_config_real(config, attention_dropout),
         .inner_dropout = mmf_config_real(config, "relu_dropout"),
         .residual_dropout = mmf_config_real(config, "res_dropout")};
-    return mmf_translation_build(b, name, &options);
+    return mmf_translation_build(b, name, &o);
 }
 
 /* Text, audio, vision, or as given. */
