@@ -190,14 +190,12 @@ MMF_API mmf_tensor *mmf_circular_convolution(mmf_tape *, mmf_tensor *a, mmf_tens
 
 /**
  * a^-1 b for symmetric positive definite matrices, of which the lower triangle is read. The
- * gradient of `a` is symmetric.
+ * gradient of `a` is symmetric. NaN for a matrix that is not positive definite.
  * @param a (..., n, n)  @param b (..., n, k)  @return (..., n, k)
- * @errors NUMERIC: a matrix is not positive definite
  * @cost n^3 / 3 + 2 n^2 k flop a matrix, in plain loops: for up to a few dozen rows
  */
 MMF_API mmf_tensor *mmf_spd_solve(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
-/** log |a| of such matrices. @param a (..., n, n)  @return (...), (1) for one matrix
- * @errors as mmf_spd_solve */
+/** log |a| of such matrices. @param a (..., n, n)  @return (...), (1) for one matrix */
 MMF_API mmf_tensor *mmf_log_determinant(mmf_tape *, mmf_tensor *a);
 
 /* ---- Reductions: over one axis (negative counts from the end); the axis is dropped -------- */

@@ -3,6 +3,7 @@
  * Cholesky's factor. Meant for matrices of up to a few dozen rows, such as covariances: plain
  * loops.
  *
+ * A matrix that is not positive definite gives NaN, as the logarithm of a negative number does.
  * Of a matrix the lower triangle is read. Its gradient is symmetric, as if both triangles counted
  * half.
  */
@@ -26,26 +27,26 @@ typedef struct cholesky_job {
     mmf_real *x;              /* (batches, n, k): solutions; forward: of the node */
     mmf_real *da, *db;        /* NULL where unwanted */
     bool fresh_a, fresh_b;    /* overwrite instead of add */
-    int64_t *bad;             /* forward: first row whose pivot is not positive, -1: none */
     const mmf_real *solution; /* backward of a solve */
 } cholesky_job;
 
-/* A = L L', row by row. Returns the row of the first pivot that is not positive, -1 if all are. */
-static int64_t factorise(const mmf_real *a, mmf_real *l, int64_t n)
+/* A = L L', row by row; NaN throughout where a pivot is not positive. */
+static void factorise(const mmf_real *a, mmf_real *l, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) {
+    bool definite = true;
+    for (int64_t i = 0; i < n && definite; i++) {
         for (int64_t j = 0; j <= i; j++) {
             double sum = (double)a[i * n + j];
             for (int64_t p = 0; p < j; p++)
                 sum -= (double)l[i * n + p] * (double)l[j * n + p];
-            if (i == j && !(sum > 0))
-                return i;
             l[i * n + j] = (mmf_real)(i == j ? sqrt(sum) : sum / (double)l[j * n + j]);
+            definite = definite && (i != j || sum > 0);
         }
         for (int64_t j = i + 1; j < n; j++)
             l[i * n + j] = 0;
     }
-    return -1;
+    for (int64_t e = 0; !definite && e < n * n; e++)
+        l[e] = NAN;
 }
 
 /* x <- (L L')^-1 x for x (n, k). */
@@ -74,7 +75,7 @@ static void factor_range(void *argument, int64_t begin, int64_t end)
     const cholesky_job *const job = argument;
     const int64_t n = job->c->n;
     for (int64_t i = begin; i < end; i++)
-        job->bad[i] = factorise(job->c->a->data + i * n * n, job->c->factor + i * n * n, n);
+        factorise(job->c->a->data + i * n * n, job->c->factor + i * n * n, n);
 }
 
 /* Checks the matrices and factorises them; false after setting the error. */
@@ -89,19 +90,10 @@ static bool prepare(mmf_tape *tape, const char *op, cholesky_node *c)
     c->n = a->shape[a->n_dims - 1];
     c->batches = a->count / (c->n * c->n);
     c->factor = mmf_tape__reals(tape, a->count);
-    cholesky_job job = {.c = c, .bad = mmf_tape__alloc(tape, (size_t)c->batches * sizeof *job.bad)};
-    if (!c->factor || !job.bad)
+    if (!c->factor)
         return false;
+    cholesky_job job = {.c = c};
     mmf_tape__parallel(tape, c->batches, mmf_grain(c->n * c->n * c->n / 3 + 1), factor_range, &job);
-    for (int64_t i = 0; i < c->batches; i++) {
-        if (job.bad[i] < 0)
-            continue;
-        mmf_tape__fail(tape, MMF_NUMERIC, op,
-                       "matrix %lld is not positive definite (row %lld); is there noise on every "
-                       "direction of it?",
-                       (long long)i, (long long)job.bad[i]);
-        return false;
-    }
     return true;
 }
 
