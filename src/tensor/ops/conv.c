@@ -204,6 +204,8 @@ static void conv_backward(mmf_tape *tape, mmf_node *node)
     if (!j.columns || (dw && !j.dw))
         return;
     mmf_tape__parallel(tape, g->batch, j.grain, backward_range, &j);
+    mmf_tape__count_products(tape, g->batch * ((j.dx != NULL) + (dw != NULL)), g->outputs, j.area,
+                             j.depth);
     for (int64_t r = 0; dw && r < n_ranges; r++)
         tape->k->axpby(c->w->count, 1, j.dw + r * c->w->count, fresh && r == 0 ? 0 : 1, dw);
 }
@@ -234,6 +236,7 @@ static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *
         return NULL;
     j.y = y->data;
     mmf_tape__parallel(tape, c.g.batch, j.grain, forward_range, &j);
+    mmf_tape__count_products(tape, c.g.batch, c.g.outputs, j.area, j.depth);
 #ifndef MMF_ARENA_DEBUG
     mmf_arena_rewind(&tape->arena, (mmf_arena_mark){mark.chunk, mark.used, mark.total});
 #else
