@@ -18,11 +18,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "fusion"
 RESULTS = ROOT / "docs" / "results.json"
 COMMAND = os.environ.get("MMFUSE", str(ROOT / "build" / "release" / "mmfuse"))
-TIMINGS = [
+ADVANCED = ("disentangled", "dynamic", "contrastive")
+SECTIONS = [
     ("none", "One modality alone"),
     ("early", "Early fusion: raw inputs are joined"),
     ("intermediate", "Intermediate fusion: encodings are joined"),
     ("late", "Late fusion: predictions are joined"),
+    ("advanced", "Advanced: features taken apart, computed by the sample, or aligned by contrast"),
 ]
 SHAPES = [
     ("pooled", ["text 768", "audio 74", "vision 35"]),
@@ -108,9 +110,10 @@ def page(model, measured, kept, prose):
 def index(models):
     lines = ["# Fusion strategies", "", HEADER, "",
              "Every model that `--model` takes, grouped as `mmfuse list` does."]
-    for timing, title in TIMINGS:
+    for section, title in SECTIONS:
         rows = [(f"[`{m['name']}`]({m['name']}.md)", m["structure"], m["title"], m["modalities"])
-                for m in models if m["timing"] == timing]
+                for m in models
+                if section == ("advanced" if m["structure"] in ADVANCED else m["timing"])]
         if rows:
             lines += ["", f"## {title}", "", *table(["model", "structure", "what it is", "modalities"], rows)]
     return "\n".join(lines) + "\n"
