@@ -1,7 +1,7 @@
 /* distillation.c: see distillation.h. */
 #include "models/distillation.h"
 
-#include "models/disentangle.h"
+#include "nn/disentangle.h"
 
 #define COSINE_EPS 1e-8
 

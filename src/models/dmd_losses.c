@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "models/disentangle.h"
+#include "nn/disentangle.h"
 #include "models/dmd.h"
 
 #define COSINE_EPS 1e-8

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "models/disentangle.h"
+#include "nn/disentangle.h"
 
 #define NORM_EPS 1e-12
 /* Log-variances stay within this: a likelihood of what does not vary has no bound. */

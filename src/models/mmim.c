@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "models/disentangle.h"
+#include "nn/disentangle.h"
 #include "models/infomax.h"
 #include "models/parts.h"
 
