@@ -65,6 +65,22 @@ mmf_tensor *mmf_gcn_run(mmf_tape *tape, const mmf_gcn_layer *layer, mmf_tensor *
 mmf_tensor *mmf_gcn_run_edges(mmf_tape *tape, const mmf_gcn_layer *layer, mmf_tensor *nodes,
                               const mmf_edges *edges);
 
+/* ---- Chebyshev polynomials --------------------------------------------------------------- */
+
+#define MMF_CHEBYSHEV_MAX 64
+
+/**
+ * T_0(L') x, T_1(L') x, ... with L' = 2 L / lambda_max - I of the Laplacian L = I - S, side by
+ * side: feature f of order k is column f order + k.
+ *
+ * @param x            (N, F) or (R, N, F)
+ * @param propagation  S, (N, N) or (R, N, N); with fewer columns than rows, the nodes behind the
+ *                     last column receive and do not send
+ * @return             (..., N, F order)
+ */
+mmf_tensor *mmf_chebyshev_terms(mmf_tape *tape, mmf_tensor *x, mmf_tensor *propagation,
+                                int64_t order, double lambda_max);
+
 /* ---- Graph attention --------------------------------------------------------------------- */
 
 typedef struct mmf_gat_options {
