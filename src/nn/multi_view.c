@@ -162,7 +162,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     (void)step;
     const mv_gcn *const net = self;
     mmf_tensor *const x = mmf_named_get(in, "node");
-    mmf_tensor *const s = propagation(tape, net, mmf_detach(tape, mmf_named_get(in, "adjacency")));
+    mmf_tensor *const s = propagation(tape, net, mmf_named_get(in, "adjacency"));
     mmf_tensor *unit[2] = {NULL};
     for (int64_t i = 0; x && i < 2; i++) {
         mmf_tensor *const own = mmf_reshape(tape, mmf_slice(tape, x, 4, i, 1), 3,

@@ -7,8 +7,6 @@
 
 #include <math.h>
 
-/* Numbers that describe a box: corners, size, centre, area, ratio. */
-#define BOX_NUMBERS 10
 /* Keeps a box without height from an infinite ratio. */
 #define SMALLEST_HEIGHT 1e-14
 /* Score of copying a token that is not there. */
@@ -36,9 +34,9 @@ static mmf_tensor *linear_of(mmf_tape *tape, const mmf_normed_linear *layer, mmf
 }
 
 /* Corners, width, height, centre, area, width over height: (B, N, 10). */
-static mmf_tensor *describe(mmf_tape *tape, mmf_tensor *box)
+static mmf_tensor *describe(mmf_tape *tape, mmf_tensor *box, double damping)
 {
-    mmf_tensor *c[4], *parts[BOX_NUMBERS];
+    mmf_tensor *c[4], *parts[MMF_BOX_NUMBERS];
     for (int i = 0; i < 4; i++)
         parts[i] = c[i] = mmf_slice(tape, box, -1, i, 1);
     mmf_tensor *const w = mmf_sub(tape, c[2], c[0]), *const h = mmf_sub(tape, c[3], c[1]);
@@ -47,8 +45,17 @@ static mmf_tensor *describe(mmf_tape *tape, mmf_tensor *box)
     parts[6] = mmf_affine(tape, mmf_add(tape, c[0], c[2]), 0.5, 0);
     parts[7] = mmf_affine(tape, mmf_add(tape, c[1], c[3]), 0.5, 0);
     parts[8] = mmf_mul(tape, w, h);
-    parts[9] = mmf_div(tape, w, mmf_affine(tape, h, 1, SMALLEST_HEIGHT));
-    return mmf_concat(tape, parts, BOX_NUMBERS, -1);
+    parts[9] = damping > 0
+                   ? mmf_div(tape, parts[8], mmf_affine(tape, mmf_mul(tape, h, h), 1, damping))
+                   : mmf_div(tape, w, mmf_affine(tape, h, 1, SMALLEST_HEIGHT));
+    return mmf_concat(tape, parts, MMF_BOX_NUMBERS, -1);
+}
+
+mmf_tensor *mmf_box_centres(mmf_tape *tape, mmf_tensor *box)
+{
+    return mmf_affine(tape,
+                      mmf_add(tape, mmf_slice(tape, box, -1, 0, 2), mmf_slice(tape, box, -1, 2, 2)),
+                      0.5, 0);
 }
 
 /* (B, D) to (B, 1, D), for every position. */
@@ -122,20 +129,16 @@ mmf_vs_result mmf_vs_run(mmf_tape *tape, const mmf_vs_stage *g, const mmf_text_g
     mmf_vs_result r = {0};
     if (!g->w1)
         return r;
-    mmf_tensor *const at_s = linear_of(tape, &g->boxes, describe(tape, in->token_box));
-    mmf_tensor *const at_v = linear_of(tape, &g->boxes, describe(tape, in->vision_box));
+    mmf_tensor *const at_s = linear_of(tape, &g->boxes, describe(tape, in->token_box, in->damping));
+    mmf_tensor *const at_v =
+        linear_of(tape, &g->boxes, describe(tape, in->vision_box, in->damping));
     /* A = softmax over regions of the mean over heads of (E_s W1)(E_v W2)' */
     mmf_tensor *const logits = mmf_affine(tape,
                                           mmf_matmul(tape, project_heads(tape, at_s, g->w1),
                                                      project_heads(tape, at_v, g->w2), false, true),
                                           1 / (double)g->w1->shape[0], 0);
     mmf_tensor *const mask_v = in->vision_mask ? mask_as(tape, in->vision_mask, true) : NULL;
-    const int64_t t = logits ? logits->shape[1] : 1;
-    mmf_tensor *const keys =
-        mask_v && logits
-            ? mmf_expand(tape, mask_v, 3, (int64_t[]){logits->shape[0], t, logits->shape[2]})
-            : NULL;
-    mmf_tensor *a = mmf_softmax(tape, logits, keys, MMF_EMPTY_ZERO);
+    mmf_tensor *a = mmf_softmax(tape, logits, mask_v, MMF_EMPTY_ZERO);
     r.attention = masked(tape, a, in->token_mask);
     r.sharpness = sharpness_of(tape, a, in->token_mask, g->penalty);
     a = in->masks_senders ? r.attention : a;
@@ -196,7 +199,7 @@ mmf_tensor *mmf_ss_run(mmf_tape *tape, const mmf_ss_stage *g, const mmf_text_gra
 {
     if (!token)
         return NULL;
-    mmf_tensor *const place = relu_of(tape, &g->boxes, describe(tape, in->token_box));
+    mmf_tensor *const place = relu_of(tape, &g->boxes, describe(tape, in->token_box, in->damping));
     mmf_tensor *const placed[] = {token, place};
     mmf_tensor *const x = mmf_concat(tape, placed, 2, -1);
     mmf_tensor *const both[] = {

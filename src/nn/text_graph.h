@@ -8,24 +8,22 @@
 
 #include "nn/normed_linear.h"
 
-/** Rows of the option table. */
-#define MMF_TEXT_GRAPH_OPTIONS                                                                     \
-    {                                                                                              \
-        "K",  NULL, MMF_OPTION_INT, 1,                                                             \
-        1024, NULL, "12",           "heads over the places of tokens and regions"},                \
-        {"inter_dim", NULL, MMF_OPTION_INT, 1, 8192, NULL, "128", "width of such a head"},         \
-        {"box_dim", NULL, MMF_OPTION_INT, 1, 8192, NULL, "50", "width of embedded boxes"},         \
+/** Rows of the option table; the defaults of widths are the caller's. */
+#define MMF_TEXT_GRAPH_OPTIONS(heads, inter, box, image, context, output)                          \
+    {"K", NULL, MMF_OPTION_INT, 1, 1024, NULL, heads, "heads over places of tokens and regions"},  \
+        {"inter_dim", NULL, MMF_OPTION_INT, 1, 8192, NULL, inter, "width of such a head"},         \
+        {"box_dim", NULL, MMF_OPTION_INT, 1, 8192, NULL, box, "width of embedded boxes"},          \
         {"image_hidden", NULL, MMF_OPTION_INT, 1,                                                  \
-         65536,          NULL, "2048",         "hidden width of the attention over regions"},      \
+         65536,          NULL, image,          "hidden width of the attention over regions"},      \
         {"context_hidden",                                                                         \
          NULL,                                                                                     \
          MMF_OPTION_INT,                                                                           \
          1,                                                                                        \
          65536,                                                                                    \
          NULL,                                                                                     \
-         "4096",                                                                                   \
+         context,                                                                                  \
          "hidden width of the attention over tokens"},                                             \
-        {"output_inter_dim",           NULL, MMF_OPTION_INT, 1, 65536, NULL, "4096",               \
+        {"output_inter_dim",           NULL, MMF_OPTION_INT, 1, 65536, NULL, output,               \
          "hidden width of the answers"},                                                           \
         {"temperature",                                                                            \
          NULL,                                                                                     \
@@ -39,6 +37,9 @@
         "penalty", NULL, MMF_OPTION_REAL, 1e-3, 1e6, NULL, "25",                                   \
             "divides the sharpness of attention that is put out"                                   \
     }
+
+/** Numbers that describe a box: corners, size, centre, area, ratio. */
+#define MMF_BOX_NUMBERS 10
 
 /** Widths of what goes in. */
 typedef struct mmf_text_graph_widths {
@@ -58,7 +59,7 @@ typedef struct mmf_vs_result {
     mmf_tensor *sharpness; /**< (1) */
 } mmf_vs_result;
 
-/** Token and region boxes are x0, y0, x1, y1 in [0, 1] in any four leading columns. */
+/** Boxes are x0, y0, x1, y1, at least. */
 typedef struct mmf_text_graph_inputs {
     mmf_tensor *question;            /**< (B, Q) */
     mmf_tensor *token, *token_box;   /**< (B, T, D), (B, T, 4) */
@@ -66,6 +67,7 @@ typedef struct mmf_text_graph_inputs {
     mmf_tensor *vision, *vision_box; /**< (B, O, D), (B, O, 4) */
     mmf_tensor *vision_mask;         /**< (B, O), NULL: all */
     bool masks_senders;              /**< padded tokens send nothing; the released code lets them */
+    double damping; /**< width over height as w h / (h^2 + damping); 0: w / (h + 1e-14) */
 } mmf_text_graph_inputs;
 
 mmf_vs_stage mmf_vs_build(mmf_builder *builder, const mmf_config *config,
@@ -85,6 +87,8 @@ mmf_ss_stage mmf_ss_build(mmf_builder *builder, const mmf_config *config,
  * @param mask (B, T) or NULL: all  @return (B, T, T)
  */
 mmf_tensor *mmf_token_pairs(mmf_tape *tape, mmf_tensor *mask, int64_t n_rows, int64_t n_tokens);
+/** Centres of boxes: (B, N, 2). */
+mmf_tensor *mmf_box_centres(mmf_tape *tape, mmf_tensor *box);
 /** @param token (B, T, D), of `in` only question, token_box and token_mask are read
  *  @return (B, T, 2 D) */
 mmf_tensor *mmf_ss_run(mmf_tape *tape, const mmf_ss_stage *stage, const mmf_text_graph_inputs *in,

@@ -9,13 +9,10 @@
 
 #include "nn/text_graph.h"
 
-/* Boxes become ten numbers (text_graph.c). */
-#define BOX_NUMBERS 10
-
 static const mmf_option options[] = {
     {"stage", NULL, MMF_OPTION_TEXT, 0, 0, "full|vs|ss|output", "full",
      "regions and tokens (vs), tokens among themselves (ss), answers (output), or all"},
-    MMF_TEXT_GRAPH_OPTIONS,
+    MMF_TEXT_GRAPH_OPTIONS("12", "128", "50", "2048", "4096", "4096"),
     {"vocabulary", NULL, MMF_OPTION_INT, 1, 10000000, NULL, "3997", "answers that are not copied"},
     {"iterations", NULL, MMF_OPTION_INT, 1, 1, NULL, "1", "rounds of a stage; defined for one"},
     {"tokens", NULL, MMF_OPTION_INT, 0, 100000, NULL, "0", "slots of tokens; 0: the inputs'"},
@@ -63,7 +60,7 @@ static bool read_widths(mmf_builder *b, const mmf_config *config, const mmf_sche
     *w = (mmf_text_graph_widths){.question = last_of(inputs, "question"),
                                  .token = last_of(inputs, "token"),
                                  .vision = last_of(inputs, "vision"),
-                                 .box = BOX_NUMBERS};
+                                 .box = MMF_BOX_NUMBERS};
     net->n_tokens = slots ? slots->shape[0] : 0;
     if (w->question == 0 || w->token == 0 || (sees && w->vision == 0) || net->n_tokens == 0) {
         mmf_builder_fail(b, MMF_SHAPE,
