@@ -283,6 +283,9 @@ struct mmf_def {
     double lr;
     mmf_status (*build)(mmf_builder *, const mmf_config *, const mmf_schema *inputs, void **self);
     void (*run)(mmf_tape *, void *self, const mmf_named *in, const mmf_step *, mmf_named *out);
+    /** Models on inputs of certain names: what is missing in these, as a sentence; NULL if nothing
+     * is. The field itself is NULL where `takes` says it all. */
+    const char *(*refuses)(const mmf_schema *inputs);
 };
 
 typedef struct mmf_module mmf_module;

@@ -161,6 +161,8 @@ MMF_API mmf_tensor *mmf_pow(mmf_tape *, mmf_tensor *x, double exponent);
 MMF_API mmf_tensor *mmf_log_gamma(mmf_tape *, mmf_tensor *x);
 /** Its derivative. @errors ARG: an element is not positive */
 MMF_API mmf_tensor *mmf_digamma(mmf_tape *, mmf_tensor *x);
+/** The angle whose cosine is x, in radians. @errors ARG: an element is not between -1 and 1 */
+MMF_API mmf_tensor *mmf_acos(mmf_tape *, mmf_tensor *x);
 
 /* ---- Products ---------------------------------------------------------------------------- */
 
@@ -289,6 +291,15 @@ MMF_API mmf_tensor *mmf_gather(mmf_tape *, mmf_tensor *x, const mmf_tensor *inde
 /** Adds row i of x to row index[i] of a zero tensor with n_rows rows. @param index (x.shape[0]) */
 MMF_API mmf_tensor *mmf_scatter_add(mmf_tape *, mmf_tensor *x, const mmf_tensor *index,
                                     int64_t n_rows);
+/**
+ * Softmax over all rows of one segment, column by column.
+ * @param x (R, ...)  @param index (R) the segment of each row, in any order  @return x's shape
+ */
+MMF_API mmf_tensor *mmf_segment_softmax(mmf_tape *, mmf_tensor *x, const mmf_tensor *index,
+                                        int64_t n_segments);
+/** The segment of each row where segment i has counts[i] consecutive rows. @return integers
+ * (total) @errors ARG: the counts do not sum to `total` */
+MMF_API mmf_tensor *mmf_segments(mmf_tape *, const mmf_tensor *counts, int64_t total);
 /** Rows of a table; row `padding` (-1: none) gets no gradient. @param tokens (B, T) @return (B, T,
  * D) */
 MMF_API mmf_tensor *mmf_embedding(mmf_tape *, mmf_tensor *table, const mmf_tensor *tokens,
