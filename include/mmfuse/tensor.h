@@ -334,7 +334,8 @@ MMF_API mmf_tensor *mmf_token_lengths(mmf_tape *, const mmf_tensor *tokens, int6
 MMF_API mmf_tensor *mmf_argmax(mmf_tape *, const mmf_tensor *x);
 /** Whole numbers that are stored as reals, as integers. @errors ARG: not whole */
 MMF_API mmf_tensor *mmf_whole_numbers(mmf_tape *, const mmf_tensor *x);
-/** Numbers of the elements that are above 0. @return integers (n); NULL, and no error, if none is */
+/** Numbers of the elements that are above 0. @return integers (n); NULL, and no error, if none is
+ */
 MMF_API mmf_tensor *mmf_rows_where(mmf_tape *, const mmf_tensor *flags);
 /** 1 at the index, 0 elsewhere. @param index integers (B) @return (B, K) */
 MMF_API mmf_tensor *mmf_one_hot(mmf_tape *, const mmf_tensor *index, int64_t n_classes);
