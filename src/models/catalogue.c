@@ -131,6 +131,27 @@ static bool may_be_absent(const mmf_schema *inputs)
     return false;
 }
 
+static const char *retrieval_refusal(const mmf_def *def, bool contrasts)
+{
+    if (def->takes & MMF_RETRIEVES)
+        return NULL;
+    if (!(def->takes & MMF_COMMON_WIDTH))
+        return "it puts out no features of modalities that could find each other; for retrieval "
+               "use two-tower, vse-pp, cca or dcca";
+    return contrasts
+               ? NULL
+               : "it has no loss that brings the features of modalities together; for retrieval "
+                 "use two-tower, vse-pp, cca or dcca, or add --loss clip-loss";
+}
+
+const char *mmf_training_refusal(const mmf_def *def, const mmf_schema *inputs,
+                                 mmf_target_kind target, bool contrasts)
+{
+    const char *const why =
+        target == MMF_TARGET_RETRIEVAL ? retrieval_refusal(def, contrasts) : NULL;
+    return why ? why : mmf_model_refusal(def, inputs, target);
+}
+
 const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_target_kind target)
 {
     const bool late_vote = (def->takes & MMF_LATE) && !(def->takes & MMF_REGRESSION_OK);
@@ -146,6 +167,8 @@ const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_
     if (!takes_all(def, inputs))
         return "it does not take every kind of modality here; choose with --modalities, or use "
                "joint-concat";
+    if (target == MMF_TARGET_RETRIEVAL && retrieval_refusal(def, true))
+        return retrieval_refusal(def, true);
     if (target == MMF_TARGET_REAL && !(def->takes & MMF_REGRESSION_OK))
         return "it picks a class; for regression use late-mean or late-learned";
     if (target != MMF_TARGET_REAL && !(def->takes & MMF_CLASSES_OK))
