@@ -162,8 +162,11 @@ const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_
         return "there is nothing to fuse with one modality; use only-<modality>";
     }
     if ((def->takes & MMF_TWO_ONLY) && inputs->count != 2)
-        return "it is defined on two modalities; choose them with --modalities a,b, or use "
-               "joint-concat or tfn";
+        return target == MMF_TARGET_RETRIEVAL
+                   ? "it is defined on two modalities; choose them with --modalities a,b, or use "
+                     "two-tower"
+                   : "it is defined on two modalities; choose them with --modalities a,b, or use "
+                     "joint-concat or tfn";
     if (!takes_all(def, inputs))
         return "it does not take every kind of modality here; choose with --modalities, or use "
                "joint-concat";

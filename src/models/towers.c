@@ -11,8 +11,8 @@ mmf_tower_top mmf_tower_top_build(mmf_builder *b, const mmf_config *config, size
 {
     mmf_tower_top top = {.has_head = !mmf_is_retrieval(config)};
     top.weight = top.has_head ? BESIDE_A_TASK : 1;
-    if (mmf_config_is_set(config, "weight"))
-        top.weight = mmf_config_real(config, "weight");
+    if (mmf_config_is_set(config, "loss_weight"))
+        top.weight = mmf_config_real(config, "loss_weight");
     if (top.has_head && mmf_builder_status(b) == MMF_OK)
         top.head = mmf_head_build(b, config, (int64_t)count * width);
     mmf_builder_set_width(b, width);

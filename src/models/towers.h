@@ -11,9 +11,9 @@
 #include "models/parts.h"
 
 /** Row of the option table of every model with towers. */
-#define MMF_TOWER_WEIGHT_OPTION                                                                    \
+#define MMF_LOSS_WEIGHT_OPTION                                                                     \
     {                                                                                              \
-        "weight", NULL, MMF_OPTION_REAL, 0, 1e6, NULL, "",                                         \
+        "loss_weight", NULL, MMF_OPTION_REAL, 0, 1e6, NULL, "",                                    \
             "of the loss between modalities; default: 1 for retrieval, else 0.1 beside the task's" \
     }
 
@@ -24,8 +24,8 @@ typedef struct mmf_tower_top {
     double weight; /* of the loss between modalities */
 } mmf_tower_top;
 
-/** Reads the options `weight`, `hidden`, `dropout`. @param width of one embedding, which becomes
- * the builder's */
+/** Reads the options `loss_weight`, `hidden`, `dropout`. @param width of one embedding, which
+ * becomes the builder's */
 mmf_tower_top mmf_tower_top_build(mmf_builder *builder, const mmf_config *config, size_t count,
                                   int64_t width);
 /**

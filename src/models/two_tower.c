@@ -13,7 +13,7 @@ static const mmf_option options[] = {
     {"width", "embed_dim", MMF_OPTION_INT, 1, 8192, NULL, "128", "of the common space"},
     {"logit_scale_init", NULL, MMF_OPTION_REAL, -10, 10, NULL, "2.6592600369",
      "start of the learned log(1 / temperature), which training keeps in [0, log 100]"},
-    MMF_TOWER_WEIGHT_OPTION,
+    MMF_LOSS_WEIGHT_OPTION,
     MMF_HIDDEN_OPTION,
     MMF_DROPOUT_OPTION,
     MMF_ENCODER_OPTION,

@@ -15,7 +15,7 @@ static const mmf_option options[] = {
     MMF_VSE_OPTIONS,
     {"warm_up", NULL, MMF_OPTION_INT, 0, 1e6, NULL, "0",
      "epochs in which all negatives count, before the hardest one does: against collapse"},
-    MMF_TOWER_WEIGHT_OPTION,
+    MMF_LOSS_WEIGHT_OPTION,
     MMF_HIDDEN_OPTION,
     MMF_DROPOUT_OPTION,
     MMF_ENCODER_OPTION,

@@ -120,7 +120,7 @@ typedef struct mmf_query_result {
     double precision; /**< average precision over all relevant ones; NaN: there is none */
 } mmf_query_result;
 
-/** Orders the candidates, most similar first. */
+/** Ranks the candidates, most similar first; their order may change. */
 mmf_query_result mmf_rank_candidates(mmf_candidate_item *items, int64_t n);
 
 /**

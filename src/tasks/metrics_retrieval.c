@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* So many relevant candidates are counted; for more of them all candidates are sorted. */
+enum { FEW = 12 };
+
 static int by_similarity(const void *a, const void *b)
 {
     const mmf_candidate_item *const x = a, *const y = b;
@@ -18,22 +21,55 @@ static int by_similarity(const void *a, const void *b)
     return x->place < y->place ? -1 : x->place > y->place;
 }
 
+static int ascending(const void *a, const void *b)
+{
+    const int64_t *const x = a, *const y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* Places of the relevant candidates in the order of their ranks, by counting what comes before. */
+static void count_before(const mmf_candidate_item *items, int64_t n, int64_t *ranks)
+{
+    int64_t n_found = 0;
+    for (int64_t j = 0; j < n; j++) {
+        int64_t before = 0;
+        if (!items[j].is_relevant)
+            continue;
+        for (int64_t i = 0; i < n; i++)
+            before +=
+                items[i].similarity > items[j].similarity ||
+                (items[i].similarity == items[j].similarity && items[i].place < items[j].place);
+        ranks[n_found++] = before;
+    }
+    qsort(ranks, (size_t)n_found, sizeof *ranks, ascending);
+}
+
+static void take(mmf_query_result *result, int64_t rank, int64_t n_found)
+{
+    if (n_found == 1)
+        *result = (mmf_query_result){.rank = rank, .precision = 0};
+    result->precision += (double)n_found / (double)(rank + 1);
+}
+
 mmf_query_result mmf_rank_candidates(mmf_candidate_item *items, int64_t n)
 {
     mmf_query_result result = {.rank = -1, .precision = NAN};
-    double sum = 0;
-    int64_t n_found = 0;
-    qsort(items, (size_t)n, sizeof *items, by_similarity);
-    for (int64_t i = 0; i < n; i++) {
-        if (!items[i].is_relevant)
-            continue;
-        if (n_found == 0)
-            result.rank = i;
-        n_found++;
-        sum += (double)n_found / (double)(i + 1);
+    int64_t n_relevant = 0, n_found = 0, ranks[FEW];
+    for (int64_t i = 0; i < n; i++)
+        n_relevant += items[i].is_relevant;
+    if (n_relevant <= FEW) {
+        count_before(items, n, ranks);
+        for (; n_found < n_relevant; n_found++)
+            take(&result, ranks[n_found], n_found + 1);
+    } else {
+        qsort(items, (size_t)n, sizeof *items, by_similarity);
+        for (int64_t i = 0; i < n; i++) {
+            if (items[i].is_relevant)
+                take(&result, i, ++n_found);
+        }
     }
     if (n_found > 0)
-        result.precision = sum / (double)n_found;
+        result.precision /= (double)n_found;
     return result;
 }
 

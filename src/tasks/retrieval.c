@@ -8,6 +8,8 @@
 
 #include "tasks/metric_functions.h"
 
+#define LANES 8
+
 /* A given row by the stored row that it reads of a modality. */
 typedef struct reading {
     int64_t stored, at; /* `at`: its place among the given rows */
@@ -42,11 +44,19 @@ static const double *feature_of(const scoring *s, size_t m, int64_t item)
     return s->features + s->views[m].first[item] * all + (int64_t)m * s->width;
 }
 
+/* In lanes, which the compiler makes vectors of: most of the time of a ranking is spent here. */
 static double dot(const double *a, const double *b, int64_t n)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
+    double lanes[LANES] = {0}, sum = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int l = 0; l < LANES; l++)
+            lanes[l] += a[i + l] * b[i + l];
+    }
+    for (; i < n; i++)
         sum += a[i] * b[i];
+    for (int l = 0; l < LANES; l++)
+        sum += lanes[l];
     return sum;
 }
 
