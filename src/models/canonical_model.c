@@ -210,6 +210,20 @@ static void fit(mmf_tape *tape, void *self, const mmf_named *in, int64_t first_r
     keep(model->correlation, c.d);
 }
 
+/* What `end` refuses, known before anything is built. */
+static const char *too_wide(const mmf_schema *inputs)
+{
+    for (size_t m = 0; m < inputs->count; m++) {
+        const mmf_input_schema *const in = &inputs->inputs[m];
+        int64_t columns = 1;
+        for (int d = in->kind == MMF_SEQUENCE ? 1 : 0; d < in->n_dims; d++)
+            columns *= in->shape[d];
+        if (columns > MAX_COLUMNS)
+            return "it decomposes covariances, which takes long beyond 1,024 columns; use dcca";
+    }
+    return NULL;
+}
+
 /* ---- Definitions ------------------------------------------------------------------------- */
 
 #define CANONICAL_POWER                                                                            \
@@ -261,6 +275,7 @@ const mmf_def mmf_model_cca = {
     .build = cca_build,
     .run = run,
     .fit = fit,
+    .refuses = too_wide,
 };
 
 const mmf_def mmf_model_dcca = {

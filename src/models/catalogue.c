@@ -172,6 +172,8 @@ const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_
                "joint-concat";
     if (target == MMF_TARGET_RETRIEVAL && retrieval_refusal(def, true))
         return retrieval_refusal(def, true);
+    if (def->refuses && def->refuses(inputs))
+        return def->refuses(inputs);
     if (target == MMF_TARGET_REAL && !(def->takes & MMF_REGRESSION_OK))
         return "it picks a class; for regression use late-mean or late-learned";
     if (target != MMF_TARGET_REAL && !(def->takes & MMF_CLASSES_OK))
