@@ -168,7 +168,7 @@ typedef struct mmf_param {
     int group; /**< optimizer group, 0 unless the model says otherwise */
     mmf_init init;
     mmf_tensor *tensor;
-    bool is_alias; /**< a second name of a parameter further up: the same tensor */
+    bool is_alias;   /**< a second name of a parameter further up: the same tensor */
     bool for_losses; /**< serves losses of training alone: files of weights may lack it */
 } mmf_param;
 
