@@ -105,7 +105,8 @@ static json_t *model_json(const char *path, const mmf_model *model)
     json_object_set_new(object, "model", out_json_text(mmf_model_name(model)));
     json_object_set_new(object, "task", out_json_text(mmf_task_name(task->kind)));
     json_object_set_new(object, "target", out_json_text(task->target));
-    for (int64_t k = 0; task->kind != MMF_TARGET_REAL && k < task->n_outputs; k++) {
+    const bool has_classes = task->kind != MMF_TARGET_REAL && task->kind != MMF_TARGET_RETRIEVAL;
+    for (int64_t k = 0; has_classes && k < task->n_outputs; k++) {
         char name[32];
         json_array_append_new(classes, out_json_text(cli_class_name(task, k, name, sizeof name)));
     }
@@ -184,7 +185,10 @@ static void print_model(const char *path, const mmf_model *model, json_t *config
     const mmf_task *const task = mmf_model_task(model);
     printf("%s: model %s, %s of \"%s\", %lld trained parameters\n", path, mmf_model_name(model),
            mmf_task_name(task->kind), task->target, (long long)mmf_model_n_parameters(model));
-    if (task->kind != MMF_TARGET_REAL) {
+    if (task->kind == MMF_TARGET_RETRIEVAL)
+        printf("features   %lld a modality\n",
+               (long long)task->n_outputs / (long long)mmf_model_inputs(model)->count);
+    else if (task->kind != MMF_TARGET_REAL) {
         printf("classes   ");
         for (int64_t k = 0; k < task->n_outputs; k++) {
             char name[32];

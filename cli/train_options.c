@@ -15,7 +15,7 @@ const opt_row cli_train_rows[] = {
     {"epochs", 0, OPT_INT, offsetof(cli_train, epochs), "N", 1, 1e6, NULL,
      "passes over the training rows, at most (default: 100)"},
     {"batch", 0, OPT_INT, offsetof(cli_train, batch), "N", 1, 1e6, NULL,
-     "rows in one step (default: 32)"},
+     "rows in one step (default: what the model needs, mostly 32)"},
     {"patience", 0, OPT_INT, offsetof(cli_train, patience), "N", 1, 1e6, NULL,
      "stop after so many epochs without a lower validation loss (default: 15)"},
     {"lr", 0, OPT_REAL, offsetof(cli_train, lr), "X", 1e-12, 100, NULL,

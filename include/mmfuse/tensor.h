@@ -405,6 +405,27 @@ MMF_API mmf_tensor *mmf_gradient_reversal(mmf_tape *, mmf_tensor *x, double scal
 /** x without a path for gradients. */
 MMF_API mmf_tensor *mmf_detach(mmf_tape *, mmf_tensor *x);
 
+/* ---- Correlation ------------------------------------------------------------------------- */
+
+/** Canonical correlations and the directions that reach them. */
+typedef struct mmf_correlation {
+    mmf_tensor *correlation; /**< (k), falling */
+    mmf_tensor *x_projection,
+        *y_projection; /**< (P, k), (Q, k), without a path for gradients; the entry of largest
+                          magnitude in each column of the first is positive */
+} mmf_correlation;
+
+/**
+ * The k largest canonical correlations of the rows of x and y, with r added to the diagonals of
+ * both covariances (which are over n - 1). Not smooth where two of them are equal, or one is 0.
+ *
+ * @param x (B, P)  @param y (B, Q)  @param both (B) or (B, 1), 0 leaves a row out; NULL: all count
+ * @param k in [1, min(P, Q)]
+ * @paper Hotelling, Biometrika 1936; the gradient: Andrew et al., ICML 2013
+ */
+MMF_API mmf_correlation mmf_canonical_correlation(mmf_tape *, mmf_tensor *x, mmf_tensor *y,
+                                                  const mmf_tensor *both, int64_t k, double r);
+
 /* ---- Losses: means over the batch, shape (1) ---------------------------------------------- */
 
 MMF_API mmf_tensor *mmf_l1_loss(mmf_tape *, mmf_tensor *x, const mmf_tensor *target);

@@ -30,7 +30,7 @@ typedef struct mmf_train_options {
     size_t size;
     uint64_t seed;
     int64_t epochs;                  /**< at most; 0: 100 */
-    int64_t batch;                   /**< rows a step; 0: 32 */
+    int64_t batch;                   /**< rows a step; 0: the model's, mostly 32 */
     int64_t patience;                /**< epochs without a lower validation loss; 0: 15 */
     mmf_optimizer_options optimizer; /**< lr 0: the model's, mostly 1e-3 */
     mmf_schedule_kind schedule;

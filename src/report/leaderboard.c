@@ -86,6 +86,8 @@ static const char *second_metric(mmf_target_kind kind)
 {
     if (kind == MMF_TARGET_REAL)
         return "corr";
+    if (kind == MMF_TARGET_RETRIEVAL)
+        return "recall@1";
     return kind == MMF_TARGET_MULTILABEL ? "f1_micro" : "f1_macro";
 }
 

@@ -82,6 +82,15 @@ mmf_status mmf_loss_list_parse(mmf_ctx *ctx, mmf_loss_list *out, const char *tex
     return MMF_OK;
 }
 
+bool mmf_loss_list_contrasts(const mmf_loss_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->defs[i]->structure, "contrastive") == 0)
+            return true;
+    }
+    return false;
+}
+
 /* ---- Building ---------------------------------------------------------------------------- */
 
 static mmf_tensor *feature_of(const mmf_named *out, const char *modality)

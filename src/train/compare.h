@@ -33,6 +33,7 @@ typedef struct mmf_plan {
     mmf_schema schema; /* of all modalities */
     mmf_candidate *candidates;
     size_t n_candidates, capacity;
+    bool contrasts; /* a contrastive loss over features stands beside every model */
     size_t n_seeds;
     mmf_split *splits; /* one, or one a seed with folds */
     size_t n_splits;
@@ -59,12 +60,12 @@ char *mmf_trial__path(const mmf_plan *plan, size_t trial, const char *folder, co
 /** Predictions of a part; (n_rows, n_outputs) values in the order of the split's rows. */
 typedef struct mmf_trial_rows {
     const int64_t *rows;
-    int64_t n_rows;
+    int64_t n_rows, n_outputs;
     double *values;
 } mmf_trial_rows;
 /**
  * Writes predictions/<model>.<seed>.npz: valid.rows, valid.prediction, valid.target, test.*.
- * Parts without rows are left out.
+ * Parts without rows are left out, as is the target of data that has none.
  */
 mmf_status mmf_trial__save_rows(const mmf_plan *plan, size_t trial, const mmf_trial_rows parts[3]);
 /** Reads the test predictions back. @param values (n_rows, n_outputs) of the split's test rows */

@@ -385,7 +385,7 @@ static mmf_status add_part(const mmf_plan *plan, mmf_npz_writer *writer, const c
                            const mmf_trial_rows *part)
 {
     char name[32];
-    const int64_t width = plan->out->task.n_outputs;
+    const int64_t width = part->n_outputs;
     const mmf_array rows = array_of(MMF_I64, part->rows, part->n_rows, 0);
     const mmf_array values = array_of(MMF_F64, part->values, part->n_rows, width);
     snprintf(name, sizeof name, "%s.rows", part_name);
@@ -393,6 +393,8 @@ static mmf_status add_part(const mmf_plan *plan, mmf_npz_writer *writer, const c
     snprintf(name, sizeof name, "%s.prediction", part_name);
     MMF_TRY(mmf_npz_add(writer, name, &values));
     snprintf(name, sizeof name, "%s.target", part_name);
+    if (mmf_dataset_n_classes(plan->dataset) == 0)
+        return MMF_OK;
     return add_targets(plan, writer, name, part);
 }
 

@@ -41,7 +41,8 @@ static const char *refusal_of(const mmf_plan *plan, const mmf_def *def, const ch
         modality ? mmf_schema_find(&plan->schema, modality) : NULL;
     mmf_input_schema copy = input ? *input : (mmf_input_schema){0};
     const mmf_schema one = {1, &copy};
-    return mmf_model_refusal(def, input ? &one : &plan->schema, plan->out->task.kind);
+    return mmf_training_refusal(def, input ? &one : &plan->schema, plan->out->task.kind,
+                                plan->contrasts);
 }
 
 static double model_work(const mmf_plan *plan, const char *modality)
@@ -468,7 +469,7 @@ static mmf_status own_task(mmf_plan *plan)
 {
     mmf_task *const task = &plan->out->task;
     char **const spare = plan->out->names + plan->n_candidates;
-    spare[0] = mmf_strdup(plan->ctx, task->target);
+    spare[0] = mmf_strdup(plan->ctx, task->target ? task->target : "label");
     if (!spare[0])
         return MMF_NOMEM;
     task->target = spare[0];
@@ -536,6 +537,9 @@ mmf_status mmf_plan__make(mmf_plan *plan)
         return MMF_NOMEM;
     MMF_TRY(mmf_task_of(plan->ctx, &out->task, plan->dataset, plan->options->train.rules));
     MMF_TRY(check_options(plan));
+    mmf_loss_list losses = {0};
+    MMF_TRY(mmf_loss_list_parse(plan->ctx, &losses, plan->options->train.loss));
+    plan->contrasts = mmf_loss_list_contrasts(&losses);
     MMF_TRY(mmf_schema_of(plan->ctx, &plan->schema, plan->dataset, NULL));
     mmf_schema_may_drop(&plan->schema, &plan->options->train);
     MMF_TRY(choose_models(plan));

@@ -84,8 +84,9 @@ static mmf_status measure_latency(const mmf_plan *plan, mmf_model *model, const 
 static mmf_status score_part(const mmf_plan *plan, mmf_model *model, const mmf_split *split,
                              mmf_part part, mmf_trial_rows *rows, mmf_metrics *metrics)
 {
-    const int64_t n_outputs = plan->out->task.n_outputs;
-    *rows = (mmf_trial_rows){.rows = split->rows[part], .n_rows = split->count[part]};
+    const int64_t n_outputs = mmf_model_task(model)->n_outputs;
+    *rows = (mmf_trial_rows){
+        .rows = split->rows[part], .n_rows = split->count[part], .n_outputs = n_outputs};
     *metrics = (mmf_metrics){0};
     if (rows->n_rows == 0)
         return MMF_OK;
@@ -95,7 +96,7 @@ static mmf_status score_part(const mmf_plan *plan, mmf_model *model, const mmf_s
         return MMF_NOMEM;
     MMF_TRY(mmf_model_predict_rows(model, plan->dataset, rows->rows, rows->n_rows,
                                    MMF_ALL_MODALITIES, rows->values));
-    return mmf_task_score(plan->ctx, metrics, &plan->out->task, plan->dataset, rows->rows,
+    return mmf_task_score(plan->ctx, metrics, mmf_model_task(model), plan->dataset, rows->rows,
                           rows->n_rows, rows->values);
 }
 

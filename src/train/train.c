@@ -15,8 +15,9 @@
 
 mmf_status mmf_task_of(mmf_ctx *ctx, mmf_task *out, const mmf_dataset *dataset, mmf_msa_rules rules)
 {
+    const bool retrieves = mmf_dataset_target_kind(dataset) == MMF_TARGET_RETRIEVAL;
     *out = (mmf_task){.kind = mmf_dataset_target_kind(dataset),
-                      .n_outputs = mmf_dataset_n_classes(dataset),
+                      .n_outputs = retrieves ? 1 : mmf_dataset_n_classes(dataset),
                       .target = mmf_dataset_target_name(dataset),
                       .rules = rules};
     if (out->kind == MMF_TARGET_NONE)
@@ -24,9 +25,9 @@ mmf_status mmf_task_of(mmf_ctx *ctx, mmf_task *out, const mmf_dataset *dataset, 
                         mmf_dataset_path(dataset));
     if (rules != MMF_MSA_NONE && out->kind != MMF_TARGET_REAL)
         return mmf_fail(ctx, MMF_ARG, "sentiment metrics score regression; target %s is for %s",
-                        out->target, mmf_task_name(out->kind));
+                        out->target ? out->target : "label", mmf_task_name(out->kind));
     const mmf_array names = mmf_dataset_class_names(dataset);
-    if (names.n_dims == 0)
+    if (names.n_dims == 0 || retrieves) /* classes are not what a model of retrieval puts out */
         return MMF_OK;
     /* One block: the pointers, then the names. */
     const size_t k = (size_t)out->n_outputs, width = names.item_bytes + 1;
@@ -67,7 +68,7 @@ static char *make_record(const mmf_fit *fit, const mmf_split *split, const mmf_f
     json_object_set_new(record, "valid_rows", json_integer(split->count[MMF_VALID]));
     json_object_set_new(record, "epochs", json_integer(result->epochs));
     json_object_set_new(record, "refit", json_boolean(o->refit));
-    json_object_set_new(record, "batch", json_integer(o->batch > 0 ? o->batch : 32));
+    json_object_set_new(record, "batch", json_integer(mmf_fit_batch(fit)));
     json_object_set_new(record, "lr", number(mmf_fit_lr(fit)));
     json_object_set_new(record, "weight_decay", number(o->optimizer.weight_decay));
     json_object_set_new(record, "modality_dropout", number(o->modality_dropout));
@@ -92,14 +93,14 @@ static mmf_status score_valid(mmf_ctx *ctx, mmf_model *model, const mmf_fit *fit
     *out = (mmf_metrics){0};
     if (fit->n_valid == 0)
         return MMF_OK;
-    double *const y = mmf_alloc_zero(ctx, (size_t)(fit->n_valid * fit->task->n_outputs), sizeof *y);
+    const mmf_task *const task = mmf_model_task(model);
+    double *const y = mmf_alloc_zero(ctx, (size_t)(fit->n_valid * task->n_outputs), sizeof *y);
     if (!y)
         return MMF_NOMEM;
     mmf_status status = mmf_model_predict_rows(model, fit->dataset, fit->valid_rows, fit->n_valid,
                                                MMF_ALL_MODALITIES, y);
     if (status == MMF_OK)
-        status =
-            mmf_task_score(ctx, out, fit->task, fit->dataset, fit->valid_rows, fit->n_valid, y);
+        status = mmf_task_score(ctx, out, task, fit->dataset, fit->valid_rows, fit->n_valid, y);
     mmf_free(ctx, y);
     return status;
 }
@@ -143,7 +144,8 @@ static mmf_status complete_config(mmf_ctx *ctx, mmf_config **out, const mmf_def 
 }
 
 static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *name,
-                               const mmf_dataset *dataset, const mmf_train_options *options)
+                               const mmf_dataset *dataset, const mmf_train_options *options,
+                               const mmf_loss_list *losses)
 {
     const char *const only = mmf_model_only_modality(name);
     if (only && mmf_dataset_find(dataset, only) < 0)
@@ -151,7 +153,8 @@ static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *nam
                         only);
     mmf_schema inputs = {0};
     MMF_TRY(mmf_schema_of(ctx, &inputs, dataset, only));
-    const char *const why = mmf_model_refusal(def, &inputs, mmf_dataset_target_kind(dataset));
+    const char *const why = mmf_training_refusal(def, &inputs, mmf_dataset_target_kind(dataset),
+                                                 mmf_loss_list_contrasts(losses));
     const bool drops = mmf_drops_modalities(options, &inputs);
     mmf_free(ctx, inputs.inputs);
     if (!(options->modality_dropout >= 0 && options->modality_dropout < 1) ||
@@ -193,7 +196,7 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
     mmf_task task = {0};
     mmf_config *complete = NULL;
     MMF_TRY(mmf_task_of(ctx, &task, dataset, options->rules));
-    mmf_status status = check_inputs(ctx, def, name, dataset, options);
+    mmf_status status = check_inputs(ctx, def, name, dataset, options, &losses);
     if (status == MMF_OK)
         status = complete_config(ctx, &complete, def, config, &task);
     const mmf_fit fit = {.dataset = dataset,

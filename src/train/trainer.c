@@ -20,6 +20,8 @@
 #define DEFAULT_LR 1e-3
 /* Rows of a validation batch. */
 #define VALID_BATCH 64
+/* Steps an epoch that a model's own batch must leave. */
+#define FEWEST_STEPS 8
 /* Seconds between two events inside an epoch, and between two checkpoints. */
 #define EVENT_INTERVAL 0.1
 #define CHECKPOINT_INTERVAL 5
@@ -70,7 +72,17 @@ static mmf_status build_model(trainer *t)
     mmf_free(t->ctx, inputs.inputs);
     if (status != MMF_OK)
         return status;
-    return mmf_model__create(t->ctx, &t->model, module, fit->name, fit->task, NULL);
+    mmf_task task = *fit->task;
+    if (task.kind == MMF_TARGET_RETRIEVAL)
+        task.n_outputs = mmf_module_width(module) * (int64_t)mmf_module_schema(module)->count;
+    if (task.n_outputs < 1) {
+        mmf_module_free(module);
+        return mmf_fail(t->ctx, MMF_UNSUPPORTED,
+                        "%s: its features have different widths, so that they cannot be compared; "
+                        "give every encoder the same width, or use two-tower",
+                        fit->name);
+    }
+    return mmf_model__create(t->ctx, &t->model, module, fit->name, &task, NULL);
 }
 
 /* Labels beyond the sentiment papers' [-3, 3] are standardised, so that learning rates fit them. */
@@ -104,8 +116,9 @@ static mmf_status prepare_data(trainer *t)
     const mmf_schema *const inputs = mmf_model_inputs(t->model);
     t->map = mmf_alloc_zero(t->ctx, inputs->count + 1, sizeof *t->map);
     t->order = mmf_alloc_zero(t->ctx, (size_t)fit->n_train + 1, sizeof *t->order);
-    t->predictions = mmf_alloc_zero(t->ctx, (size_t)(fit->n_valid * fit->task->n_outputs + 1),
-                                    sizeof *t->predictions);
+    const int64_t n_outputs = mmf_model_task(t->model)->n_outputs;
+    t->predictions =
+        mmf_alloc_zero(t->ctx, (size_t)(fit->n_valid * n_outputs + 1), sizeof *t->predictions);
     if (!t->map || !t->order || !t->predictions)
         return MMF_NOMEM;
     MMF_TRY(mmf_model__map(t->model, fit->dataset, t->map));
@@ -147,8 +160,10 @@ static mmf_tensor *target_of(trainer *t)
 {
     const mmf_batch *const b = &t->batch;
     const int64_t shape[] = {b->n_rows, t->fit->task->n_outputs};
-    if (t->fit->task->kind == MMF_TARGET_CLASS)
+    if (b->target_classes)
         return mmf_input_ints(t->tape, b->target_classes, 1, shape);
+    if (!b->target_values)
+        return NULL;
     mmf_tensor *const y = mmf_input(t->tape, b->target_values, 2, shape);
     if (t->model->target_scale == 1 && t->model->target_shift == 0)
         return y;
@@ -191,7 +206,31 @@ static mmf_status forward(trainer *t, const int64_t *rows, int64_t n, const mmf_
                         t->fit->name);
     if (pass->training)
         mmf_auxiliary_run(&t->auxiliary, t->tape, &in, &step, out);
-    *loss = mmf_task_loss(t->tape, t->fit->task, &t->loss, out, target);
+    /* Retrieval is validated by its ranking: a contrast within a small batch says little. */
+    *loss = pass->training || t->fit->task->kind != MMF_TARGET_RETRIEVAL
+                ? mmf_task_loss(t->tape, t->fit->task, &t->loss, out, target)
+                : NULL;
+    return mmf_tape_status(t->tape);
+}
+
+/* What the model computes from the training rows. */
+static mmf_status fit_closed_form(trainer *t)
+{
+    const mmf_fit *const fit = t->fit;
+    mmf_module *const module = mmf_model_module(t->model);
+    for (int64_t first = 0; first < fit->n_train; first += VALID_BATCH) {
+        const int64_t n = fit->n_train - first < VALID_BATCH ? fit->n_train - first : VALID_BATCH;
+        mmf_named in = {0};
+        MMF_TRY(mmf_batch_fill(&t->batch, fit->dataset,
+                               fit->options->no_normalise ? NULL : &t->normalisation,
+                               fit->train_rows + first, n));
+        mmf_tape_begin(t->tape, &(mmf_pass){0});
+        mmf_feed_put(&t->model->feed, t->tape, t->batch.inputs, t->map, n, MMF_ALL_MODALITIES, &in);
+        mmf_module_fit(module, t->tape, &in, first);
+        MMF_TRY(mmf_tape_status(t->tape));
+    }
+    mmf_tape_begin(t->tape, &(mmf_pass){0});
+    mmf_module_fit(module, t->tape, NULL, fit->n_train);
     return mmf_tape_status(t->tape);
 }
 
@@ -226,6 +265,15 @@ double mmf_fit_lr(const mmf_fit *fit)
     return fit->options->optimizer.lr > 0 ? fit->options->optimizer.lr : standard;
 }
 
+int64_t mmf_fit_batch(const mmf_fit *fit)
+{
+    const int64_t own = mmf_model_find(fit->name)->batch, most = fit->n_train / FEWEST_STEPS;
+    const int64_t asked = own < most ? own : most;
+    if (fit->options->batch > 0)
+        return fit->options->batch;
+    return asked > DEFAULT_BATCH ? asked : DEFAULT_BATCH;
+}
+
 static mmf_status prepare(trainer *t)
 {
     const mmf_fit *const fit = t->fit;
@@ -233,7 +281,7 @@ static mmf_status prepare(trainer *t)
     t->started = mmf_seconds();
     t->epochs =
         fit->fixed_epochs > 0 ? fit->fixed_epochs : (o->epochs > 0 ? o->epochs : DEFAULT_EPOCHS);
-    t->batch_rows = o->batch > 0 ? o->batch : DEFAULT_BATCH;
+    t->batch_rows = mmf_fit_batch(fit);
     t->patience = o->patience > 0 ? o->patience : DEFAULT_PATIENCE;
     t->n_steps = count_steps(fit->n_train, t->batch_rows);
     MMF_TRY(build_model(t));
@@ -244,6 +292,10 @@ static mmf_status prepare(trainer *t)
     optimizer.lr = mmf_fit_lr(fit);
     mmf_fit_state *const s = &t->state;
     s->params = mmf_module_params(mmf_model_module(t->model));
+    if (mmf_params_size(s->params) == 0) { /* all of it is computed, nothing learned by steps */
+        t->n_steps = 0;
+        t->epochs = 1;
+    }
     MMF_TRY(mmf_optimizer_create(t->ctx, &s->optimizer, s->params, &optimizer));
     s->best_values =
         mmf_alloc_zero(t->ctx, (size_t)mmf_params_size(s->params) + 1, sizeof(mmf_real));
@@ -307,6 +359,9 @@ static mmf_status take_step(trainer *t)
     mmf_named out = {0};
     mmf_tensor *loss = NULL;
     MMF_TRY(forward(t, t->order + first, n, &pass, &out, &loss));
+    if (!loss)
+        return mmf_fail(t->ctx, MMF_UNSUPPORTED,
+                        "%s: there is no loss to learn from; add --loss clip-loss", t->fit->name);
     if (!isfinite(loss->data[0]))
         return not_finite(t);
     MMF_TRY(mmf_tape_backward(t->tape, loss));
@@ -333,16 +388,17 @@ static void shuffle(trainer *t)
 static mmf_status validate(trainer *t, double *loss)
 {
     const mmf_fit *const fit = t->fit;
-    const int64_t width = fit->task->n_outputs;
+    const int64_t width = mmf_model_task(t->model)->n_outputs;
     double sum = 0;
     for (int64_t first = 0; first < fit->n_valid; first += VALID_BATCH) {
         const int64_t n = fit->n_valid - first < VALID_BATCH ? fit->n_valid - first : VALID_BATCH;
         mmf_named out = {0};
         mmf_tensor *l = NULL;
         MMF_TRY(forward(t, fit->valid_rows + first, n, &(mmf_pass){0}, &out, &l));
-        mmf_tensor *const y = mmf_task_prediction(t->tape, fit->task, &out);
+        mmf_tensor *const y =
+            mmf_task_prediction(t->tape, fit->task, mmf_model_inputs(t->model), &out);
         MMF_TRY(mmf_tape_status(t->tape));
-        sum += (double)l->data[0] * (double)n;
+        sum += l ? (double)l->data[0] * (double)n : 0;
         for (int64_t i = 0; i < n * width; i++)
             t->predictions[first * width + i] =
                 t->model->target_shift + t->model->target_scale * (double)y->data[i];
@@ -440,15 +496,20 @@ static mmf_status end_epoch(trainer *t)
 {
     mmf_fit_progress *const p = &t->state.progress;
     const mmf_fit *const fit = t->fit;
+    const mmf_def *const def = mmf_model_find(fit->name);
     double valid_loss = NAN, score = NAN;
     mmf_metrics metrics = {0};
-    p->last_loss = p->loss_sum / (double)fit->n_train;
+    p->last_loss = t->n_steps > 0 ? p->loss_sum / (double)fit->n_train : NAN;
     p->loss_sum = 0;
+    if (def->fit && !(def->takes & MMF_FITS_FIRST))
+        MMF_TRY(fit_closed_form(t));
     MMF_TRY(validate(t, &valid_loss));
     if (fit->n_valid > 0) {
-        MMF_TRY(mmf_task_score(t->ctx, &metrics, fit->task, fit->dataset, fit->valid_rows,
-                               fit->n_valid, t->predictions));
+        MMF_TRY(mmf_task_score(t->ctx, &metrics, mmf_model_task(t->model), fit->dataset,
+                               fit->valid_rows, fit->n_valid, t->predictions));
         score = mmf_metrics_get(&metrics, mmf_task_main_metric(fit->task->kind));
+        if (fit->task->kind == MMF_TARGET_RETRIEVAL)
+            valid_loss = isfinite(score) ? 1 - score : 1;
     }
     p->epoch++;
     p->step = 0;
@@ -509,6 +570,8 @@ static mmf_status start(trainer *t)
         return MMF_OK;
     }
     t->last_checkpoint = mmf_seconds();
+    if (mmf_model_find(t->fit->name)->takes & MMF_FITS_FIRST)
+        MMF_TRY(fit_closed_form(t));
     return run_epochs(t);
 }
 

@@ -30,6 +30,9 @@ typedef struct mmf_fit_result {
 
 /** Learning rate of a fit: the option's, else the model's own, else 1e-3. */
 double mmf_fit_lr(const mmf_fit *fit);
+/** Rows a step: the option's, else the model's own while that leaves a few steps an epoch, else 32.
+ */
+int64_t mmf_fit_batch(const mmf_fit *fit);
 /** @param out  the caller frees it with mmf_model_free; its record is empty */
 mmf_status mmf_fit_run(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit, mmf_fit_result *result);
 
