@@ -169,6 +169,7 @@ typedef struct mmf_param {
     mmf_init init;
     mmf_tensor *tensor;
     bool is_alias; /**< a second name of a parameter further up: the same tensor */
+    bool for_losses; /**< serves losses of training alone: files of weights may lack it */
 } mmf_param;
 
 /** All parameters of a module in the order of declaration: values, gradients and state in flat
@@ -213,6 +214,8 @@ MMF_API void mmf_builder_enter(mmf_builder *builder, const char *name);
 MMF_API void mmf_builder_leave(mmf_builder *builder);
 /** Optimizer group of the parameters declared from here on. */
 MMF_API void mmf_builder_group(mmf_builder *builder, int group);
+/** Whether the parameters declared from here on serve losses of training alone. */
+MMF_API void mmf_builder_for_losses(mmf_builder *builder, bool for_losses);
 /** Declares a parameter; the tensor's values are there once the module was created. */
 MMF_API mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role,
                                       mmf_init init, int n_dims, const int64_t *shape);
@@ -269,7 +272,7 @@ struct mmf_def {
     const char *missing;   /**< what an absent modality does; NULL if not defined */
     const char *timing;    /**< "early", "intermediate", "late" */
     const char *structure; /**< "concatenation", "weighted", "attention", "tensor", "graph",
-                              "gating", "disentangled", "contrastive", "unimodal" */
+                              "gating", "disentangled", "dynamic", "contrastive", "unimodal" */
     mmf_kind kind;
     unsigned takes;
     const mmf_option *options;
@@ -280,6 +283,9 @@ struct mmf_def {
     double lr;
     mmf_status (*build)(mmf_builder *, const mmf_config *, const mmf_schema *inputs, void **self);
     void (*run)(mmf_tape *, void *self, const mmf_named *in, const mmf_step *, mmf_named *out);
+    /** Models on inputs of certain names: what is missing in these, as a sentence; NULL if nothing
+     * is. The field itself is NULL where `takes` says it all. */
+    const char *(*refuses)(const mmf_schema *inputs);
 };
 
 typedef struct mmf_module mmf_module;

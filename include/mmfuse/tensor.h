@@ -75,6 +75,11 @@ MMF_API mmf_status mmf_tape_status(mmf_tape *tape);
 MMF_API size_t mmf_tape_peak_bytes(const mmf_tape *tape);
 /** Operations recorded since mmf_tape_begin. */
 MMF_API int64_t mmf_tape_n_nodes(const mmf_tape *tape);
+/**
+ * Additions and multiplications of matrix products, convolutions and recurrences since
+ * mmf_tape_begin; element-wise work, a small part, is not counted.
+ */
+MMF_API double mmf_tape_flops(const mmf_tape *tape);
 
 /**
  * Gradients of a scalar `loss` for everything recorded. Parameters that the loss does not reach get
@@ -156,6 +161,8 @@ MMF_API mmf_tensor *mmf_pow(mmf_tape *, mmf_tensor *x, double exponent);
 MMF_API mmf_tensor *mmf_log_gamma(mmf_tape *, mmf_tensor *x);
 /** Its derivative. @errors ARG: an element is not positive */
 MMF_API mmf_tensor *mmf_digamma(mmf_tape *, mmf_tensor *x);
+/** The angle whose cosine is x, in radians. @errors ARG: an element is not between -1 and 1 */
+MMF_API mmf_tensor *mmf_acos(mmf_tape *, mmf_tensor *x);
 
 /* ---- Products ---------------------------------------------------------------------------- */
 
@@ -187,6 +194,16 @@ MMF_API mmf_tensor *mmf_outer(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
  * @param a, b (B, D)  @return (B, D)
  */
 MMF_API mmf_tensor *mmf_circular_convolution(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
+
+/**
+ * a^-1 b for symmetric positive definite matrices, of which the lower triangle is read. The
+ * gradient of `a` is symmetric. NaN for a matrix that is not positive definite.
+ * @param a (..., n, n)  @param b (..., n, k)  @return (..., n, k)
+ * @cost n^3 / 3 + 2 n^2 k flop a matrix, in plain loops: for up to a few dozen rows
+ */
+MMF_API mmf_tensor *mmf_spd_solve(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
+/** log |a| of such matrices. @param a (..., n, n)  @return (...), (1) for one matrix */
+MMF_API mmf_tensor *mmf_log_determinant(mmf_tape *, mmf_tensor *a);
 
 /* ---- Reductions: over one axis (negative counts from the end); the axis is dropped -------- */
 
@@ -274,6 +291,15 @@ MMF_API mmf_tensor *mmf_gather(mmf_tape *, mmf_tensor *x, const mmf_tensor *inde
 /** Adds row i of x to row index[i] of a zero tensor with n_rows rows. @param index (x.shape[0]) */
 MMF_API mmf_tensor *mmf_scatter_add(mmf_tape *, mmf_tensor *x, const mmf_tensor *index,
                                     int64_t n_rows);
+/**
+ * Softmax over all rows of one segment, column by column.
+ * @param x (R, ...)  @param index (R) the segment of each row, in any order  @return x's shape
+ */
+MMF_API mmf_tensor *mmf_segment_softmax(mmf_tape *, mmf_tensor *x, const mmf_tensor *index,
+                                        int64_t n_segments);
+/** The segment of each row where segment i has counts[i] consecutive rows. @return integers
+ * (total) @errors ARG: the counts do not sum to `total` */
+MMF_API mmf_tensor *mmf_segments(mmf_tape *, const mmf_tensor *counts, int64_t total);
 /** Rows of a table; row `padding` (-1: none) gets no gradient. @param tokens (B, T) @return (B, T,
  * D) */
 MMF_API mmf_tensor *mmf_embedding(mmf_tape *, mmf_tensor *table, const mmf_tensor *tokens,
@@ -308,6 +334,8 @@ MMF_API mmf_tensor *mmf_token_lengths(mmf_tape *, const mmf_tensor *tokens, int6
 MMF_API mmf_tensor *mmf_argmax(mmf_tape *, const mmf_tensor *x);
 /** Whole numbers that are stored as reals, as integers. @errors ARG: not whole */
 MMF_API mmf_tensor *mmf_whole_numbers(mmf_tape *, const mmf_tensor *x);
+/** Numbers of the elements that are above 0. @return integers (n); NULL, and no error, if none is */
+MMF_API mmf_tensor *mmf_rows_where(mmf_tape *, const mmf_tensor *flags);
 /** 1 at the index, 0 elsewhere. @param index integers (B) @return (B, K) */
 MMF_API mmf_tensor *mmf_one_hot(mmf_tape *, const mmf_tensor *index, int64_t n_classes);
 /** Ones on the diagonal, zeros elsewhere. @return (n, n) */
@@ -368,6 +396,9 @@ MMF_API mmf_rnn_output mmf_gru(mmf_tape *, mmf_tensor *x, const mmf_rnn_weights 
 
 /** Zeroes with probability p and scales the rest by 1/(1-p) in training passes; else x itself. */
 MMF_API mmf_tensor *mmf_dropout(mmf_tape *, mmf_tensor *x, double p);
+/** Standard normal draws that depend on (seed, step, site, element): the noise of a sample.
+ * Constants, without a path for gradients. */
+MMF_API mmf_tensor *mmf_normal_noise(mmf_tape *, int n_dims, const int64_t *shape);
 /** Identity forward, -scale times the gradient backward. @paper Ganin and Lempitsky, ICML 2015 */
 MMF_API mmf_tensor *mmf_gradient_reversal(mmf_tape *, mmf_tensor *x, double scale);
 /** x without a path for gradients. */
@@ -401,6 +432,16 @@ MMF_API mmf_tensor *mmf_kl_loss(mmf_tape *, mmf_tensor *log_p, const mmf_tensor 
 /** PyTorch's cosine embedding loss. @param target (B) of +1 or -1 */
 MMF_API mmf_tensor *mmf_cosine_loss(mmf_tape *, mmf_tensor *a, mmf_tensor *b,
                                     const mmf_tensor *target, double margin);
+
+/**
+ * Mean over anchors i of the mean over i's positives p and negatives n of max(0, margin[i, n] -
+ * x[i, p] + x[i, n]); anchors that lack either are left out, 0 if all do.
+ * @param x (N, N) likeness  @param positive, negative (N, N) 1 where j is one of i's
+ * @param margin (N, N)
+ * @cost N^3 at most, N^2 memory
+ */
+MMF_API mmf_tensor *mmf_triplet_loss(mmf_tape *, mmf_tensor *x, const mmf_tensor *positive,
+                                     const mmf_tensor *negative, const mmf_tensor *margin);
 
 #ifdef __cplusplus
 }

@@ -146,6 +146,8 @@ const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_
     if (!takes_all(def, inputs))
         return "it does not take every kind of modality here; choose with --modalities, or use "
                "joint-concat";
+    if (def->refuses && def->refuses(inputs))
+        return def->refuses(inputs);
     if (target == MMF_TARGET_REAL && !(def->takes & MMF_REGRESSION_OK))
         return "it picks a class; for regression use late-mean or late-learned";
     if (target != MMF_TARGET_REAL && !(def->takes & MMF_CLASSES_OK))

@@ -27,6 +27,31 @@ void mmf_put_result(mmf_tape *tape, mmf_named *out, bool is_regression, mmf_tens
     mmf_named_put(tape, out, is_regression ? "prediction" : "logits", y);
 }
 
+mmf_result_kind mmf_result_kind_of(const mmf_config *config)
+{
+    const char *const mode = mmf_config_text(config, "train_mode");
+    if (mmf_is_value(config))
+        return MMF_RESULT_VALUE;
+    if (strcmp(mode, "classification") == 0)
+        return MMF_RESULT_CLASS;
+    return strcmp(mode, "multilabel") == 0 ? MMF_RESULT_LABELS : MMF_RESULT_SHARES;
+}
+
+mmf_tensor *mmf_result_loss(mmf_tape *tape, mmf_result_kind kind, mmf_tensor *y, mmf_tensor *label)
+{
+    switch (kind) {
+    case MMF_RESULT_VALUE:
+        return mmf_l1_loss(tape, y, label);
+    case MMF_RESULT_CLASS:
+        return mmf_cross_entropy(tape, y, label, NULL, 0);
+    case MMF_RESULT_LABELS:
+        return mmf_bce_logits(tape, y, label, NULL);
+    case MMF_RESULT_SHARES:
+        return mmf_soft_cross_entropy(tape, y, label);
+    }
+    return NULL;
+}
+
 /* ---- Encoders ---------------------------------------------------------------------------- */
 
 mmf_encoders mmf_encoders_build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,

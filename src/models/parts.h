@@ -33,6 +33,18 @@ int64_t mmf_n_outputs(const mmf_config *config);
 /** Puts `y` under the name that its task gives it: `prediction` (B, 1) or `logits` (B, K). */
 void mmf_put_result(mmf_tape *tape, mmf_named *out, bool is_regression, mmf_tensor *y);
 
+/** What a task wants of the head: for models that have losses on heads of their own. */
+typedef enum mmf_result_kind {
+    MMF_RESULT_VALUE,  /**< L1 against the target */
+    MMF_RESULT_CLASS,  /**< cross entropy of the class */
+    MMF_RESULT_LABELS, /**< cross entropy of each label */
+    MMF_RESULT_SHARES  /**< cross entropy of the soft target */
+} mmf_result_kind;
+mmf_result_kind mmf_result_kind_of(const mmf_config *config);
+/** The task's own loss on the output `y` (B, K) of a head. @param label as training passes put it
+ */
+mmf_tensor *mmf_result_loss(mmf_tape *tape, mmf_result_kind kind, mmf_tensor *y, mmf_tensor *label);
+
 /** One encoder a modality in the order of the schema; features (B, D_m) of the last run. */
 typedef struct mmf_encoders {
     const mmf_schema *inputs;

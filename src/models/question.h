@@ -1,23 +1,12 @@
 /*
  * question.h: what the models of visual question answering by Teney, Anderson et al. and Kim et al.
- * are made of: words and regions, and linear layers whose weight has one learned length.
+ * are made of: words and regions.
  */
 #ifndef MMFUSE_MODELS_QUESTION_H
 #define MMFUSE_MODELS_QUESTION_H
 
 #include "models/parts.h"
-
-/** Linear layer of weight g v / |v|, |v| over the whole matrix (PyTorch's weight_norm, dim None).
- */
-typedef struct mmf_normed_linear {
-    mmf_tensor *weight_v, *weight_g, *bias;
-} mmf_normed_linear;
-mmf_normed_linear mmf_normed_linear_build(mmf_builder *builder, const char *name, int64_t inputs,
-                                          int64_t outputs);
-mmf_tensor *mmf_normed_linear_run(mmf_tape *tape, const mmf_normed_linear *layer, mmf_tensor *x,
-                                  mmf_activation activation);
-/** g v / |v| */
-mmf_tensor *mmf_normed_weight(mmf_tape *tape, mmf_tensor *v, mmf_tensor *g);
+#include "nn/normed_linear.h"
 
 /** Rows of the option tables. */
 #define MMF_QUESTION_OPTIONS                                                                       \

@@ -1,6 +1,6 @@
 /*
- * gat.c: graph attention, GAT and GATv2, over a dense adjacency, and the registered layers of these
- * names.
+ * gat.c: graph attention, GAT and GATv2, over a dense adjacency or edges, and the registered layers
+ * of these names.
  *
  * Velickovic, Cucurull, Casanova, Romero, Lio, Bengio, Graph attention networks, ICLR 2018, eq. (1)
  * to (6); Brody, Alon, Yahav, How attentive are graph attention networks?, ICLR 2022, eq. (7). An
@@ -107,6 +107,43 @@ mmf_tensor *mmf_gat_run(mmf_tape *tape, const mmf_gat_layer *layer, mmf_tensor *
     return mmf_add(tape, h, layer->bias);
 }
 
+/* (N, K F) -> (N, K, F) */
+static mmf_tensor *split_heads(mmf_tape *tape, const mmf_gat_options *o, mmf_tensor *x)
+{
+    return mmf_reshape(tape, x, 3, (int64_t[]){-1, o->heads, o->width});
+}
+
+mmf_tensor *mmf_gat_run_edges(mmf_tape *tape, const mmf_gat_layer *layer, mmf_tensor *nodes,
+                              const mmf_edges *edges, mmf_tensor **attention)
+{
+    const mmf_gat_options *const o = &layer->o;
+    const mmf_linear_layer *const first = o->v2 ? &layer->lin_l : &layer->lin;
+    mmf_tensor *const g = split_heads(tape, o, mmf_linear_run(tape, first, nodes, MMF_ACT_NONE));
+    mmf_tensor *const sent = mmf_index_select(tape, g, edges->from);
+    mmf_tensor *e = NULL; /* (E, K) */
+    if (o->v2) {
+        mmf_tensor *const right =
+            o->share_weights
+                ? g
+                : split_heads(tape, o, mmf_linear_run(tape, &layer->lin_r, nodes, MMF_ACT_NONE));
+        mmf_tensor *const pairs = mmf_add(tape, sent, mmf_index_select(tape, right, edges->to));
+        e = mmf_sum(tape, mmf_mul(tape, mmf_leaky_relu(tape, pairs, o->slope), layer->att), -1);
+    } else {
+        mmf_tensor *const s = mmf_sum(tape, mmf_mul(tape, g, layer->att_dst), -1);
+        mmf_tensor *const t = mmf_sum(tape, mmf_mul(tape, g, layer->att_src), -1);
+        e = mmf_leaky_relu(tape,
+                           mmf_add(tape, mmf_index_select(tape, s, edges->to),
+                                   mmf_index_select(tape, t, edges->from)),
+                           o->slope);
+    }
+    *attention = mmf_segment_softmax(tape, e, edges->to, edges->n_nodes);
+    mmf_tensor *const weights = mmf_reshape(tape, *attention, 3, (int64_t[]){-1, o->heads, 1});
+    mmf_tensor *h = mmf_scatter_add(tape, mmf_mul(tape, sent, weights), edges->to, edges->n_nodes);
+    h = o->concat ? mmf_reshape(tape, h, 2, (int64_t[]){-1, o->heads * o->width})
+                  : mmf_mean(tape, h, 1);
+    return mmf_add(tape, h, layer->bias);
+}
+
 /* ---- The registered layers --------------------------------------------------------------- */
 
 #define OPTIONS                                                                                    \
@@ -164,8 +201,10 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     gat_network *const net = mmf_builder_alloc(b, sizeof *net);
     if (!net)
         return mmf_builder_status(b);
-    if (!node || node->n_dims != 1 || !mmf_schema_find(inputs, "adjacency"))
-        return mmf_builder_fail(b, MMF_SHAPE, "%s takes node (N, D) and adjacency (N, N)",
+    if (!node || node->n_dims != 1 || !mmf_graph_is_given(inputs))
+        return mmf_builder_fail(b, MMF_SHAPE,
+                                "%s takes node (N, D) and adjacency (N, N), or adjacency.indptr "
+                                "(N + 1) and .indices (E)",
                                 def->name);
     const int64_t classes = mmf_config_int(config, "classes");
     mmf_gat_options o = {.inputs = node->shape[0],
@@ -196,11 +235,29 @@ static mmf_tensor *activate(mmf_tape *tape, const gat_network *net, mmf_tensor *
     return net->activation == 'e' ? mmf_elu(tape, h, 1) : mmf_relu(tape, h);
 }
 
+static void run_sparse(mmf_tape *tape, const gat_network *net, const mmf_named *in, mmf_named *out)
+{
+    mmf_tensor *const x = mmf_named_get(in, "node"), *attention = NULL;
+    const mmf_edges edges = mmf_edges_of_csr(tape, in, x ? x->shape[0] : 1, 1);
+    mmf_tensor *h =
+        activate(tape, net, mmf_gat_run_edges(tape, &net->layers[0], x, &edges, &attention));
+    mmf_named_put(tape, out, net->n_layers == 2 ? "attention.1" : "attention", attention);
+    if (net->n_layers == 2) {
+        h = mmf_gat_run_edges(tape, &net->layers[1], h, &edges, &attention);
+        mmf_named_put(tape, out, "attention.2", attention);
+    }
+    mmf_named_put(tape, out, "output", h);
+}
+
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
                 mmf_named *out)
 {
     (void)step;
     const gat_network *const net = self;
+    if (mmf_graph_is_sparse(in)) {
+        run_sparse(tape, net, in, out);
+        return;
+    }
     mmf_tensor *const a = mmf_named_get(in, "adjacency");
     mmf_tensor *const x = mmf_named_get(in, "node");
     const int64_t n = a ? a->shape[0] : 1, width = x ? x->shape[1] : 1;

@@ -1,5 +1,5 @@
 /*
- * gcn.c: graph convolution over a dense adjacency, and the registered two-layer classifier `gcn`.
+ * gcn.c: graph convolution over a dense adjacency or edges, and the registered classifier `gcn`.
  *
  * Kipf, Welling, Semi-supervised classification with graph convolutional networks, ICLR 2017, eq.
  * (2) and (9). The diagonal is set to `self_loop`, not added to. The released PyTorch code divides
@@ -21,6 +21,12 @@ mmf_graph_norm mmf_graph_norm_of(const mmf_config *config)
                                       : MMF_GRAPH_NONE;
 }
 
+mmf_tensor *mmf_graph_degree_scale(mmf_tape *tape, mmf_tensor *degree, mmf_graph_norm norm)
+{
+    degree = mmf_clamp(tape, degree, MIN_DEGREE, INFINITY);
+    return mmf_pow(tape, degree, norm == MMF_GRAPH_SYM ? -0.5 : -1);
+}
+
 mmf_tensor *mmf_graph_propagation(mmf_tape *tape, mmf_tensor *a, mmf_graph_norm norm)
 {
     if (!a || norm == MMF_GRAPH_NONE)
@@ -29,8 +35,7 @@ mmf_tensor *mmf_graph_propagation(mmf_tape *tape, mmf_tensor *a, mmf_graph_norm 
     const bool batched = a->n_dims == 3;
     const int64_t column[] = {batched ? -1 : n, batched ? n : 1, 1};
     const int64_t row[] = {batched ? -1 : 1, batched ? 1 : n, n};
-    mmf_tensor *const degree = mmf_clamp(tape, mmf_sum(tape, a, -1), MIN_DEGREE, INFINITY);
-    mmf_tensor *const scale = mmf_pow(tape, degree, norm == MMF_GRAPH_SYM ? -0.5 : -1);
+    mmf_tensor *const scale = mmf_graph_degree_scale(tape, mmf_sum(tape, a, -1), norm);
     a = mmf_mul(tape, a, mmf_reshape(tape, scale, a->n_dims, column));
     return norm == MMF_GRAPH_SYM ? mmf_mul(tape, a, mmf_reshape(tape, scale, batched ? 3 : 2, row))
                                  : a;
@@ -51,14 +56,26 @@ mmf_gcn_layer mmf_gcn_build(mmf_builder *b, const char *name, int64_t inputs, in
     return layer;
 }
 
+static mmf_tensor *with_root(mmf_tape *tape, const mmf_gcn_layer *layer, mmf_tensor *nodes,
+                             mmf_tensor *h)
+{
+    if (layer->root)
+        h = mmf_add(tape, h, mmf_matmul(tape, nodes, layer->root, false, false));
+    return mmf_add(tape, h, layer->bias);
+}
+
 mmf_tensor *mmf_gcn_run(mmf_tape *tape, const mmf_gcn_layer *layer, mmf_tensor *nodes,
                         mmf_tensor *propagation)
 {
     mmf_tensor *const messages = mmf_matmul(tape, nodes, layer->weight, false, false);
-    mmf_tensor *h = mmf_matmul(tape, propagation, messages, false, false);
-    if (layer->root)
-        h = mmf_add(tape, h, mmf_matmul(tape, nodes, layer->root, false, false));
-    return mmf_add(tape, h, layer->bias);
+    return with_root(tape, layer, nodes, mmf_matmul(tape, propagation, messages, false, false));
+}
+
+mmf_tensor *mmf_gcn_run_edges(mmf_tape *tape, const mmf_gcn_layer *layer, mmf_tensor *nodes,
+                              const mmf_edges *edges)
+{
+    mmf_tensor *const messages = mmf_matmul(tape, nodes, layer->weight, false, false);
+    return with_root(tape, layer, nodes, mmf_edges_sum(tape, edges, messages));
 }
 
 /* ---- The registered layer ---------------------------------------------------------------- */
@@ -88,8 +105,10 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     gcn_classifier *const net = mmf_builder_alloc(b, sizeof *net);
     if (!net)
         return mmf_builder_status(b);
-    if (!node || node->n_dims != 1 || !mmf_schema_find(inputs, "adjacency"))
-        return mmf_builder_fail(b, MMF_SHAPE, "gcn takes node (N, D) and adjacency (N, N)");
+    if (!node || node->n_dims != 1 || !mmf_graph_is_given(inputs))
+        return mmf_builder_fail(b, MMF_SHAPE,
+                                "gcn takes node (N, D) and adjacency (N, N), or "
+                                "adjacency.indptr (N + 1) and .indices (E)");
     net->n_layers = mmf_config_int(config, "layers");
     net->norm = mmf_graph_norm_of(config);
     net->dropout = mmf_config_real(config, "dropout");
@@ -107,20 +126,33 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     return mmf_builder_status(b);
 }
 
+static mmf_tensor *dense_propagation(mmf_tape *tape, const gcn_classifier *net, mmf_tensor *a)
+{
+    a = mmf_detach(tape, a);
+    mmf_tensor *const eye = mmf_eye(tape, a ? a->shape[0] : 1);
+    mmf_tensor *const loops = mmf_add(tape, mmf_mul(tape, a, mmf_affine(tape, eye, -1, 1)),
+                                      mmf_affine(tape, eye, net->self_loop, 0));
+    return mmf_graph_propagation(tape, loops, net->norm);
+}
+
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
                 mmf_named *out)
 {
     (void)step;
     const gcn_classifier *const net = self;
-    mmf_tensor *h = mmf_named_get(in, "node");
-    mmf_tensor *const a = mmf_detach(tape, mmf_named_get(in, "adjacency"));
-    mmf_tensor *const eye = mmf_eye(tape, a ? a->shape[0] : 1);
-    mmf_tensor *const loops = mmf_add(tape, mmf_mul(tape, a, mmf_affine(tape, eye, -1, 1)),
-                                      mmf_affine(tape, eye, net->self_loop, 0));
-    mmf_tensor *const s = mmf_graph_propagation(tape, loops, net->norm);
-    mmf_named_put(tape, out, "propagation", s);
+    mmf_tensor *h = mmf_named_get(in, "node"), *s = NULL;
+    const bool sparse = mmf_graph_is_sparse(in);
+    mmf_edges edges = {0};
+    if (sparse) {
+        edges = mmf_edges_of_csr(tape, in, h ? h->shape[0] : 1, net->self_loop);
+        mmf_edges_normalise(tape, &edges, net->norm);
+    } else {
+        s = dense_propagation(tape, net, mmf_named_get(in, "adjacency"));
+    }
+    mmf_named_put(tape, out, "propagation", sparse ? edges.weight : s);
     for (int64_t i = 0; i < net->n_layers; i++) {
-        h = mmf_gcn_run(tape, &net->layers[i], h, s);
+        h = sparse ? mmf_gcn_run_edges(tape, &net->layers[i], h, &edges)
+                   : mmf_gcn_run(tape, &net->layers[i], h, s);
         if (i + 1 == net->n_layers)
             break;
         h = mmf_relu(tape, h);

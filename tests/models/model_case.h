@@ -11,7 +11,7 @@
 #include "mmfuse/model.h"
 #include "support.h"
 
-enum { CASE_INPUTS = 3, CASE_ROWS = 4, CASE_CLASSES = 3 };
+enum { CASE_INPUTS = 6, CASE_ROWS = 4, CASE_CLASSES = 3 };
 
 typedef struct case_input {
     const char *name;
@@ -56,6 +56,22 @@ typedef struct model_case {
             "row", MMF_VECTOR, {3}, 0                                                              \
         }                                                                                          \
     }
+#define CASE_PAIR                                                                                  \
+    {                                                                                              \
+        {"view_a", MMF_SEQUENCE, {5, 3}, 0}, {"view_b", MMF_SEQUENCE, {5, 3}, 0},                  \
+        {                                                                                          \
+            "coordinates", MMF_SEQUENCE, {5, 2}, 0                                                 \
+        }                                                                                          \
+    }
+#define CASE_SCENE                                                                                 \
+    {                                                                                              \
+        {"question", MMF_VECTOR, {4}, 0}, {"token", MMF_SEQUENCE, {2, 3}, 0},                      \
+            {"token_box", MMF_SEQUENCE, {2, 4}, 0}, {"vision", MMF_SEQUENCE, {3, 3}, 0},           \
+            {"vision_box", MMF_SEQUENCE, {3, 4}, 0},                                               \
+        {                                                                                          \
+            "number", MMF_SEQUENCE, {2, 2}, 0                                                      \
+        }                                                                                          \
+    }
 #define CASE_FLAT_TRIO                                                                             \
     {                                                                                              \
         {"text", MMF_SEQUENCE, {4, 3}, 0}, {"audio", MMF_VECTOR, {3}, 0},                          \
@@ -75,9 +91,13 @@ static const model_case model_cases[] = {
     {"text, audio, vision, lengths", 3, CASE_TRIO, true, false},
     {"text, audio, vision, lengths, absent", 3, CASE_TRIO, true, true},
     {"text sequence, audio and vision vectors", 3, CASE_FLAT_TRIO, false, true},
+    {"views of a pair", 3, CASE_PAIR, false, false},
+    {"question, tokens and regions in places", 6, CASE_SCENE, false, false},
+    {"question, tokens and regions in places, lengths", 6, CASE_SCENE, true, false},
 };
 
-enum { N_MODEL_CASES = sizeof model_cases / sizeof *model_cases };
+/* The last ones are for models on inputs of certain names alone. */
+enum { N_MODEL_CASES = sizeof model_cases / sizeof *model_cases, N_NAMED_CASES = 3 };
 
 /** Values of a case for some rows. Values behind a length and of absent modalities are not zero. */
 typedef struct case_data {
@@ -225,6 +245,8 @@ static inline mmf_config *case_config(mmf_ctx *ctx, const mmf_def *def, const ch
         const bool whole = row->type == MMF_OPTION_INT || row->type == MMF_OPTION_INTS;
         if (strstr(row->name, "dropout"))
             test_ok(ctx, mmf_config_set(config, row->name, "0"));
+        else if (strcmp(row->name, "reverse_grad_weight") == 0 && row->low < 0)
+            test_ok(ctx, mmf_config_set(config, row->name, "-1")); /* the true gradient */
         else if (case_is_pair(row))
             test_ok(ctx, mmf_config_set(config, row->name, "2"));
         else if (whole && row->low <= 4 && (!*row->standard || atoi(row->standard) > 8))
@@ -305,6 +327,8 @@ static inline void case_each(mmf_ctx *ctx, mmf_kind kind, uint64_t seed, case_fn
         const bool alone = (defs[i]->takes & MMF_ONE_ONLY) || kind == MMF_KIND_ENCODER;
         for (size_t c = 0; c < N_MODEL_CASES; c++) {
             case_data whole;
+            if (c >= N_MODEL_CASES - N_NAMED_CASES && !defs[i]->refuses)
+                continue;
             case_open(&whole, &model_cases[c], seed);
             for (size_t m = 0; m < (alone ? whole.schema.count : 1); m++) {
                 case_data part;

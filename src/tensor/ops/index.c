@@ -232,6 +232,21 @@ mmf_tensor *mmf_top_rows(mmf_tape *tape, const mmf_tensor *scores, int64_t count
     return top ? mmf_input_ints(tape, top, 2, (int64_t[]){rows, count}) : NULL;
 }
 
+mmf_tensor *mmf_rows_where(mmf_tape *tape, const mmf_tensor *flags)
+{
+    if (!flags)
+        return mmf_tape__missing(tape, "rows_where");
+    if (flags->is_int)
+        return mmf_tape__fail(tape, MMF_DTYPE, "rows_where", "takes reals, got integers");
+    int64_t *const rows = mmf_tape__alloc(tape, (size_t)flags->count * sizeof *rows + 1);
+    int64_t n = 0;
+    for (int64_t i = 0; rows && i < flags->count; i++) {
+        if (flags->data[i] > 0)
+            rows[n++] = i;
+    }
+    return n > 0 ? mmf_input_ints(tape, rows, 1, &n) : NULL;
+}
+
 mmf_tensor *mmf_token_lengths(mmf_tape *tape, const mmf_tensor *tokens, int64_t padding)
 {
     if (!tokens || !tokens->is_int || tokens->n_dims != 2)
