@@ -217,7 +217,8 @@ static void scatter(mmf_text *out, const json_t *e)
     for (size_t i = 0; i < json_array_size(predicted) && n < MAX_SCATTER; i++) {
         const mmf_point p = {.x = mmf_json_real(json_array_get(truth, i)),
                              .y = mmf_json_real(json_array_get(predicted, i)),
-                             .radius = 3};
+                             .radius = 3.5,
+                             .strong = true};
         if (!isfinite(p.x) || !isfinite(p.y))
             continue;
         points[n++] = p;

@@ -194,7 +194,9 @@ static mmf_status explain(mmf_explainer *e)
     mmf_metrics whole = {0};
     MMF_TRY(prepare(e));
     /* Drawn orders ask for more subsets than the table shows; how many is known at the end. */
-    e->n_passes = 1 + mmf_subsets(e->inputs->count, subsets) + mmf_explain__robustness_passes(e);
+    const size_t n_noisy = mmf_explain__robustness_passes(e);
+    const size_t n_clean = n_noisy > 0 && e->options->against ? 2 : 1;
+    e->n_passes = n_clean + mmf_subsets(e->inputs->count, subsets) + n_noisy;
     MMF_TRY(look_at_whole(e, &whole));
     MMF_TRY(mmf_explain__errors(e));
     MMF_TRY(mmf_explain__contributions(e, &whole));
