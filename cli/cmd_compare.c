@@ -5,13 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report_file.h"
 #include "train_options.h"
 
 /* Off a terminal, progress is a line now and then. */
 #define SAY_SECONDS 10
 
 typedef struct compare_values {
-    const char *models, *folder;
+    const char *models, *folder, *report;
     int64_t seeds, jobs;
     bool resume;
 } compare_values;
@@ -25,6 +26,8 @@ static const opt_row compare_rows[] = {
      "trials side by side (default: one a processor)"},
     {"folder", 0, OPT_TEXT, offsetof(compare_values, folder), "DIR", 0, 0, NULL,
      "results and predictions go there (default: runs/ and the data's name)"},
+    {"report", 0, OPT_TEXT, offsetof(compare_values, report), "FILE.html", 0, 0, NULL,
+     "the report with plots, one HTML file (default: report.html in the folder)"},
     {"resume", 0, OPT_FLAG, offsetof(compare_values, resume), NULL, 0, 0, NULL,
      "keep the finished trials of the folder"},
     {0},
@@ -39,7 +42,7 @@ typedef struct compare_run {
     cli_session session;
     const char *path;
     char *command;
-    char folder[CLI_PATH_BYTES], set[4096], encoders[4096];
+    char folder[CLI_PATH_BYTES], report[CLI_PATH_BYTES + 16], set[4096], encoders[4096];
     out_progress progress;
     double last_said; /* seconds after the start, off a terminal */
 } compare_run;
@@ -91,6 +94,18 @@ static size_t say_failures(const mmf_comparison *comparison)
     return n;
 }
 
+static int write_report(const compare_run *run, const mmf_comparison *comparison)
+{
+    char *const json = mmf_comparison_json(comparison);
+    if (!json)
+        return cli_failed(&run->session, MMF_NOMEM);
+    const int code = cli_write_report(&run->session, run->values.report, json);
+    mmf_free(run->session.ctx, json);
+    if (code == CLI_OK)
+        cli_say("the report is %s", run->values.report);
+    return code;
+}
+
 static int print_results(compare_run *run, const mmf_comparison *comparison)
 {
     const size_t n_failed = say_failures(comparison);
@@ -103,6 +118,9 @@ static int print_results(compare_run *run, const mmf_comparison *comparison)
         putchar('\n');
     mmf_free(run->session.ctx, text);
     cli_say("results, and predictions of every trial, are in %s", run->values.folder);
+    const int code = write_report(run, comparison);
+    if (code != CLI_OK)
+        return code;
     if (comparison->n_trials > 0 && n_failed == comparison->n_trials)
         return cli_error("every trial failed");
     return CLI_OK;
@@ -216,6 +234,13 @@ int cmd_compare(int argc, char **argv)
         if (!run.values.folder) {
             default_folder(run.path, run.folder, sizeof run.folder);
             run.values.folder = run.folder;
+        }
+        if (!run.values.report) {
+            snprintf(run.report, sizeof run.report, "%s/report.html", run.values.folder);
+            run.values.report = run.report;
+        } else if (!out_can_write(run.values.report)) {
+            free(run.command);
+            return cli_end(&run.session, CLI_FAILED);
         }
         code = cli_end(&run.session, compare(&run, &split));
     }

@@ -8,9 +8,6 @@
 #include "output.h"
 #include "scoring.h"
 
-/* Up to here every subset is scored; above, single ones, all but one, and all. */
-#define MAX_FULL_SUBSETS 6
-#define MAX_SUBSETS 256
 #define MAX_COLUMNS 8
 
 typedef struct eval_values {
@@ -45,27 +42,6 @@ typedef struct subset {
     uint64_t use;
     mmf_metrics metrics;
 } subset;
-
-static size_t list_subsets(size_t n, subset *out)
-{
-    const uint64_t all = (UINT64_C(1) << n) - 1;
-    size_t count = 0;
-    if (n <= MAX_FULL_SUBSETS) {
-        for (size_t size = 1; size <= n; size++) {
-            for (uint64_t bits = 1; bits <= all; bits++) {
-                if ((size_t)__builtin_popcountll(bits) == size)
-                    out[count++].use = bits;
-            }
-        }
-        return count;
-    }
-    for (size_t m = 0; m < n; m++)
-        out[count++].use = UINT64_C(1) << m;
-    for (size_t m = 0; m < n; m++)
-        out[count++].use = all & ~(UINT64_C(1) << m);
-    out[count++].use = all;
-    return count;
-}
 
 static void subset_text(const mmf_schema *schema, uint64_t use, char *out, size_t size)
 {
@@ -160,13 +136,16 @@ static void print_scores(const eval_run *run, const mmf_metrics *metrics, const 
 static int score(eval_run *run)
 {
     mmf_metrics metrics;
-    subset *const subsets = out_alloc(MAX_SUBSETS, sizeof *subsets);
+    uint64_t bits[MMF_SUBSETS_MAX];
+    subset *const subsets = out_alloc(MMF_SUBSETS_MAX, sizeof *subsets);
     const size_t n_modalities = mmf_model_inputs(run->model)->count;
     size_t n = 0;
     mmf_status status = cli_score(run->session.ctx, &metrics, run->model, &run->task, run->dataset,
                                   run->rows.rows, run->rows.count, run->use);
     if (status == MMF_OK && run->values.subsets) {
-        n = list_subsets(n_modalities, subsets);
+        n = mmf_subsets(n_modalities, bits);
+        for (size_t i = 0; i < n; i++)
+            subsets[i].use = bits[i];
         status = score_subsets(run, subsets, n);
     }
     if (status == MMF_OK)
@@ -194,8 +173,8 @@ static int prepare(eval_run *run)
     if (run->task.kind == MMF_TARGET_RETRIEVAL && (run->values.subsets || (run->use & all) != all))
         return cli_error("retrieval ranks one modality by another and needs all that the model "
                          "was trained on; leave --subsets and --modalities out");
-    if (run->values.subsets && mmf_model_inputs(run->model)->count > (MAX_SUBSETS - 1) / 2)
-        return cli_error("--subsets takes at most %d modalities", (MAX_SUBSETS - 1) / 2);
+    if (run->values.subsets && mmf_model_inputs(run->model)->count > 63)
+        return cli_error("--subsets takes at most 63 modalities");
     return cli_choose_rows(&run->session, "eval", run->model, run->dataset,
                            run->values.part ? run->values.part : "test", &run->split, &run->rows);
 }

@@ -92,6 +92,12 @@ MMF_API mmf_status mmf_task_of(mmf_ctx *ctx, mmf_task *out, const mmf_dataset *d
 
 /* ---- Many models ------------------------------------------------------------------------- */
 
+/** One epoch of a learning curve. */
+typedef struct mmf_epoch_scores {
+    double train_loss, valid_loss;
+    double score; /**< main metric on validation */
+} mmf_epoch_scores;
+
 /** One model with one seed. */
 typedef struct mmf_trial {
     const char *model;
@@ -103,6 +109,10 @@ typedef struct mmf_trial {
     int64_t epochs; /**< the chosen number */
     double train_seconds;
     double latency; /**< seconds for one sample in a running process, median */
+    /** From the first epoch on; owned by the comparison. NULL: late models, which are several fits,
+     * and unimodal models that another trial left. */
+    mmf_epoch_scores *curve;
+    int64_t n_curve;
 } mmf_trial;
 
 /** One row of the leaderboard. */

@@ -37,6 +37,21 @@ typedef struct mmf_classification_options {
         .n_bins = 15, .positive = 1, .threshold = 0.5                                              \
     }
 
+/** One bin of a reliability diagram: sums over its rows. */
+typedef struct mmf_calibration_bin {
+    double confidence, hits, count;
+} mmf_calibration_bin;
+
+/**
+ * The bins behind `ece` and `mce`: rows by the probability of their most likely class, in equal
+ * widths (low, high].
+ *
+ * @param bins  (n_bins)
+ * @errors      as mmf_metrics_classification_with
+ */
+mmf_status mmf_reliability(mmf_ctx *ctx, const double *probability, const int64_t *classes,
+                           int64_t n, int64_t n_classes, int64_t n_bins, mmf_calibration_bin *bins);
+
 /** Scores of one class against the others. */
 typedef struct mmf_class_scores {
     int64_t support;    /**< rows of this class */

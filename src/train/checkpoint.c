@@ -16,7 +16,7 @@
 #include "train/trainer.h"
 
 /* Of the model; of every loss over features: values and two moments. */
-#define N_MODEL_BLOCKS 6
+#define N_MODEL_BLOCKS 7
 #define N_BLOCKS (N_MODEL_BLOCKS + 3 * MMF_MAX_AUXILIARY)
 
 typedef struct block {
@@ -54,6 +54,7 @@ static size_t list_blocks(const mmf_fit_state *s, block *out)
         {"moment.1", mmf_optimizer_moment(s->optimizer, 1), size},
         {"best.values", s->best_values, size},
         {"best.state", s->best_state, state},
+        {"curve", s->curve, 3 * s->most_epochs},
     };
     size_t n = 0;
     for (size_t i = 0; i < N_MODEL_BLOCKS; i++) {

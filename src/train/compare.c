@@ -451,6 +451,8 @@ void mmf_comparison_clear(mmf_comparison *comparison)
     mmf_free(ctx, comparison->names);
     mmf_free(ctx, (void *)(uintptr_t)comparison->task.class_names);
     mmf_free(ctx, comparison->data);
+    for (size_t i = 0; comparison->trials && i < comparison->n_trials; i++)
+        mmf_free(ctx, comparison->trials[i].curve);
     mmf_free(ctx, comparison->trials);
     mmf_free(ctx, comparison->leaders);
     *comparison = (mmf_comparison){0};

@@ -73,8 +73,8 @@ mmf_status mmf_trial__load_test(const mmf_plan *plan, size_t trial, double *valu
 mmf_status mmf_trial__save(const mmf_plan *plan, size_t trial, const mmf_trial *result);
 /** Fills the row of `out` from the trial's file; false if there is none that fits. */
 bool mmf_trial__load(const mmf_plan *plan, size_t trial);
-/** Epochs, seconds and validation scores out of a model's training record. */
-void mmf_trial__read_record(const char *record, mmf_trial *out);
+/** Epochs, seconds, validation scores and the learning curve out of a model's training record. */
+void mmf_trial__read_record(const mmf_plan *plan, const char *record, mmf_trial *out);
 /** Rewrites results.csv and results.json. */
 mmf_status mmf_compare__save(const mmf_plan *plan);
 

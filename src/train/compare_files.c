@@ -47,7 +47,23 @@ static json_t *metrics_json(const mmf_metrics *metrics)
     return object;
 }
 
-static json_t *trial_json(const mmf_trial *trial)
+static json_t *curve_json(const mmf_trial *trial, const char *metric)
+{
+    json_t *const list = json_array();
+    char score[MMF_METRIC_NAME_BYTES + 8];
+    snprintf(score, sizeof score, "valid_%s", metric);
+    for (int64_t i = 0; i < trial->n_curve; i++) {
+        json_t *const row = json_object();
+        put_integer(row, "epoch", i + 1);
+        put_number(row, "train_loss", trial->curve[i].train_loss);
+        put_number(row, "valid_loss", trial->curve[i].valid_loss);
+        put_number(row, score, trial->curve[i].score);
+        json_array_append_new(list, row);
+    }
+    return list;
+}
+
+static json_t *trial_json(const mmf_comparison *c, const mmf_trial *trial)
 {
     json_t *const object = json_object();
     put_text(object, "model", trial->model);
@@ -62,6 +78,8 @@ static json_t *trial_json(const mmf_trial *trial)
     put_integer(object, "epochs", trial->epochs);
     put_number(object, "train_seconds", trial->train_seconds);
     put_number(object, "latency_seconds", trial->latency);
+    if (trial->n_curve > 0)
+        json_object_set_new(object, "curve", curve_json(trial, mmf_task_main_metric(c->task.kind)));
     return object;
 }
 
@@ -120,7 +138,7 @@ static json_t *comparison_json(const mmf_comparison *c)
     json_t *const trials = json_array();
     for (size_t i = 0; i < c->n_trials; i++) {
         if (!mmf_trial__is_pending(&c->trials[i]))
-            json_array_append_new(trials, trial_json(&c->trials[i]));
+            json_array_append_new(trials, trial_json(c, &c->trials[i]));
     }
     json_object_set_new(object, "trials", trials);
     json_t *const leaders = json_array();
@@ -274,7 +292,7 @@ mmf_status mmf_trial__save(const mmf_plan *plan, size_t trial, const mmf_trial *
 {
     char mark[17];
     fingerprint_text(plan, trial, mark);
-    json_t *const object = trial_json(result);
+    json_t *const object = trial_json(plan->out, result);
     put_text(object, "fingerprint", mark);
     char *const text = dump(plan->ctx, object, EXACT_DIGITS);
     char *const path = mmf_trial__path(plan, trial, "trials", "json");
@@ -309,6 +327,23 @@ static double read_number(const json_t *object, const char *name)
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
+/* Takes a curve over; without memory, or where one is damaged, the trial goes without. */
+static void read_curve(const mmf_plan *plan, const json_t *list, mmf_trial *out)
+{
+    char score[MMF_METRIC_NAME_BYTES + 8];
+    const size_t n = json_array_size(list);
+    snprintf(score, sizeof score, "valid_%s", mmf_task_main_metric(plan->out->task.kind));
+    mmf_free(plan->ctx, out->curve);
+    out->curve = n > 0 ? mmf_alloc_zero(plan->ctx, n, sizeof *out->curve) : NULL;
+    out->n_curve = out->curve ? (int64_t)n : 0;
+    for (int64_t i = 0; i < out->n_curve; i++) {
+        const json_t *const row = json_array_get(list, (size_t)i);
+        out->curve[i] = (mmf_epoch_scores){.train_loss = read_number(row, "train_loss"),
+                                           .valid_loss = read_number(row, "valid_loss"),
+                                           .score = read_number(row, score)};
+    }
+}
+
 static bool read_trial(const mmf_plan *plan, size_t trial, const json_t *object)
 {
     char mark[17];
@@ -323,19 +358,21 @@ static bool read_trial(const mmf_plan *plan, size_t trial, const json_t *object)
     result.epochs = json_integer_value(json_object_get(object, "epochs"));
     result.train_seconds = read_number(object, "train_seconds");
     result.latency = read_number(object, "latency_seconds");
+    read_curve(plan, json_object_get(object, "curve"), &result);
     result.status = MMF_OK;
     result.error[0] = '\0';
     plan->out->trials[trial] = result;
     return true;
 }
 
-void mmf_trial__read_record(const char *record, mmf_trial *out)
+void mmf_trial__read_record(const mmf_plan *plan, const char *record, mmf_trial *out)
 {
     json_t *const object = json_loads(record, 0, NULL);
     out->epochs = json_integer_value(json_object_get(object, "epochs"));
     out->train_seconds = read_number(object, "seconds");
     if (!read_metrics(json_object_get(object, "valid"), &out->valid))
         out->valid = (mmf_metrics){0};
+    read_curve(plan, json_object_get(object, "curve"), out);
     json_decref(object);
 }
 

@@ -135,12 +135,13 @@ mmf_status mmf_trial__run(const mmf_plan *plan, size_t trial)
     mmf_model *model = NULL;
     MMF_TRY(mmf_train(plan->ctx, &model, plan->dataset, mmf_plan__split(plan, trial), c->name,
                       c->config, &options));
-    mmf_trial__read_record(mmf_model_record(model), &result);
+    mmf_trial__read_record(plan, mmf_model_record(model), &result);
     result.n_parameters = mmf_model_n_parameters(model);
     result.status = MMF_OK;
     mmf_status status = evaluate(plan, trial, model, &result);
     if (status == MMF_OK)
         status = mmf_trial__save(plan, trial, &result);
+    mmf_free(plan->ctx, result.curve);
     mmf_model_free(model);
     return status;
 }

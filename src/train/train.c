@@ -52,8 +52,25 @@ static json_t *number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+static json_t *curve_json(const mmf_learning_curve *curve, const char *metric)
+{
+    json_t *const list = json_array();
+    char score[MMF_METRIC_NAME_BYTES + 8];
+    snprintf(score, sizeof score, "valid_%s", metric);
+    for (int64_t i = 0; i < curve->n_epochs; i++) {
+        const mmf_real *const point = curve->values + 3 * i;
+        json_t *const row = json_object();
+        json_object_set_new(row, "epoch", json_integer((json_int_t)i + 1));
+        json_object_set_new(row, "train_loss", number((double)point[0]));
+        json_object_set_new(row, "valid_loss", number((double)point[1]));
+        json_object_set_new(row, score, number((double)point[2]));
+        json_array_append_new(list, row);
+    }
+    return list;
+}
+
 static char *make_record(const mmf_fit *fit, const mmf_split *split, const mmf_fit_result *result,
-                         const mmf_metrics *valid)
+                         const mmf_metrics *valid, const mmf_learning_curve *curve)
 {
     const mmf_train_options *const o = fit->options;
     json_t *const record = json_object();
@@ -80,6 +97,9 @@ static char *make_record(const mmf_fit *fit, const mmf_split *split, const mmf_f
     for (size_t i = 0; i < valid->count; i++)
         json_object_set_new(scores, valid->items[i].name, number(valid->items[i].value));
     json_object_set_new(record, "valid", scores);
+    if (curve->n_epochs > 0)
+        json_object_set_new(record, "curve",
+                            curve_json(curve, mmf_task_main_metric(fit->task->kind)));
     char *const text = json_dumps(record, JSON_REAL_PRECISION(12));
     json_decref(record);
     return text;
@@ -116,7 +136,9 @@ static mmf_status fit_model(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit,
         is_late ? mmf_late_fit(ctx, &pair, fit, refits) : mmf_fit_pair_run(ctx, &pair, fit, refits);
     if (status == MMF_OK)
         status = score_valid(ctx, pair.chosen, fit, &valid);
-    char *const record = status == MMF_OK ? make_record(fit, split, &pair.result, &valid) : NULL;
+    char *const record = status == MMF_OK
+                             ? make_record(fit, split, &pair.result, &valid, &pair.chosen->curve)
+                             : NULL;
     if (status == MMF_OK)
         status = record ? mmf_model__set_record(pair.final, record) : MMF_NOMEM;
     free(record);

@@ -301,7 +301,9 @@ static mmf_status prepare(trainer *t)
         mmf_alloc_zero(t->ctx, (size_t)mmf_params_size(s->params) + 1, sizeof(mmf_real));
     s->best_state =
         mmf_alloc_zero(t->ctx, (size_t)mmf_params_state_size(s->params) + 1, sizeof(mmf_real));
-    if (!s->best_values || !s->best_state)
+    s->curve = mmf_alloc_zero(t->ctx, (size_t)t->epochs, 3 * sizeof(mmf_real));
+    s->most_epochs = t->epochs;
+    if (!s->best_values || !s->best_state || !s->curve)
         return MMF_NOMEM;
     s->progress =
         (mmf_fit_progress){.best_loss = INFINITY, .plateau_scale = 1, .plateau_best = INFINITY};
@@ -327,6 +329,7 @@ static void release(trainer *t)
     mmf_tape_free(t->tape);
     mmf_free(t->ctx, t->state.best_values);
     mmf_free(t->ctx, t->state.best_state);
+    mmf_free(t->ctx, t->state.curve);
     mmf_free(t->ctx, t->class_weight.data);
     mmf_free(t->ctx, t->map);
     mmf_free(t->ctx, t->order);
@@ -511,6 +514,10 @@ static mmf_status end_epoch(trainer *t)
         if (fit->task->kind == MMF_TARGET_RETRIEVAL)
             valid_loss = isfinite(score) ? 1 - score : 1;
     }
+    mmf_real *const point = t->state.curve + 3 * p->epoch;
+    point[0] = (mmf_real)p->last_loss;
+    point[1] = (mmf_real)valid_loss;
+    point[2] = (mmf_real)score;
     p->epoch++;
     p->step = 0;
     const bool chooses = fit->n_valid > 0 && fit->fixed_epochs == 0;
@@ -586,6 +593,8 @@ mmf_status mmf_fit_run(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit, mmf_fi
                                    .valid_loss = chooses ? t.state.progress.best_loss : NAN,
                                    .train_loss = t.state.progress.last_loss,
                                    .seconds = t.state.progress.seconds + mmf_seconds() - t.started};
+        t.model->curve = (mmf_learning_curve){t.state.curve, t.state.progress.epoch};
+        t.state.curve = NULL;
         *out = t.model;
     } else {
         mmf_model_free(t.model);

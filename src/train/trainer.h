@@ -76,6 +76,8 @@ typedef struct mmf_fit_state {
     mmf_optimizer *optimizer;
     mmf_auxiliary *auxiliary;
     mmf_real *best_values, *best_state;
+    mmf_real *curve; /* (most_epochs, 3) as mmf_learning_curve; rows of epochs to come are 0 */
+    int64_t most_epochs;
     mmf_fit_progress progress;
     char fingerprint[MMF_FINGERPRINT_BYTES];
 } mmf_fit_state;
