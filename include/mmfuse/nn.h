@@ -235,7 +235,8 @@ typedef enum mmf_kind {
     MMF_KIND_MODEL,
     MMF_KIND_LOSS,
     MMF_KIND_RULE,
-    MMF_KIND_METRIC
+    MMF_KIND_METRIC,
+    MMF_KIND_AID /**< stands beside training; see mmf_aids */
 } mmf_kind;
 
 /** What a definition takes and can do. */

@@ -41,8 +41,13 @@ typedef struct mmf_train_options {
      * learn for themselves (projections, a temperature) is not part of the model. NULL: the default
      */
     const char *loss;
-    bool loss_where_possible; /**< models without features of two modalities do without the losses
-                                 over features, instead of failing */
+    /** Comma-separated training aids (mmf_aids) with the value of their first option or with named
+     * options: "ogm-ge:0.3,unimodal-heads:weight=0.5:labels=generated". NULL: none */
+    const char *aid;
+    /** What was asked for and a model cannot do is left aside instead of failing, and told in its
+     * record: losses over features and aids without features of two modalities, label smoothing and
+     * class weights beside a loss of the model's own. */
+    bool loss_where_possible;
     double smoothing;         /**< label smoothing, classes only */
     bool balance;             /**< weight classes inversely to their frequency in train */
     bool refit;        /**< then train anew on train + valid for the chosen number of epochs */
@@ -84,6 +89,12 @@ MMF_API mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset
  * caller to do when the model is safe: until then --resume needs nothing but these files.
  */
 MMF_API void mmf_train_forget(const char *checkpoint);
+
+/**
+ * Definitions of the training aids: name, paper, equations, options; `takes` says for which tasks.
+ * They have no `build` and no `run`.
+ */
+MMF_API const mmf_def *const *mmf_aids(size_t *count);
 
 /** The task of a data set; borrowed strings live as long as the data set. Free class_names with
  * mmf_free. */
