@@ -12,7 +12,7 @@
 
 typedef struct compare_values {
     const char *models, *folder;
-    int64_t seeds, jobs;
+    int64_t seeds, jobs, tune;
     bool resume;
 } compare_values;
 
@@ -25,6 +25,9 @@ static const opt_row compare_rows[] = {
      "trials side by side (default: one a processor)"},
     {"folder", 0, OPT_TEXT, offsetof(compare_values, folder), "DIR", 0, 0, NULL,
      "results and predictions go there (default: runs/ and the data's name)"},
+    {"tune", 0, OPT_INT, offsetof(compare_values, tune), "N", 1, 1000, NULL,
+     "first try N settings of each model's own options and learning rate with the first seed, the "
+     "given one among them, and keep the best on validation; late models are left as they are"},
     {"resume", 0, OPT_FLAG, offsetof(compare_values, resume), NULL, 0, 0, NULL,
      "keep the finished trials of the folder"},
     {0},
@@ -58,20 +61,21 @@ static void watch(void *user, const mmf_comparison *so_far, size_t n_done, size_
                   double seconds)
 {
     compare_run *const run = user;
+    const size_t n_all = so_far->n_trials + so_far->n_draws;
     char spent[32], left[32] = "?";
     if (!run->progress.is_terminal && seconds - run->last_said >= SAY_SECONDS) {
         run->last_said = seconds;
-        cli_say("%zu of %zu trials done, %s", n_done, so_far->n_trials,
+        cli_say("%zu of %zu trials done, %s", n_done, n_all,
                 out_seconds_text(spent, sizeof spent, seconds));
     }
-    if (so_far->n_trials == 0)
+    if (n_all == 0)
         return;
     if (n_done)
         out_seconds_text(left, sizeof left,
-                         seconds / (double)n_done * (double)(so_far->n_trials - n_done));
-    out_progress_show(&run->progress, (double)n_done / (double)so_far->n_trials,
+                         seconds / (double)n_done * (double)(n_all - n_done));
+    out_progress_show(&run->progress, (double)n_done / (double)n_all,
                       "%zu of %zu trials done, %zu running, %s, about %s left", n_done,
-                      so_far->n_trials, n_running, out_seconds_text(spent, sizeof spent, seconds),
+                      n_all, n_running, out_seconds_text(spent, sizeof spent, seconds),
                       left);
 }
 
@@ -118,6 +122,7 @@ static int compare(compare_run *run, const mmf_split_options *split)
     options.models = run->values.models;
     options.n_seeds = run->values.seeds;
     options.n_jobs = (int)run->values.jobs;
+    options.n_tune = run->values.tune;
     options.folder = run->values.folder;
     options.resume = run->values.resume;
     options.set = *run->set ? run->set : NULL;

@@ -13,14 +13,12 @@
 #include "base/file.h"
 #include "train/trainer.h"
 
-#define DEFAULT_LR 1e-3
-
 /* ---- What a fit starts from -------------------------------------------------------------- */
 
 double mmf_fit_lr(const mmf_fit *fit)
 {
     const double own = mmf_model_find(fit->name)->lr;
-    const double standard = own > 0 ? own : DEFAULT_LR;
+    const double standard = own > 0 ? own : MMF_DEFAULT_LR;
     return fit->options->optimizer.lr > 0 ? fit->options->optimizer.lr : standard;
 }
 

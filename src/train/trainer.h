@@ -41,6 +41,8 @@ typedef struct mmf_fit_result {
     unsigned left_aside;
 } mmf_fit_result;
 
+#define MMF_DEFAULT_LR 1e-3 /* where neither options nor model say */
+
 /** Learning rate of a fit: the option's, else the model's own, else 1e-3. */
 double mmf_fit_lr(const mmf_fit *fit);
 /** Shift and scale of the target in training: left as they are where labels are in [-3, 3]. */
