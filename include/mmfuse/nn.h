@@ -33,7 +33,9 @@ typedef struct mmf_option {
     const char *alias; /**< the reference implementation's name, NULL if equal or none */
     mmf_option_type type;
     double low, high;     /**< inclusive bounds of numbers */
-    const char *choices;  /**< "a|b|c" for MMF_OPTION_TEXT; NULL: any */
+    /** "a|b|c" for MMF_OPTION_TEXT; NULL: any. Of numbers: "low|high", where a search draws, where
+     * that is not around the default; "-": it leaves the option alone */
+    const char *choices;
     const char *standard; /**< default as text; "" means chosen from the data's shape */
     const char *help;
 } mmf_option;

@@ -52,6 +52,18 @@ static bool given_range(const mmf_option *row, double *low, double *high)
            mmf_text_number(bar + 1, strlen(bar + 1), high);
 }
 
+static double number_at(const mmf_config *config, const mmf_option *row, size_t i)
+{
+    switch (row->type) {
+    case MMF_OPTION_INT:
+        return (double)mmf_config_int(config, row->name);
+    case MMF_OPTION_REAL:
+        return mmf_config_real(config, row->name);
+    default:
+        return mmf_config_number_at(config, row->name, i);
+    }
+}
+
 static bool is_tuned(const mmf_config *config, const mmf_option *row)
 {
     double low = 0, high = 0;
@@ -66,7 +78,7 @@ static bool is_tuned(const mmf_config *config, const mmf_option *row)
     if (given_range(row, &low, &high))
         return true;
     /* Defaults by the data are known to `build` alone; 0 often stands for something else. */
-    const double standard = mmf_config_number_at(config, row->name, 0);
+    const double standard = number_at(config, row, 0);
     return row->standard && *row->standard && (standard > 0 || is_share(row));
 }
 
@@ -102,7 +114,7 @@ static void draw_numbers(const mmf_config *config, const mmf_option *row, mmf_rn
     const size_t n = is_list ? mmf_config_count(config, row->name) : 1;
     size_t used = 0;
     for (size_t i = 0; i < (n > 0 ? n : 1) && used < VALUE_BYTES; i++) {
-        const double standard = mmf_config_number_at(config, row->name, i);
+        const double standard = number_at(config, row, i);
         const double value = draw_number(row, standard, rng);
         used += (size_t)snprintf(out + used, VALUE_BYTES - used, is_whole(row) ? "%s%.0f" : "%s%.6g",
                                  i ? "," : "", is_whole(row) ? round(value) : value);
