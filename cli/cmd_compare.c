@@ -71,12 +71,10 @@ static void watch(void *user, const mmf_comparison *so_far, size_t n_done, size_
     if (n_all == 0)
         return;
     if (n_done)
-        out_seconds_text(left, sizeof left,
-                         seconds / (double)n_done * (double)(n_all - n_done));
+        out_seconds_text(left, sizeof left, seconds / (double)n_done * (double)(n_all - n_done));
     out_progress_show(&run->progress, (double)n_done / (double)n_all,
-                      "%zu of %zu trials done, %zu running, %s, about %s left", n_done,
-                      n_all, n_running, out_seconds_text(spent, sizeof spent, seconds),
-                      left);
+                      "%zu of %zu trials done, %zu running, %s, about %s left", n_done, n_all,
+                      n_running, out_seconds_text(spent, sizeof spent, seconds), left);
 }
 
 /* Failed trials on stderr. @return how many */

@@ -32,7 +32,7 @@ typedef struct mmf_option {
     const char *name;
     const char *alias; /**< the reference implementation's name, NULL if equal or none */
     mmf_option_type type;
-    double low, high;     /**< inclusive bounds of numbers */
+    double low, high; /**< inclusive bounds of numbers */
     /** "a|b|c" for MMF_OPTION_TEXT; NULL: any. Of numbers: "low|high", where a search draws, where
      * that is not around the default; "-": it leaves the option alone */
     const char *choices;

@@ -48,8 +48,8 @@ typedef struct mmf_train_options {
      * record: losses over features and aids without features of two modalities, label smoothing and
      * class weights beside a loss of the model's own. */
     bool loss_where_possible;
-    double smoothing;         /**< label smoothing, classes only */
-    bool balance;             /**< weight classes inversely to their frequency in train */
+    double smoothing;  /**< label smoothing, classes only */
+    bool balance;      /**< weight classes inversely to their frequency in train */
     bool refit;        /**< then train anew on train + valid for the chosen number of epochs */
     bool no_normalise; /**< feed features as they are */
     /** Probability that a modality is left out of a training sample; one always stays. 0: never. */
@@ -113,15 +113,15 @@ typedef struct mmf_trial {
     int64_t n_parameters;
     int64_t epochs; /**< the chosen number */
     double train_seconds;
-    double latency; /**< seconds for one sample in a running process, median */
+    double latency;      /**< seconds for one sample in a running process, median */
     char left_aside[64]; /**< of what was asked for: "smoothing", "aids" ..., commas between; "" */
 } mmf_trial;
 
 /** A setting that --tune tried: trained with the first seed, judged on validation. */
 typedef struct mmf_draw {
     const char *model;
-    int64_t number;  /**< 0: the options as they were given */
-    char *setting;   /**< JSON object of the drawn options and "lr" */
+    int64_t number; /**< 0: the options as they were given */
+    char *setting;  /**< JSON object of the drawn options and "lr" */
     mmf_status status;
     char error[256];
     mmf_metrics valid; /**< there are no test scores of a draw */

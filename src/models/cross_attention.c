@@ -51,7 +51,8 @@ static void build_pair(mmf_builder *b, const mmf_config *config, cross_model *mo
 /* The pairs grow with the square of the modalities. */
 static int64_t steps_width(const mmf_config *config, size_t n_modalities)
 {
-    const int64_t hidden = mmf_config_int(config, "hidden"), given = mmf_config_int(config, "width");
+    const int64_t hidden = mmf_config_int(config, "hidden"),
+                  given = mmf_config_int(config, "width");
     const int64_t heads = mmf_config_int(config, "heads");
     if (given > 0 || n_modalities <= 3 || hidden % (2 * heads) != 0)
         return given > 0 ? given : hidden;

@@ -23,8 +23,8 @@ static const mmf_option options[] = {
     {0},
 };
 
-/* Where the width is by the data. Every modality has a stream of blocks of its own: more of them are
- * narrower. */
+/* Where the width is by the data. Every modality has a stream of blocks of its own: more of them
+ * are narrower. */
 #define WIDE 128
 #define NARROW 64
 #define MOST_WIDE_MODALITIES 3
@@ -100,9 +100,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->positions = mmf_builder_alloc(b, inputs->count * sizeof(mmf_tensor *));
     const token_kind *const kind = kind_of(model->layer);
     const int64_t given = mmf_config_int(config, kind->width);
-    const int64_t width = given > 0                               ? given
-                          : inputs->count > MOST_WIDE_MODALITIES ? NARROW
-                                                                  : WIDE;
+    const int64_t width = given > 0 ? given : inputs->count > MOST_WIDE_MODALITIES ? NARROW : WIDE;
     model->all = mmf_all_steps_build(b, inputs, width, mmf_config_real(config, "steps_dropout"));
     for (size_t m = 0; !kind->has_positions && mmf_builder_status(b) == MMF_OK && m < inputs->count;
          m++)

@@ -29,7 +29,8 @@
 
 static const mmf_option options[] = {
     {"dst_feature_dim_nheads", NULL, MMF_OPTION_INTS, 1, 8192, NULL, "",
-     "width of the steps, and heads it is split into; by default 40,8, of more than three modalities "
+     "width of the steps, and heads it is split into; by default 40,8, of more than three "
+     "modalities "
      "narrower"},
     {"nlevels", NULL, MMF_OPTION_INT, 1, 64, "1|6", "",
      "layers of a translation; what reads translations has at least 3; by default 4, of more than "
@@ -129,16 +130,16 @@ static int n_levels_of(const mmf_config *config, size_t n_modalities)
 static stack build_stack(mmf_builder *b, const mmf_config *config, const char *name, int n_layers,
                          int64_t width, const char *attention_dropout)
 {
-    const mmf_transformer_options layer = {
-        .width = width,
-        .n_heads = n_heads(config),
-        .norm_first = true,
-        .activation = MMF_ACT_RELU,
-        .eps = NORM_EPS,
-        .dropout = mmf_config_real(config, "res_dropout"),
-        .attention_dropout = mmf_config_real(config, attention_dropout),
-        .inner_dropout = mmf_config_real(config, "relu_dropout"),
-        .names = &layer_names};
+    const mmf_transformer_options layer = {.width = width,
+                                           .n_heads = n_heads(config),
+                                           .norm_first = true,
+                                           .activation = MMF_ACT_RELU,
+                                           .eps = NORM_EPS,
+                                           .dropout = mmf_config_real(config, "res_dropout"),
+                                           .attention_dropout =
+                                               mmf_config_real(config, attention_dropout),
+                                           .inner_dropout = mmf_config_real(config, "relu_dropout"),
+                                           .names = &layer_names};
     stack s = {.n_layers = n_layers, .scale = sqrt((double)width)};
     s.layers = mmf_builder_alloc(b, (size_t)n_layers * sizeof *s.layers);
     mmf_builder_enter(b, name);

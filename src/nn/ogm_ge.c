@@ -3,10 +3,10 @@
  * coefficients that its training loop takes from them.
  *
  * Peng, Wei, Deng, Wang, Hu, Balanced multimodal learning via on-the-fly gradient modulation, CVPR
- * 2022; heads and names of the authors' code. A head of a sum or of a concatenation falls apart into
- * logits of each modality; with a sum each has its own full bias, of a concatenation each takes half
- * of the one bias. FiLM and gated heads do not fall apart, and have no ratio here. `train --aid
- * ogm-ge` modulates the gradients of a model.
+ * 2022; heads and names of the authors' code. A head of a sum or of a concatenation falls apart
+ * into logits of each modality; with a sum each has its own full bias, of a concatenation each
+ * takes half of the one bias. FiLM and gated heads do not fall apart, and have no ratio here.
+ * `train --aid ogm-ge` modulates the gradients of a model.
  */
 #include "nn/ogm_ge.h"
 
@@ -29,8 +29,7 @@ static const mmf_option options[] = {
 /* (1): sum over the batch of the probability of the right class. */
 static mmf_tensor *score_of(mmf_tape *tape, mmf_tensor *logits, const mmf_tensor *classes)
 {
-    mmf_tensor *const p =
-        mmf_softmax(tape, mmf_detach(tape, logits), NULL, MMF_EMPTY_ZERO);
+    mmf_tensor *const p = mmf_softmax(tape, mmf_detach(tape, logits), NULL, MMF_EMPTY_ZERO);
     if (!p || !classes)
         return NULL;
     mmf_tensor *const right = mmf_mul(tape, p, mmf_one_hot(tape, classes, p->shape[1]));
@@ -67,7 +66,7 @@ typedef enum ogm_head { HEAD_SUM, HEAD_CONCAT, HEAD_FILM, HEAD_GATED } ogm_head;
 
 typedef struct ogm_layer {
     ogm_head head;
-    const char *x, *y;      /* inputs */
+    const char *x, *y;         /* inputs */
     const char *projection[2]; /* names of outputs */
     const char *unimodal[2];
     bool x_conditions;
@@ -165,8 +164,8 @@ static void run_parts(mmf_tape *tape, const ogm_layer *l, mmf_tensor *const in[2
     }
     mmf_tensor *const half = mmf_affine(tape, l->fc_out.bias, 0.5, 0);
     for (int i = 0; i < 2; i++) {
-        mmf_tensor *const w = mmf_slice(tape, l->fc_out.weight, 1, i ? l->width_x : 0,
-                                        i ? l->width_y : l->width_x);
+        mmf_tensor *const w =
+            mmf_slice(tape, l->fc_out.weight, 1, i ? l->width_x : 0, i ? l->width_y : l->width_x);
         parts[i] = mmf_linear(tape, in[i], w, half, MMF_ACT_NONE);
     }
 }
@@ -201,9 +200,8 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     mmf_tensor *const label = mmf_named_get(in, "label");
     if (l->head == HEAD_FILM || l->head == HEAD_GATED) {
         const int c = l->x_conditions ? 0 : 1;
-        mmf_tensor *const h = l->head == HEAD_FILM
-                                  ? run_film(tape, l, inputs[c], inputs[1 - c])
-                                  : run_gated(tape, l, inputs, out);
+        mmf_tensor *const h = l->head == HEAD_FILM ? run_film(tape, l, inputs[c], inputs[1 - c])
+                                                   : run_gated(tape, l, inputs, out);
         mmf_named_put(tape, out, "logit", mmf_linear_run(tape, &l->fc_out, h, MMF_ACT_NONE));
         return;
     }

@@ -49,8 +49,8 @@ static mmf_status unknown(mmf_ctx *ctx, const char *name)
     }
     const char *const nearest = mmf_text_nearest(name, names, N_KINDS);
     return mmf_fail(ctx, MMF_ARG, "training aid \"%s\" is unknown; %s%s%sthere are %s", name,
-                    nearest ? "did you mean \"" : "", nearest ? nearest : "",
-                    nearest ? "\"? " : "", all);
+                    nearest ? "did you mean \"" : "", nearest ? nearest : "", nearest ? "\"? " : "",
+                    all);
 }
 
 /* "0.3" is the aid's first option, "alpha=0.3" the one of this name. */
@@ -62,18 +62,15 @@ static mmf_status set_value(mmf_ctx *ctx, mmf_config *config, const char *part, 
     const size_t n_name = equals ? (size_t)(equals - part) : 0;
     const char *const first = equals ? equals + 1 : part;
     const size_t n_value = n - (equals ? n_name + 1 : 0);
-    if (n_name >= sizeof name || n_value >= sizeof value || n_value == 0 ||
-        (equals && n_name == 0))
+    if (n_name >= sizeof name || n_value >= sizeof value || n_value == 0 || (equals && n_name == 0))
         return mmf_fail(ctx, MMF_ARG,
                         "training aid %s: \"%.*s\": expected a value of %s, or OPTION=VALUE; "
                         "`mmfuse info %s` lists the options",
                         def->name, (int)(n < 80 ? n : 80), part, def->options[0].name, def->name);
     snprintf(name, sizeof name, "%.*s", (int)n_name, part);
     snprintf(value, sizeof value, "%.*s", (int)n_value, first);
-    const mmf_status status =
-        mmf_config_set(config, equals ? name : def->options[0].name, value);
-    return status == MMF_OK ? status
-                            : mmf_fail_within(ctx, status, "training aid %s: ", def->name);
+    const mmf_status status = mmf_config_set(config, equals ? name : def->options[0].name, value);
+    return status == MMF_OK ? status : mmf_fail_within(ctx, status, "training aid %s: ", def->name);
 }
 
 static mmf_status add_entry(mmf_ctx *ctx, mmf_aid_list *out, const char *entry, size_t n)

@@ -72,7 +72,7 @@ struct mmf_aid {
     const mmf_schema *features; /* vectors, one a modality */
     mmf_module *heads;          /* NULL: none */
     mmf_optimizer *optimizer;   /* of the heads */
-    mmf_real *state; /* kept in checkpoints */
+    mmf_real *state;            /* kept in checkpoints */
     int64_t n_state;
     int64_t *indices; /* 2 max_rows a feature: lent to a pass */
     void *own;        /* one block, freed with the aid */

@@ -1,6 +1,6 @@
 /*
- * aid_gradient_blend.c: a head beside each modality and one loss over all heads, weighed by how well
- * each generalises.
+ * aid_gradient_blend.c: a head beside each modality and one loss over all heads, weighed by how
+ * well each generalises.
  *
  * Wang, Tran, Feiszli, What makes training multi-modal classification networks hard?, CVPR 2020,
  * eq. (5) and (6), re-estimated at super-epochs (its online form): between two checkpoints a head
@@ -112,8 +112,7 @@ static mmf_status epoch(mmf_aid *aid, int64_t done)
                                weights);
     const double least = mmf_config_real(aid->config, "least");
     for (size_t i = 0; i < n_heads(aid); i++)
-        row(aid, WEIGHT)[i] =
-            (mmf_real)(least / (double)n_heads(aid) + (1 - least) * weights[i]);
+        row(aid, WEIGHT)[i] = (mmf_real)(least / (double)n_heads(aid) + (1 - least) * weights[i]);
     keep(aid, train, valid);
     return MMF_OK;
 }
@@ -122,8 +121,7 @@ static mmf_tensor *loss(mmf_aid *aid, const mmf_aid_pass *pass, mmf_tensor *mode
 {
     mmf_named out = {0};
     mmf_aid_heads_run(aid, pass, false, &out);
-    mmf_tensor *total =
-        mmf_affine(pass->tape, model_loss, (double)row(aid, WEIGHT)[0], 0);
+    mmf_tensor *total = mmf_affine(pass->tape, model_loss, (double)row(aid, WEIGHT)[0], 0);
     for (size_t m = 0; m < aid->features->count; m++) {
         mmf_tensor *const one = mmf_aid_head_loss(aid, pass, &out, m);
         if (one)

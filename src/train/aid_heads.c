@@ -12,7 +12,7 @@ static const mmf_option options[] = {
 };
 
 typedef struct head {
-    const char *name;                 /* of the modality */
+    const char *name;                    /* of the modality */
     mmf_linear_layer first, second, out; /* first and second unused without a hidden layer */
 } head;
 
@@ -108,8 +108,8 @@ mmf_status mmf_aid_heads_create(mmf_aid *aid, int64_t hidden, double dropout)
     MMF_TRY(status);
     mmf_optimizer_options optimizer = aid->fit->options->optimizer;
     optimizer.lr = aid->fit->lr;
-    MMF_TRY(mmf_optimizer_create(aid->ctx, &aid->optimizer, mmf_module_params(aid->heads),
-                                 &optimizer));
+    MMF_TRY(
+        mmf_optimizer_create(aid->ctx, &aid->optimizer, mmf_module_params(aid->heads), &optimizer));
     aid->indices = mmf_alloc_zero(aid->ctx, 2 * aid->features->count * (size_t)aid->fit->max_rows,
                                   sizeof *aid->indices);
     return aid->indices ? MMF_OK : MMF_NOMEM;

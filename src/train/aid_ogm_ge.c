@@ -44,8 +44,8 @@ static mmf_status find_owners(mmf_aid *aid, const mmf_aid_pass *pass, ogm_aid *o
         own->owner[i] = -1;
     for (size_t m = 0; m < aid->features->count; m++) {
         mmf_tensor *const f = mmf_feature_of(pass->out, aid->features->inputs[m].name);
-        mmf_tensor *const sum = mmf_sum(
-            pass->tape, mmf_reshape(pass->tape, f, 1, (int64_t[]){-1}), MMF_ALL_AXES);
+        mmf_tensor *const sum =
+            mmf_sum(pass->tape, mmf_reshape(pass->tape, f, 1, (int64_t[]){-1}), MMF_ALL_AXES);
         MMF_TRY(mmf_tape_backward(pass->tape, sum));
         for (size_t i = 0; i < n; i++) {
             const mmf_param *const p = mmf_params_at(params, i);
@@ -126,8 +126,7 @@ static void gradients(mmf_aid *aid, const mmf_aid_pass *pass)
     const mmf_tensor *const k = own->balance.coefficient;
     if (!k || epoch < own->first || epoch > own->last)
         return;
-    mmf_rng rng =
-        mmf_rng_make(pass->seed, mmf_rng_stream("ogm-ge") + (uint64_t)pass->step->step);
+    mmf_rng rng = mmf_rng_make(pass->seed, mmf_rng_stream("ogm-ge") + (uint64_t)pass->step->step);
     for (size_t i = 0; i < mmf_params_count(aid->fit->params); i++) {
         const mmf_tensor *const p = mmf_params_at(aid->fit->params, i)->tensor;
         if (own->owner[i] < 0)

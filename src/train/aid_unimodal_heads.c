@@ -32,10 +32,10 @@ static const mmf_option options[] = {
 typedef struct heads_aid {
     double weight, limit;
     bool generates;
-    int64_t widths[MAX_FEATURES + 1]; /* of what is kept; the fused feature comes first */
-    int64_t total;                    /* sum of widths */
-    int64_t *place;                   /* of every row of the data set among the training rows */
-    mmf_real *label, *factor;         /* max_rows a feature: lent to a pass */
+    int64_t widths[MAX_FEATURES + 1];   /* of what is kept; the fused feature comes first */
+    int64_t total;                      /* sum of widths */
+    int64_t *place;                     /* of every row of the data set among the training rows */
+    mmf_real *label, *factor;           /* max_rows a feature: lent to a pass */
     mmf_tensor *seen[MAX_FEATURES + 1]; /* features of the last training pass, fused first */
 } heads_aid;
 
@@ -91,8 +91,8 @@ static mmf_status make_state(mmf_aid *aid, const mmf_aid_pass *pass, int64_t hid
     for (size_t k = 0; k <= n_features; k++)
         own->total += own->widths[k];
     const int64_t n = aid->fit->n_train;
-    aid->n_state = n * ((int64_t)n_features + own->total) + 2 * own->total +
-                   2 * ((int64_t)n_features + 1);
+    aid->n_state =
+        n * ((int64_t)n_features + own->total) + 2 * own->total + 2 * ((int64_t)n_features + 1);
     aid->state = mmf_alloc_zero(aid->ctx, (size_t)aid->n_state, sizeof *aid->state);
     if (!aid->state)
         return MMF_NOMEM;
@@ -153,13 +153,11 @@ static mmf_tensor *generated_loss(const mmf_aid *aid, const mmf_aid_pass *pass,
             factor[i] = 0;
     }
     const int64_t shape[] = {pass->n_rows, 1};
-    mmf_tensor *const error =
-        mmf_abs(pass->tape, mmf_sub(pass->tape, mmf_aid_head(aid, out, m),
-                                    mmf_input(pass->tape, label, 2, shape)));
+    mmf_tensor *const error = mmf_abs(pass->tape, mmf_sub(pass->tape, mmf_aid_head(aid, out, m),
+                                                          mmf_input(pass->tape, label, 2, shape)));
     return mmf_mean(pass->tape,
                     mmf_reshape(pass->tape,
-                                mmf_mul(pass->tape, error,
-                                        mmf_input(pass->tape, factor, 2, shape)),
+                                mmf_mul(pass->tape, error, mmf_input(pass->tape, factor, 2, shape)),
                                 1, (int64_t[]){-1}),
                     MMF_ALL_AXES);
 }
@@ -206,7 +204,8 @@ double mmf_self_mm_label(double y, double delta, double delta_fusion, double lim
 /* (D- - D+) / (D+ + eps) of feature k of a row of the pass; its place in a row of the state. */
 static double delta_of(const mmf_aid *aid, const mmf_real *x, int64_t place, int64_t width)
 {
-    const mmf_real *const positive = centre(aid, 0) + place, *const negative = centre(aid, 1) + place;
+    const mmf_real *const positive = centre(aid, 0) + place, *const negative =
+                                                                 centre(aid, 1) + place;
     double above = 0, below = 0;
     for (int64_t j = 0; j < width; j++) {
         above += pow((double)x[j] - (double)positive[j], 2);
@@ -295,10 +294,11 @@ const mmf_aid_kind mmf_aid_unimodal_heads = {
             .paper = "Yu, Xu, Yuan, Wu, Learning modality-specific representations with "
                      "self-supervised multi-task learning for multimodal sentiment analysis, AAAI "
                      "2021, arXiv:2102.04830",
-            .equations = "L + weight sum_s L_s with the task's label; or weight sum_s mean(tanh|y_s "
-                         "- y| |^y_s - y_s|), y_s <- (n-1)/(n+1) y_s + 2/(n+1) clip((d_s/d_f y + y "
-                         "+ d_s - d_f)/2), d = (D- - D+)/D+ by distances to class centres, renewed "
-                         "after each epoch",
+            .equations =
+                "L + weight sum_s L_s with the task's label; or weight sum_s mean(tanh|y_s "
+                "- y| |^y_s - y_s|), y_s <- (n-1)/(n+1) y_s + 2/(n+1) clip((d_s/d_f y + y "
+                "+ d_s - d_f)/2), d = (D- - D+)/D+ by distances to class centres, renewed "
+                "after each epoch",
             .missing = "rows that lack a modality do not count for its head",
             .kind = MMF_KIND_AID,
             .takes = MMF_TAKES_ANY | MMF_ANY_TASK,

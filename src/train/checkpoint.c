@@ -49,8 +49,8 @@ static size_t list_beside(const mmf_fit_state *s, block *out)
 {
     size_t n = 0;
     for (size_t i = 0; s->auxiliary && i < s->auxiliary->count; i++)
-        n += list_learner("loss", i, s->auxiliary->modules[i], s->auxiliary->optimizers[i],
-                          out + n);
+        n +=
+            list_learner("loss", i, s->auxiliary->modules[i], s->auxiliary->optimizers[i], out + n);
     for (size_t i = 0; s->aids && i < s->aids->count; i++) {
         const mmf_aid *const aid = &s->aids->aids[i];
         n += list_learner("aid", i, aid->heads, aid->optimizer, out + n);

@@ -172,8 +172,7 @@ static const mmf_candidate *candidate_of(const schedule *s, size_t job)
 static mmf_status work(void *user, size_t job)
 {
     const schedule *const s = user;
-    return is_draw(s, job) ? mmf_draw__run(s->plan, draw_of(s, job))
-                           : mmf_trial__run(s->plan, job);
+    return is_draw(s, job) ? mmf_draw__run(s->plan, draw_of(s, job)) : mmf_trial__run(s->plan, job);
 }
 
 /* How the late trials of a seed stand with the unimodal models that they share. */
@@ -251,8 +250,8 @@ static mmf_status ended(void *user, size_t job, mmf_status status, const char *m
 {
     const schedule *const s = user;
     const bool draw = is_draw(s, job);
-    if (status == MMF_OK && !(draw ? mmf_draw__load(s->plan, draw_of(s, job))
-                                   : mmf_trial__load(s->plan, job))) {
+    if (status == MMF_OK &&
+        !(draw ? mmf_draw__load(s->plan, draw_of(s, job)) : mmf_trial__load(s->plan, job))) {
         status = MMF_IO;
         message = "it ended well, but its result is not in the folder";
     }
@@ -307,8 +306,8 @@ static void forget(const schedule *s, char *path)
     mmf_free(s->plan->ctx, path);
 }
 
-/* Keeps what is finished when resuming; else forgets what an earlier run has left. Draws come first:
- * they decide what the trials are run with. */
+/* Keeps what is finished when resuming; else forgets what an earlier run has left. Draws come
+ * first: they decide what the trials are run with. */
 static mmf_status look_at_folder(schedule *s)
 {
     mmf_plan *const plan = s->plan;

@@ -23,8 +23,8 @@ typedef struct mmf_candidate {
     bool is_late;
     bool is_refused; /* asked for by name, but unfit: a failed row that says why */
     char refusal[256];
-    double work; /* of a training step, roughly; for starting long trials first */
-    double lr;   /* that tuning chose; 0: that of the options */
+    double work;                /* of a training step, roughly; for starting long trials first */
+    double lr;                  /* that tuning chose; 0: that of the options */
     size_t first_draw, n_draws; /* 0: it is not tuned */
 } mmf_candidate;
 

@@ -1,6 +1,6 @@
 /*
- * compare_files.c: what a comparison leaves in its folder: results.csv, results.json, a file of each
- * draw, a file and the predictions of each trial.
+ * compare_files.c: what a comparison leaves in its folder: results.csv, results.json, a file of
+ * each draw, a file and the predictions of each trial.
  */
 #include <jansson.h>
 #include <locale.h>

@@ -156,8 +156,7 @@ static mmf_status test_against(const mmf_plan *plan, row_scores *scores, const c
         return MMF_OK;
     MMF_TRY(mmf_paired_bootstrap(plan->ctx, &interval, scores->a, scores->b, n, AGAINST_DRAWS,
                                  MMF_COMPARE_LEVEL, seed));
-    MMF_TRY(
-        mmf_sign_flip_test(plan->ctx, &out->p, scores->a, scores->b, n, FLIP_DRAWS, seed));
+    MMF_TRY(mmf_sign_flip_test(plan->ctx, &out->p, scores->a, scores->b, n, FLIP_DRAWS, seed));
     out->reference = reference;
     out->difference = interval.mean;
     out->low = interval.low;
@@ -230,8 +229,8 @@ void mmf_compare__mark_pareto(mmf_comparison *c)
     const char *const metric = mmf_task_main_metric(c->task.kind);
     for (size_t i = 0; i < c->n_leaders; i++) {
         mmf_leader *const leader = &c->leaders[i];
-        leader->is_pareto = isfinite(leader->latency) &&
-                            isfinite(mmf_metrics_get(&leader->valid_mean, metric));
+        leader->is_pareto =
+            isfinite(leader->latency) && isfinite(mmf_metrics_get(&leader->valid_mean, metric));
         for (size_t j = 0; j < c->n_leaders && leader->is_pareto; j++)
             leader->is_pareto = !dominates(&c->leaders[j], leader, metric);
     }

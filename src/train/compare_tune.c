@@ -116,8 +116,9 @@ static void draw_numbers(const mmf_config *config, const mmf_option *row, mmf_rn
     for (size_t i = 0; i < (n > 0 ? n : 1) && used < VALUE_BYTES; i++) {
         const double standard = number_at(config, row, i);
         const double value = draw_number(row, standard, rng);
-        used += (size_t)snprintf(out + used, VALUE_BYTES - used, is_whole(row) ? "%s%.0f" : "%s%.6g",
-                                 i ? "," : "", is_whole(row) ? round(value) : value);
+        used +=
+            (size_t)snprintf(out + used, VALUE_BYTES - used, is_whole(row) ? "%s%.0f" : "%s%.6g",
+                             i ? "," : "", is_whole(row) ? round(value) : value);
     }
 }
 
@@ -197,8 +198,8 @@ static mmf_status make_draw(mmf_plan *plan, size_t candidate, size_t draw, int64
     const mmf_train_options *const o = &plan->options->train;
     mmf_tuning *const tuning = &plan->tunings[draw];
     mmf_draw *const row = &plan->out->draws[draw];
-    mmf_rng rng = mmf_rng_make(o->seed ^ mmf_rng_stream(c->name),
-                               mmf_rng_stream("tune") + (uint64_t)number);
+    mmf_rng rng =
+        mmf_rng_make(o->seed ^ mmf_rng_stream(c->name), mmf_rng_stream("tune") + (uint64_t)number);
     const double standard = c->def->lr > 0 ? c->def->lr : MMF_DEFAULT_LR;
     *tuning = (mmf_tuning){.candidate = candidate,
                            .lr = o->optimizer.lr > 0 ? o->optimizer.lr : standard};

@@ -156,7 +156,8 @@ static mmf_status fit_model(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit,
         is_late ? mmf_late_fit(ctx, &pair, fit, refits) : mmf_fit_pair_run(ctx, &pair, fit, refits);
     if (status == MMF_OK)
         status = score_valid(ctx, pair.chosen, fit, &valid);
-    char *const record = status == MMF_OK ? make_record(ctx, fit, split, &pair.result, &valid) : NULL;
+    char *const record =
+        status == MMF_OK ? make_record(ctx, fit, split, &pair.result, &valid) : NULL;
     if (status == MMF_OK)
         status = record ? mmf_model__set_record(pair.final, record) : MMF_NOMEM;
     free(record);
