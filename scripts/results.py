@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """Trains every model on the real data sets and writes docs/results.md.
 
-    scripts/results.py [NAME ...]      run these experiments (default: all), then write the page
-    scripts/results.py --write         write the page from what is in runs/results
+    scripts/results.py [NAME ...]          run these experiments (default: all), then write the page
+    scripts/results.py --write [NAME ...]  write the page from what has run so far
+
+What the page shows is kept in docs/results.json, one entry an experiment, so that experiments can be
+repeated one at a time.
 
 Needs numpy and scikit-learn for the linear baselines, and the shared data in ../shared or
 $MMFUSE_SHARED. Each experiment is one `mmfuse compare` with five seeds; finished trials are kept, so an
@@ -19,8 +22,10 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = pathlib.Path(os.environ.get("MMFUSE_SHARED", ROOT.parent / "shared")) / "data"
 RUNS = ROOT / "runs" / "results"
+STORE = ROOT / "docs" / "results.json"
 COMMAND = os.environ.get("MMFUSE", str(ROOT / "build" / "release" / "mmfuse"))
 SEEDS = 5
+SECOND = {"mae": "corr"}  # the other score in a table, by the first; else f1_macro
 DRAWS = 10000
 SMOOTH = ["--smoothing", "0.1"]
 
@@ -44,9 +49,9 @@ EXPERIMENTS = [
      SMOOTH + ["--encoder", "audio=gru"],
      "The audio encoder was chosen on validation: gru 0.853, cnn1d 0.800 (width 128)."),
     ("easy-vqa", "easy-vqa.npz", "Questions about an image, 13 answers", None,
-     ["--batch", "128", "--lr", "0.002", "--epochs", "12", "--patience", "4", "--models",
+     ["--batch", "128", "--lr", "0.002", "--epochs", "8", "--patience", "4", "--models",
       "only-image,only-question,joint-concat,weighted,lf-dnn,tfn,lmf,late-mean,late-product"],
-     "Twelve epochs at most, and the slow late-stacking is left out: this is the largest set."),
+     "Eight epochs at most, and the slow late-stacking is left out: this is the largest set."),
 ]
 
 # Published or measured elsewhere: the README of the shared data (scikit-learn logistic regression on
@@ -110,7 +115,7 @@ def linear_baselines(name, file, modalities):
     return right, test
 
 
-# ---- Reading results ---------------------------------------------------------------------------
+# ---- What is kept of a comparison ---------------------------------------------------------------
 
 
 def row_scores(name, model, rows):
@@ -133,56 +138,112 @@ def interval(difference, rng):
 def linear_claim(name, best, baselines, rows):
     kind, scores = max(baselines.items(), key=lambda item: item[1].mean())
     mean, low, high = interval(row_scores(name, best, rows) - scores, np.random.default_rng(0))
-    verdict = ("above" if low > 0 else "below" if high < 0 else
-               "not distinguishable from")
-    return (f"Best linear baseline, fitted here: {kind}, {scores.mean():.3f}. `{best}` is {verdict} it: "
-            f"{mean:+.3f} [{low:+.3f}, {high:+.3f}] on test (paired bootstrap over rows, mean over seeds).")
+    return {"baseline": kind, "score": scores.mean(), "model": best, "mean": mean, "low": low, "high": high}
+
+
+def summary(results, metric):
+    return {k: results[metric][k] for k in ("mean", "std")} if metric in results else None
+
+
+def digest(name, file, modalities):
+    """What docs/results.json keeps of one comparison; None if it has not run."""
+    folder = RUNS / name
+    path = folder / "results.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    if not results.get("leaderboard"):
+        return None
+    metric = results["main_metric"]
+    second = SECOND.get(metric, "f1_macro")
+    kept = {
+        "command": (folder / "command.txt").read_text().strip(),
+        "metric": metric,
+        "second": second,
+        "best_single": results.get("best_single"),
+        "gain": results["gain"] if results["gain"] and results["gain"].get("mean") is not None else None,
+        "failed": sorted({t["model"] for t in results["trials"] if t.get("error")}),
+        "rows": [{
+            "model": row["model"],
+            "seeds": row["seeds"],
+            "valid": row["valid"][metric]["mean"],
+            "test": summary(row["metrics"], metric),
+            "second": summary(row["metrics"], second),
+            "parameters": row["parameters"],
+            "train_seconds": row["train_seconds"],
+        } for row in results["leaderboard"]],
+    }
+    if name in LINEAR and results.get("best_fusion"):
+        kept["linear"] = linear_claim(name, results["best_fusion"], *linear_baselines(name, file, modalities))
+    return rounded(kept)
+
+
+def rounded(value):
+    """Six significant digits: the file is read by people too, and its changes should mean something."""
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def keep(name, kept):
+    everything = kept_results()
+    everything[name] = kept
+    STORE.write_text(json.dumps(everything, indent=1, sort_keys=True) + "\n")
+
+
+def kept_results():
+    return json.loads(STORE.read_text()) if STORE.exists() else {}
+
+
+# ---- The page -----------------------------------------------------------------------------------
 
 
 def short(value, digits=3):
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def table(results):
-    metric = results["main_metric"]
-    second = "corr" if metric == "mae" else "f1_macro"
+def table(kept):
+    metric, second = kept["metric"], kept["second"]
     lines = [f"| model | validation {metric} | test {metric} | test {second} | parameters | training, s |",
              "| --- | --- | --- | --- | --- | --- |"]
-    for row in results["leaderboard"]:
-        score, other = row["metrics"].get(metric), row["metrics"].get(second)
-        star = " *" if row["model"] == results.get("best_single") else ""
+    for row in kept["rows"]:
+        star = " *" if row["model"] == kept["best_single"] else ""
+        other = row["second"] or {"mean": None}
         lines.append(
-            f"| {row['model']}{star} | {short(row['valid'][metric]['mean'])} | "
-            f"{short(score['mean'])} ± {short(score['std'])} | {short(other['mean'])} | "
+            f"| {row['model']}{star} | {short(row['valid'])} | "
+            f"{short(row['test']['mean'])} ± {short(row['test']['std'])} | {short(other['mean'])} | "
             f"{row['parameters']:,} | {row['train_seconds']:.1f} |")
-    failed = sorted({t["model"] for t in results["trials"] if t.get("error")})
-    if failed:
-        lines.append(f"\nFailed: {', '.join(failed)}.")
+    if kept["failed"]:
+        lines.append(f"\nFailed: {', '.join(kept['failed'])}.")
     return "\n".join(lines)
 
 
-def section(name, file, title, modalities, remark):
-    folder = RUNS / name
-    path = folder / "results.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
-    if not results.get("leaderboard"):
+def claims(kept):
+    gain, linear = kept["gain"], kept.get("linear")
+    if gain:
+        yield (f"Chosen on validation: `{gain['model']}`; over `{gain['over']}`: {gain['mean']:+.3f} "
+               f"[{gain['low']:+.3f}, {gain['high']:+.3f}] in {gain['metric']} on test "
+               "(positive is better; paired bootstrap over rows, mean over seeds).")
+    if linear:
+        verdict = ("above" if linear["low"] > 0 else "below" if linear["high"] < 0 else
+                   "not distinguishable from")
+        yield (f"Best linear baseline, fitted here: {linear['baseline']}, {linear['score']:.3f}. "
+               f"`{linear['model']}` is {verdict} it: {linear['mean']:+.3f} [{linear['low']:+.3f}, "
+               f"{linear['high']:+.3f}] on test (paired bootstrap over rows, mean over seeds).")
+
+
+def section(name, file, title, remark, kept):
+    if not kept:
         return f"## {title}\n\n`{file}`: not run.\n"
-    text = [f"## {title}", "", f"`{(folder / 'command.txt').read_text().strip()}`"]
-    done = {row["model"]: row["seeds"] for row in results["leaderboard"]}
-    if min(done.values()) < SEEDS:
-        text += ["", "**Unfinished.** Trials so far: "
-                 + ", ".join(f"{model} {n}" for model, n in done.items()) + f" of {SEEDS} seeds."]
+    text = [f"## {title}", "", f"`{kept['command']}`"]
+    short_of = [f"{row['model']} {row['seeds']}" for row in kept["rows"] if row["seeds"] < SEEDS]
+    if short_of:
+        text += ["", f"**Unfinished.** Of {SEEDS} seeds, these have fewer: {', '.join(short_of)}."]
     if remark:
         text += ["", remark]
-    text += ["", table(results), "", f"Published or cited: {CITED[name]}."]
-    gain = results["gain"]
-    if gain and gain.get("mean") is not None:
-        text += ["", f"Chosen on validation: `{gain['model']}`; over `{gain['over']}`: {gain['mean']:+.3f} "
-                 f"[{gain['low']:+.3f}, {gain['high']:+.3f}] in {gain['metric']} on test "
-                 "(positive is better; paired bootstrap over rows, mean over seeds)."]
-    if name in LINEAR and results.get("best_fusion"):
-        baselines, rows = linear_baselines(name, file, modalities)
-        text += ["", linear_claim(name, results["best_fusion"], baselines, rows)]
+    text += ["", table(kept), "", f"Published or cited: {CITED[name]}."]
+    for claim in claims(kept):
+        text += ["", claim]
     return "\n".join(text) + "\n"
 
 
@@ -194,8 +255,9 @@ def write_page():
              "seeds; * marks the single modality that is best on validation. Every fraction is of 1.", ""]
     if notes.exists():
         parts += [notes.read_text().strip(), ""]
-    for name, file, title, modalities, _, remark in EXPERIMENTS:
-        parts.append(section(name, file, title, modalities, remark))
+    everything = kept_results()
+    for name, file, title, _, _, remark in EXPERIMENTS:
+        parts.append(section(name, file, title, remark, everything.get(name)))
     (ROOT / "docs" / "results.md").write_text("\n".join(parts))
 
 
@@ -205,9 +267,14 @@ def main():
     if unknown:
         sys.exit(f"unknown experiment: {', '.join(sorted(unknown))}")
     for name, file, _, modalities, options, _ in EXPERIMENTS:
-        if "--write" not in sys.argv and (not wanted or name in wanted):
+        if wanted and name not in wanted:
+            continue
+        if "--write" not in sys.argv:
             print(f"== {name}", flush=True)
             compare(name, file, modalities, options)
+        kept = digest(name, file, modalities)
+        if kept:
+            keep(name, kept)
     write_page()
 
 
