@@ -162,6 +162,21 @@ static mmf_status check_task(mmf_ctx *ctx, const mmf_aid_list *list, const mmf_a
     return MMF_OK;
 }
 
+void mmf_aids_clear(mmf_aids_run *run)
+{
+    for (size_t i = 0; i < run->count; i++) {
+        mmf_aid *const aid = &run->aids[i];
+        mmf_optimizer_free(aid->optimizer);
+        mmf_module_free(aid->heads);
+        mmf_free(run->ctx, aid->state);
+        mmf_free(run->ctx, aid->indices);
+        mmf_free(run->ctx, aid->own);
+    }
+    if (run->ctx)
+        mmf_free(run->ctx, run->features.inputs);
+    *run = (mmf_aids_run){0};
+}
+
 mmf_status mmf_aids_create(mmf_ctx *ctx, mmf_aids_run *run, const mmf_aid_list *list,
                            const mmf_schema *inputs, const mmf_aid_fit *fit,
                            const mmf_aid_pass *pass)
@@ -190,27 +205,15 @@ mmf_status mmf_aids_create(mmf_ctx *ctx, mmf_aids_run *run, const mmf_aid_list *
                          .fit = &run->fit,
                          .features = &run->features};
         const mmf_status status = aid->kind->start(aid, pass);
-        if (status != MMF_OK) {
-            run->count++; /* what it has already is freed */
+        if (status == MMF_OK)
+            continue;
+        run->count++; /* what it has already is freed */
+        if (status != MMF_UNSUPPORTED || !fit->options->loss_where_possible)
             return status;
-        }
+        mmf_aids_clear(run);
+        return MMF_OK;
     }
     return MMF_OK;
-}
-
-void mmf_aids_clear(mmf_aids_run *run)
-{
-    for (size_t i = 0; i < run->count; i++) {
-        mmf_aid *const aid = &run->aids[i];
-        mmf_optimizer_free(aid->optimizer);
-        mmf_module_free(aid->heads);
-        mmf_free(run->ctx, aid->state);
-        mmf_free(run->ctx, aid->indices);
-        mmf_free(run->ctx, aid->own);
-    }
-    if (run->ctx)
-        mmf_free(run->ctx, run->features.inputs);
-    *run = (mmf_aids_run){0};
 }
 
 mmf_status mmf_aids_begin(mmf_aids_run *run)

@@ -23,6 +23,7 @@
 #define NUMBER_FACTOR 4
 #define LR_FACTOR 10
 #define LARGEST_SHARE 0.6
+#define LEAST_SHARE 0.01 /* of a default; below it is an epsilon */
 #define VALUE_BYTES 512
 
 /* ---- Ranges ------------------------------------------------------------------------------ */
@@ -38,10 +39,14 @@ static bool is_whole(const mmf_option *row)
     return row->type == MMF_OPTION_INT || row->type == MMF_OPTION_INTS;
 }
 
-/* Rates of dropout and the like. */
+/* Rates of dropout and the like, but no tiny constants. */
 static bool is_share(const mmf_option *row)
 {
-    return !is_whole(row) && row->low >= 0 && row->high <= 1;
+    double standard = 0;
+    const size_t n = row->standard ? strcspn(row->standard, ",") : 0;
+    return !is_whole(row) && row->low >= 0 && row->high <= 1 &&
+           mmf_text_number(row->standard, n, &standard) &&
+           (standard == 0 || standard >= LEAST_SHARE);
 }
 
 /* "low|high" of a number's row. */
