@@ -32,9 +32,9 @@ static const mmf_option options[] = {
      "width of the steps, and heads it is split into; by default 40,8, of more than three "
      "modalities "
      "narrower"},
-    {"nlevels", NULL, MMF_OPTION_INT, 1, 64, "1|6", "",
-     "layers of a translation; what reads translations has at least 3; by default 4, of more than "
-     "three modalities fewer"},
+    {"nlevels", NULL, MMF_OPTION_INT, 0, 64, "1|6", "0",
+     "layers of a translation; what reads translations has at least 3; 0: 4, of more than three "
+     "modalities fewer"},
     {"attn_mask", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
      "step i sees steps up to i, and so many more as the lengths differ"},
     {"position_embedding", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
