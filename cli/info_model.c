@@ -48,7 +48,10 @@ int cli_info_definition(const mmf_def *def, bool as_json)
     if (def->lr > 0)
         printf("%-10s %g unless --lr says otherwise\n", "lr", def->lr);
     if (!mmf_option_is_common(mmf_option_next(def, NULL))) {
-        puts(is_model ? "options (--set NAME=VALUE)" : "options");
+        puts(is_model ? "options (--set NAME=VALUE)"
+             : def->kind == MMF_KIND_AID
+                 ? "options (--aid NAME:OPTION=VALUE, the first without its name)"
+                 : "options");
         cli_print_options(def);
     }
     return CLI_OK;

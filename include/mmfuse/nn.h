@@ -32,8 +32,10 @@ typedef struct mmf_option {
     const char *name;
     const char *alias; /**< the reference implementation's name, NULL if equal or none */
     mmf_option_type type;
-    double low, high;     /**< inclusive bounds of numbers */
-    const char *choices;  /**< "a|b|c" for MMF_OPTION_TEXT; NULL: any */
+    double low, high; /**< inclusive bounds of numbers */
+    /** "a|b|c" for MMF_OPTION_TEXT; NULL: any. Of numbers: "low|high", where a search draws, where
+     * that is not around the default; "-": it leaves the option alone */
+    const char *choices;
     const char *standard; /**< default as text; "" means chosen from the data's shape */
     const char *help;
 } mmf_option;
@@ -238,7 +240,8 @@ typedef enum mmf_kind {
     MMF_KIND_MODEL,
     MMF_KIND_LOSS,
     MMF_KIND_RULE,
-    MMF_KIND_METRIC
+    MMF_KIND_METRIC,
+    MMF_KIND_AID /**< stands beside training; see mmf_aids */
 } mmf_kind;
 
 /** What a definition takes and can do. */

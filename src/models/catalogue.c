@@ -62,6 +62,7 @@ const mmf_def *const *mmf_catalogue(mmf_kind kind, size_t *count)
         *count = N_LOSSES;
         return losses;
     case MMF_KIND_METRIC:
+    case MMF_KIND_AID: /* of the training floor: mmf_aids */
         break;
     }
     *count = 0;

@@ -120,17 +120,28 @@ static mmf_status evaluate(const mmf_plan *plan, size_t t, mmf_model *model, mmf
     return status;
 }
 
-mmf_status mmf_trial__run(const mmf_plan *plan, size_t trial)
+mmf_train_options mmf_trial__options(const mmf_plan *plan)
 {
-    const mmf_candidate *const c = mmf_plan__candidate(plan, trial);
-    mmf_trial result = plan->out->trials[trial];
     mmf_train_options options = plan->options->train;
-    options.seed = result.seed;
     options.checkpoint = NULL; /* one path for all trials would mix them up */
     options.resume = false;
     options.loss_where_possible = true; /* baselines of one modality have nothing to compare */
     options.watch = NULL;               /* the parent has the terminal */
-    options.unimodal_folder = c->is_late || c->modality ? plan->unimodal : NULL;
+    options.unimodal_folder = NULL;
+    return options;
+}
+
+mmf_status mmf_trial__run(const mmf_plan *plan, size_t trial)
+{
+    const mmf_candidate *const c = mmf_plan__candidate(plan, trial);
+    mmf_trial result = plan->out->trials[trial];
+    mmf_train_options options = mmf_trial__options(plan);
+    options.seed = result.seed;
+    /* A tuned model is no part of the late ones, which are not tuned. */
+    if (c->is_late || (c->modality && c->n_draws == 0))
+        options.unimodal_folder = plan->unimodal;
+    if (c->lr > 0)
+        options.optimizer.lr = c->lr;
     mmf_ctx_set_threads(plan->ctx, plan->n_threads);
     mmf_model *model = NULL;
     MMF_TRY(mmf_train(plan->ctx, &model, plan->dataset, mmf_plan__split(plan, trial), c->name,
