@@ -67,22 +67,25 @@ static void timing_cells(out_table *table, const mmf_timing *timing)
 
 static mmf_status bench_one(bench_run *run, const mmf_def *def, const bench_schema *on)
 {
-    mmf_timing step = {0}, latency = {0};
+    mmf_model_cost cost = {0};
     json_t *const row = json_object();
     out_progress_show(&run->progress, -1, "%s on %s", def->name, on->name);
-    const mmf_status status =
-        mmf_bench_model(run->session.ctx, def, NULL, &on->schema, &on->task, run->values.batch,
-                        run->values.seconds, &step, &latency);
+    const mmf_status status = mmf_bench_model(run->session.ctx, def, NULL, &on->schema, &on->task,
+                                              run->values.batch, run->values.seconds, &cost);
     json_object_set_new(row, "model", out_json_text(def->name));
     json_object_set_new(row, "schema", out_json_text(on->name));
     json_object_set_new(row, "batch", json_integer(run->values.batch));
     if (status == MMF_OK) {
-        json_object_set_new(row, "step", timing_json(&step));
-        json_object_set_new(row, "latency", timing_json(&latency));
+        json_object_set_new(row, "step", timing_json(&cost.step));
+        json_object_set_new(row, "latency", timing_json(&cost.latency));
+        json_object_set_new(row, "parameters", json_integer(cost.n_parameters));
+        json_object_set_new(row, "flops", out_json_number(cost.flops));
         out_cell(&run->table, "%s", def->name);
         out_cell(&run->table, "%s", on->name);
-        timing_cells(&run->table, &step);
-        timing_cells(&run->table, &latency);
+        timing_cells(&run->table, &cost.step);
+        timing_cells(&run->table, &cost.latency);
+        out_cell(&run->table, "%lld", (long long)cost.n_parameters);
+        out_cell(&run->table, "%.3f", cost.flops * 1e-6);
     } else {
         json_object_set_new(row, "error", out_json_text(mmf_ctx_error(run->session.ctx)));
     }
@@ -95,8 +98,9 @@ static int bench_models(bench_run *run, const mmf_def *only, const bench_schema 
 {
     size_t n = 0;
     const mmf_def *const *const defs = mmf_catalogue(MMF_KIND_MODEL, &n);
-    const char *const head[] = {"model", "schema", "step best", "median", "latency best", "median"};
-    run->table = out_table_make(6, "llr");
+    const char *const head[] = {"model",        "schema", "step best",  "median",
+                                "latency best", "median", "parameters", "MFLOP"};
+    run->table = out_table_make(8, "llr");
     for (size_t i = 0; i < sizeof head / sizeof *head; i++)
         out_cell(&run->table, "%s", head[i]);
     for (size_t s = 0; s < n_schemas; s++) {
@@ -104,9 +108,15 @@ static int bench_models(bench_run *run, const mmf_def *only, const bench_schema 
             bench_schema on = schemas[s];
             if (only && defs[i] != only)
                 continue;
-            if ((defs[i]->takes & MMF_TWO_ONLY) && !run->values.data)
-                on.schema.count = 2;
-            const char *const refusal = mmf_model_refusal(defs[i], &on.schema, on.task.kind);
+            if (!run->values.data)
+                on.schema.count = defs[i]->takes & MMF_ONE_ONLY   ? 1
+                                  : defs[i]->takes & MMF_TWO_ONLY ? 2
+                                                                  : on.schema.count;
+            const char *refusal = mmf_model_refusal(defs[i], &on.schema, on.task.kind);
+            if (refusal && !run->values.data) { /* some models only choose among classes */
+                on.task = (mmf_task){.kind = MMF_TARGET_CLASS, .n_outputs = 4, .target = "label"};
+                refusal = mmf_model_refusal(defs[i], &on.schema, on.task.kind);
+            }
             if (refusal) {
                 if (only)
                     cli_say("mmfuse: %s on %s: %s", defs[i]->name, on.name, refusal);
@@ -255,7 +265,8 @@ int cmd_bench(int argc, char **argv)
         .about = "Times a training step (forward, backward, Adam) and the latency of one sample in "
                  "a running process, for one model or all, on random data of two sets of shapes: "
                  "pooled (text 768, audio 74, vision 35) and sequence (text 50x768, audio 50x5, "
-                 "vision 50x20); models of two modalities take the first two. With --ops, forward "
+                 "vision 50x20); models of two modalities take the first two. MFLOP counts the "
+                 "matrix products of one prediction, in millions. With --ops, forward "
                  "and backward of every operation.",
         .example = "  mmfuse bench lmf --threads 2\n"
                    "  mmfuse bench --ops --json",

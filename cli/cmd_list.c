@@ -6,34 +6,55 @@
 #include "cli.h"
 #include "output.h"
 
+/* By when they fuse; what has its own idea of the training is listed by that idea. */
+static const struct section {
+    const char *timing; /* NULL: the advanced structures of any timing */
+    const char *text;
+} sections[] = {
+    {"none", "One modality alone: the baseline of every fusion"},
+    {"early", "Early fusion: raw inputs are joined"},
+    {"intermediate", "Intermediate fusion: encodings are joined"},
+    {"late", "Late fusion: predictions are joined"},
+    {NULL, "Advanced: features taken apart, computed by the sample, or aligned by contrast"},
+};
+
+static bool is_advanced(const mmf_def *def)
+{
+    return strcmp(def->structure, "disentangled") == 0 || strcmp(def->structure, "dynamic") == 0 ||
+           strcmp(def->structure, "contrastive") == 0;
+}
+
+static bool belongs(const mmf_def *def, const struct section *section)
+{
+    if (!section->timing)
+        return is_advanced(def);
+    return !is_advanced(def) && strcmp(def->timing, section->timing) == 0;
+}
+
+static void model_cells(out_table *table, const mmf_def *def, bool is_first)
+{
+    out_cell(table, "%s", is_first ? def->structure : "");
+    out_cell(table, "%s", cli_model_label(def));
+    out_cell(table, "%s", cli_described(def)->title);
+    out_cell(table, "%s", cli_limits_label(def));
+}
+
 static void print_models(const mmf_def *const *models, size_t n)
 {
-    static const struct {
-        const char *timing, *text;
-    } sections[] = {
-        {"none", "One modality alone: the baseline of every fusion"},
-        {"early", "Early fusion: raw inputs are joined"},
-        {"intermediate", "Intermediate fusion: encodings are joined"},
-        {"late", "Late fusion: predictions are joined"},
-    };
     for (size_t s = 0; s < sizeof sections / sizeof *sections; s++) {
         out_table table = out_table_make(4, "l");
         for (size_t i = 0; i < n; i++) {
-            if (strcmp(models[i]->timing, sections[s].timing) != 0)
+            if (!belongs(models[i], &sections[s]))
                 continue;
             /* Structures in the order of their first model, each once. */
-            bool is_first = true;
+            bool is_new = true;
             for (size_t j = 0; j < i; j++)
-                is_first = is_first && (strcmp(models[j]->timing, models[i]->timing) != 0 ||
-                                        strcmp(models[j]->structure, models[i]->structure) != 0);
-            for (size_t j = i; is_first && j < n; j++) {
-                if (strcmp(models[j]->timing, models[i]->timing) != 0 ||
-                    strcmp(models[j]->structure, models[i]->structure) != 0)
-                    continue;
-                out_cell(&table, "%s", j == i ? models[j]->structure : "");
-                out_cell(&table, "%s", cli_model_label(models[j]));
-                out_cell(&table, "%s", cli_described(models[j])->title);
-                out_cell(&table, "%s", cli_limits_label(models[j]));
+                is_new = is_new && !(belongs(models[j], &sections[s]) &&
+                                     strcmp(models[j]->structure, models[i]->structure) == 0);
+            for (size_t j = i; is_new && j < n; j++) {
+                if (belongs(models[j], &sections[s]) &&
+                    strcmp(models[j]->structure, models[i]->structure) == 0)
+                    model_cells(&table, models[j], j == i);
             }
         }
         if (table.n_cells == 0)
@@ -88,6 +109,7 @@ int cmd_list(int argc, char **argv)
         json_object_set_new(object, "models", pieces_json(MMF_KIND_MODEL));
         json_object_set_new(object, "operators", pieces_json(MMF_KIND_OPERATOR));
         json_object_set_new(object, "encoders", pieces_json(MMF_KIND_ENCODER));
+        json_object_set_new(object, "losses", pieces_json(MMF_KIND_LOSS));
         out_json_print(object);
         return CLI_OK;
     }
@@ -96,5 +118,6 @@ int cmd_list(int argc, char **argv)
     print_models(models, n);
     print_pieces("Operators: what intermediate and late models fuse with", MMF_KIND_OPERATOR);
     print_pieces("Encoders: --encoder MODALITY=NAME:WIDTH chooses one", MMF_KIND_ENCODER);
+    print_pieces("Losses beside any model: --loss NAME:WEIGHT", MMF_KIND_LOSS);
     return CLI_OK;
 }

@@ -39,10 +39,9 @@ const opt_row cli_train_rows[] = {
     {"period", 0, OPT_INT, offsetof(cli_train, period), "N", 1, 1e6, NULL,
      "epochs between the changes of step, or without improvement for plateau (default: 10)"},
     {"loss", 0, OPT_TEXTS, offsetof(cli_train, loss), "NAME:WEIGHT", 0, 0, NULL,
-     "of regression: l1 (default), mse or smooth-l1, without a weight; beside the task's loss, "
-     "over "
-     "the features of modalities: clip-loss or supcon, as in clip-loss:0.1 (weight 1 if none is "
-     "given); may be repeated"},
+     "of regression: l1 (default), mse or smooth-l1, without a weight; beside the task's loss, one "
+     "over the features of modalities, as in clip-loss:0.1 (`mmfuse list` names them; weight 1 if "
+     "none is given); may be repeated"},
     {"smoothing", 0, OPT_REAL, offsetof(cli_train, smoothing), "F", 0, 0.9, NULL,
      "label smoothing of classes (default: 0)"},
     {"balance", 0, OPT_FLAG, offsetof(cli_train, balance), NULL, 0, 0, NULL,

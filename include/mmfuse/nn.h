@@ -269,7 +269,7 @@ struct mmf_def {
     const char *missing;   /**< what an absent modality does; NULL if not defined */
     const char *timing;    /**< "early", "intermediate", "late" */
     const char *structure; /**< "concatenation", "weighted", "attention", "tensor", "graph",
-                              "gating", "disentangled", "contrastive", "unimodal" */
+                              "gating", "disentangled", "dynamic", "contrastive", "unimodal" */
     mmf_kind kind;
     unsigned takes;
     const mmf_option *options;

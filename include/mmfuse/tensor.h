@@ -75,6 +75,11 @@ MMF_API mmf_status mmf_tape_status(mmf_tape *tape);
 MMF_API size_t mmf_tape_peak_bytes(const mmf_tape *tape);
 /** Operations recorded since mmf_tape_begin. */
 MMF_API int64_t mmf_tape_n_nodes(const mmf_tape *tape);
+/**
+ * Additions and multiplications of matrix products, convolutions and recurrences since
+ * mmf_tape_begin; element-wise work, a small part, is not counted.
+ */
+MMF_API double mmf_tape_flops(const mmf_tape *tape);
 
 /**
  * Gradients of a scalar `loss` for everything recorded. Parameters that the loss does not reach get

@@ -63,14 +63,21 @@ typedef struct mmf_timing {
     int64_t n_runs;
 } mmf_timing;
 
+/** What a model costs. */
+typedef struct mmf_model_cost {
+    mmf_timing step;    /**< forward, backward and Adam of a batch */
+    mmf_timing latency; /**< prediction of one sample */
+    int64_t n_parameters;
+    double flops; /**< of the products in a prediction of one sample, see mmf_tape_flops */
+} mmf_model_cost;
+
 /**
- * Times a training step (forward, backward, Adam) and one-sample latency of a model on random data
- * of a schema.
+ * Measures a training step and a prediction of a model on random data of a schema.
  * @param seconds  how long to measure each
  */
 MMF_API mmf_status mmf_bench_model(mmf_ctx *ctx, const mmf_def *def, const mmf_config *config,
                                    const mmf_schema *inputs, const mmf_task *task, int64_t batch,
-                                   double seconds, mmf_timing *step, mmf_timing *latency);
+                                   double seconds, mmf_model_cost *out);
 
 typedef struct mmf_bench_op {
     const char *name;

@@ -41,9 +41,9 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     const int64_t channels = width < MAX_CHANNELS ? width : MAX_CHANNELS;
     const mmf_window window = {{KERNEL, 1}, {1, 1}, {KERNEL / 2, 0}};
     *e = (cnn1d_encoder){.input = in->name, .dropout = mmf_config_real(config, "dropout")};
-    e->conv_1 = mmf_conv_build(b, "conv_1", 1, in->shape[1], channels, &window, true);
+    e->conv_1 = mmf_conv_build(b, "conv_1", 1, in->shape[1], channels, &window, false);
     e->norm_1 = mmf_batch_norm_build(b, "norm_1", channels, 1);
-    e->conv_2 = mmf_conv_build(b, "conv_2", 1, channels, channels, &window, true);
+    e->conv_2 = mmf_conv_build(b, "conv_2", 1, channels, channels, &window, false);
     e->norm_2 = mmf_batch_norm_build(b, "norm_2", channels, 1);
     e->pooled_steps = steps / 4 >= N_PARTS ? steps / 2 / 2 : steps;
     e->linear = mmf_linear_build(b, "linear", n_parts(e->pooled_steps) * channels, width, true);
@@ -56,8 +56,8 @@ static mmf_tensor *block(mmf_tape *tape, const mmf_conv_layer *conv,
                          const mmf_batch_norm_layer *norm, mmf_tensor *x, bool pool)
 {
     const mmf_window two = {{2, 1}, {2, 1}, {0, 0}};
-    x = mmf_relu(tape, mmf_batch_norm_run(tape, norm, mmf_conv_run(tape, conv, x)));
-    return pool ? mmf_max_pool(tape, x, &two) : x;
+    x = mmf_batch_norm_run(tape, norm, mmf_conv_run(tape, conv, x));
+    return mmf_relu(tape, pool ? mmf_max_pool(tape, x, &two) : x);
 }
 
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
@@ -80,7 +80,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 const mmf_def mmf_encoder_cnn1d = {
     .name = "cnn1d",
     .title = "Small convolutional network over time",
-    .equations = "twice: max2(relu(BN(conv5(x)))); then means of four quarters and a linear layer",
+    .equations = "twice: relu(max2(BN(conv5(x)))); then means of four quarters and a linear layer",
     .kind = MMF_KIND_ENCODER,
     .takes = MMF_TAKES_SEQUENCES,
     .options = options,

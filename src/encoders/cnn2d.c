@@ -33,9 +33,9 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
         return mmf_builder_fail(b, MMF_SHAPE,
                                 "cnn2d: images of %s are %lld x %lld, at least 4 x 4 are needed",
                                 in->name, (long long)in->shape[1], (long long)in->shape[2]);
-    e->conv_1 = mmf_conv_build(b, "conv_1", 2, in->shape[0], CHANNELS_1, &window, true);
+    e->conv_1 = mmf_conv_build(b, "conv_1", 2, in->shape[0], CHANNELS_1, &window, false);
     e->norm_1 = mmf_batch_norm_build(b, "norm_1", CHANNELS_1, 1);
-    e->conv_2 = mmf_conv_build(b, "conv_2", 2, CHANNELS_1, CHANNELS_2, &window, true);
+    e->conv_2 = mmf_conv_build(b, "conv_2", 2, CHANNELS_1, CHANNELS_2, &window, false);
     e->norm_2 = mmf_batch_norm_build(b, "norm_2", CHANNELS_2, 1);
     const int64_t area = (in->shape[1] / 2 / 2) * (in->shape[2] / 2 / 2);
     e->linear = mmf_linear_build(b, "linear", CHANNELS_2 * area, width, true);
@@ -44,12 +44,14 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     return mmf_builder_status(b);
 }
 
+/* The convolution has no bias: the norm would take it out again. ReLU and maximum may change
+ * places, and behind the maximum there is a quarter to do. */
 static mmf_tensor *block(mmf_tape *tape, const mmf_conv_layer *conv,
                          const mmf_batch_norm_layer *norm, mmf_tensor *x)
 {
     const mmf_window two = {{2, 2}, {2, 2}, {0, 0}};
     x = mmf_batch_norm_run(tape, norm, mmf_conv_run(tape, conv, x));
-    return mmf_max_pool(tape, mmf_relu(tape, x), &two);
+    return mmf_relu(tape, mmf_max_pool(tape, x, &two));
 }
 
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
@@ -67,7 +69,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 const mmf_def mmf_encoder_cnn2d = {
     .name = "cnn2d",
     .title = "Small convolutional network for images",
-    .equations = "twice: max2x2(relu(BN(conv3x3(x)))); then a linear layer over what is left",
+    .equations = "twice: relu(max2x2(BN(conv3x3(x)))); then a linear layer over what is left",
     .kind = MMF_KIND_ENCODER,
     .takes = MMF_TAKES_IMAGES,
     .options = options,

@@ -217,7 +217,7 @@ const mmf_def mmf_fusion_moe = {
     .missing = "a learned vector stands in, experts treat it by their own rule, and the gate sees "
                "which are there",
     .timing = "intermediate",
-    .structure = "gating",
+    .structure = "dynamic",
     .kind = MMF_KIND_OPERATOR,
     .takes = MMF_TAKES_VECTORS | MMF_MISSING_OK | MMF_STANDS_IN,
     .options = options,

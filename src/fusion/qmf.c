@@ -149,7 +149,7 @@ const mmf_def mmf_fusion_qmf = {
         "sum_m R_m",
     .missing = "its confidence is 0, and its losses leave the sample out",
     .timing = "late",
-    .structure = "gating",
+    .structure = "dynamic",
     .kind = MMF_KIND_OPERATOR,
     .takes = MMF_TAKES_VECTORS | MMF_MISSING_OK | MMF_CLASSES_OK | MMF_ONE_CLASS,
     .options = options,

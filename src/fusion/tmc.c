@@ -193,7 +193,7 @@ const mmf_def mmf_fusion_tmc = {
     .missing = "its opinion is vacuous, which leaves the others as they are; its loss leaves the "
                "sample out",
     .timing = "late",
-    .structure = "gating",
+    .structure = "dynamic",
     .kind = MMF_KIND_OPERATOR,
     .takes = MMF_TAKES_VECTORS | MMF_MISSING_OK | MMF_CLASSES_OK | MMF_ONE_CLASS,
     .options = options,

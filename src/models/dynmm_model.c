@@ -251,7 +251,7 @@ const mmf_def mmf_model_dynmm = {
                  "sum_e C_e mean g_e",
     .missing = "a learned vector stands in, and the gate sees which are there",
     .timing = "intermediate",
-    .structure = "gating",
+    .structure = "dynamic",
     .kind = MMF_KIND_MODEL,
     .takes = MMF_TAKES_ANY | MMF_MISSING_OK | MMF_ANY_TASK,
     .options = options,

@@ -95,4 +95,4 @@ JOINT(multiplicative_interactions, multiplicative_interactions, "multiplicative-
 JOINT_OF(gmu, gmu, "gmu", "gating", ANY, without_hidden);
 JOINT(film, film, "film", "gating", TWO);
 JOINT(mmtm, mmtm, "mmtm", "gating", ANY);
-JOINT(moe, moe, "moe", "gating", ANY);
+JOINT(moe, moe, "moe", "dynamic", ANY);

@@ -142,130 +142,46 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     mmf_named_put(tape, out, model->is_regression ? "prediction" : "probability", fused);
 }
 
-const mmf_def mmf_model_late_mean = {
-    .name = "late-mean",
-    .title = "Mean of unimodal predictions",
-    .paper =
-        "Kittler, Hatef, Duin, Matas, On combining classifiers, TPAMI 1998, doi:10.1109/34.667881",
-    .equations = "p = 1/M sum_m p_m",
-    .missing = "the mean runs over the modalities that are there",
-    .timing = "late",
-    .structure = "weighted",
-    .kind = MMF_KIND_MODEL,
-    .takes = MMF_TAKES_ANY | MMF_MISSING_OK | MMF_LATE | MMF_ANY_TASK,
-    .options = options,
-    .build = build,
-    .run = run,
-};
+#define COMBINING                                                                                  \
+    "Kittler, Hatef, Duin, Matas, On combining classifiers, TPAMI 1998, doi:10.1109/34.667881"
+#define STACKED                                                                                    \
+    "Wolpert, Stacked generalization, Neural Networks 1992, doi:10.1016/S0893-6080(05)80023-1"
 
-const mmf_def mmf_model_late_weighted = {
-    .name = "late-weighted",
-    .title = "Weighted mean of unimodal predictions",
-    .paper =
-        "Kittler, Hatef, Duin, Matas, On combining classifiers, TPAMI 1998, doi:10.1109/34.667881",
-    .equations = "p = sum_m w_m p_m; w given, else from validation: accuracy, or 1 / MSE",
-    .missing = "weights of absent modalities move to the others",
-    .timing = "late",
-    .structure = "weighted",
-    .kind = MMF_KIND_MODEL,
-    .takes = MMF_TAKES_ANY | MMF_MISSING_OK | MMF_LATE | MMF_ANY_TASK,
-    .options = options,
-    .build = build,
-    .run = run,
-};
+#define LATE(id, text, about, source, formula, absent, kind_of_structure, tasks)                   \
+    const mmf_def mmf_model_late_##id = {                                                          \
+        .name = text,                                                                              \
+        .title = about,                                                                            \
+        .paper = source,                                                                           \
+        .equations = formula,                                                                      \
+        .missing = absent,                                                                         \
+        .timing = "late",                                                                          \
+        .structure = kind_of_structure,                                                            \
+        .kind = MMF_KIND_MODEL,                                                                    \
+        .takes = MMF_TAKES_ANY | MMF_MISSING_OK | MMF_LATE | tasks,                                \
+        .options = options,                                                                        \
+        .build = build,                                                                            \
+        .run = run,                                                                                \
+    }
 
-const mmf_def mmf_model_late_learned = {
-    .name = "late-learned",
-    .title = "Learned weights of unimodal predictions",
-    .paper =
-        "Kittler, Hatef, Duin, Matas, On combining classifiers, TPAMI 1998, doi:10.1109/34.667881",
-    .equations = "p = sum_m softmax(alpha)_m p_m; alpha fitted on validation",
-    .missing = "weights of absent modalities move to the others",
-    .timing = "late",
-    .structure = "weighted",
-    .kind = MMF_KIND_MODEL,
-    .takes = MMF_TAKES_ANY | MMF_MISSING_OK | MMF_LATE | MMF_ANY_TASK,
-    .options = options,
-    .build = build,
-    .run = run,
-};
-
-const mmf_def mmf_model_late_vote = {
-    .name = "late-vote",
-    .title = "Majority vote of unimodal models",
-    .paper =
-        "Kittler, Hatef, Duin, Matas, On combining classifiers, TPAMI 1998, doi:10.1109/34.667881",
-    .equations = "y = argmax_c #{m: argmax p_m = c}; option tie decides equal counts",
-    .missing = "absent modalities do not vote",
-    .timing = "late",
-    .structure = "voting",
-    .kind = MMF_KIND_MODEL,
-    .takes = MMF_TAKES_ANY | MMF_MISSING_OK | MMF_LATE | MMF_CLASSES_OK,
-    .options = options,
-    .build = build,
-    .run = run,
-};
-
-const mmf_def mmf_model_late_soft_vote = {
-    .name = "late-soft-vote",
-    .title = "Weighted vote by probability",
-    .paper =
-        "Kittler, Hatef, Duin, Matas, On combining classifiers, TPAMI 1998, doi:10.1109/34.667881",
-    .equations = "y = argmax_c sum_m w_m p_mc; equal weights unless given",
-    .missing = "weights of absent modalities move to the others",
-    .timing = "late",
-    .structure = "voting",
-    .kind = MMF_KIND_MODEL,
-    .takes = MMF_TAKES_ANY | MMF_MISSING_OK | MMF_LATE | MMF_CLASSES_OK,
-    .options = options,
-    .build = build,
-    .run = run,
-};
-
-const mmf_def mmf_model_late_max = {
-    .name = "late-max",
-    .title = "Maximum of unimodal probabilities",
-    .paper =
-        "Kittler, Hatef, Duin, Matas, On combining classifiers, TPAMI 1998, doi:10.1109/34.667881",
-    .equations = "p_c ~ max_m p_mc",
-    .missing = "absent modalities never win the maximum",
-    .timing = "late",
-    .structure = "voting",
-    .kind = MMF_KIND_MODEL,
-    .takes = MMF_TAKES_ANY | MMF_MISSING_OK | MMF_LATE | MMF_CLASSES_OK,
-    .options = options,
-    .build = build,
-    .run = run,
-};
-
-const mmf_def mmf_model_late_product = {
-    .name = "late-product",
-    .title = "Product of unimodal probabilities",
-    .paper =
-        "Kittler, Hatef, Duin, Matas, On combining classifiers, TPAMI 1998, doi:10.1109/34.667881",
-    .equations = "log p = sum_m log max(p_m, 1e-12) + const",
-    .missing = "absent modalities are left out of the product",
-    .timing = "late",
-    .structure = "voting",
-    .kind = MMF_KIND_MODEL,
-    .takes = MMF_TAKES_ANY | MMF_MISSING_OK | MMF_LATE | MMF_CLASSES_OK,
-    .options = options,
-    .build = build,
-    .run = run,
-};
-
-const mmf_def mmf_model_late_stacking = {
-    .name = "late-stacking",
-    .title = "Stacking: a learner over unimodal predictions",
-    .paper =
-        "Wolpert, Stacked generalization, Neural Networks 1992, doi:10.1016/S0893-6080(05)80023-1",
-    .equations = "y = W [p_1 ; ... ; p_M] + b, fitted on out-of-fold predictions",
-    .missing = "zeros stand in for the predictions of absent modalities",
-    .timing = "late",
-    .structure = "stacking",
-    .kind = MMF_KIND_MODEL,
-    .takes = MMF_TAKES_ANY | MMF_MISSING_OK | MMF_LATE | MMF_ANY_TASK,
-    .options = options,
-    .build = build,
-    .run = run,
-};
+LATE(mean, "late-mean", "Mean of unimodal predictions", COMBINING, "p = 1/M sum_m p_m",
+     "the mean runs over the modalities that are there", "weighted", MMF_ANY_TASK);
+LATE(weighted, "late-weighted", "Weighted mean of unimodal predictions", COMBINING,
+     "p = sum_m w_m p_m; w given, else from validation: accuracy, or 1 / MSE",
+     "weights of absent modalities move to the others", "weighted", MMF_ANY_TASK);
+LATE(learned, "late-learned", "Learned weights of unimodal predictions", COMBINING,
+     "p = sum_m softmax(alpha)_m p_m; alpha fitted on validation",
+     "weights of absent modalities move to the others", "weighted", MMF_ANY_TASK);
+LATE(vote, "late-vote", "Majority vote of unimodal models", COMBINING,
+     "y = argmax_c #{m: argmax p_m = c}; option tie decides equal counts",
+     "absent modalities do not vote", "voting", MMF_CLASSES_OK);
+LATE(soft_vote, "late-soft-vote", "Weighted vote by probability", COMBINING,
+     "y = argmax_c sum_m w_m p_mc; equal weights unless given",
+     "weights of absent modalities move to the others", "voting", MMF_CLASSES_OK);
+LATE(max, "late-max", "Maximum of unimodal probabilities", COMBINING, "p_c ~ max_m p_mc",
+     "absent modalities never win the maximum", "voting", MMF_CLASSES_OK);
+LATE(product, "late-product", "Product of unimodal probabilities", COMBINING,
+     "log p = sum_m log max(p_m, 1e-12) + const", "absent modalities are left out of the product",
+     "voting", MMF_CLASSES_OK);
+LATE(stacking, "late-stacking", "Stacking: a learner over unimodal predictions", STACKED,
+     "y = W [p_1 ; ... ; p_M] + b, fitted on out-of-fold predictions",
+     "zeros stand in for the predictions of absent modalities", "stacking", MMF_ANY_TASK);

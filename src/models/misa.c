@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "models/disentangle.h"
+#include "nn/disentangle.h"
 #include "models/parts.h"
 
 static const mmf_option options[] = {

@@ -139,8 +139,14 @@ static int64_t piece_size(int64_t n, int64_t n_pieces)
     return (size + GEMM_BLOCK - 1) / GEMM_BLOCK * GEMM_BLOCK;
 }
 
+void mmf_tape__count_products(mmf_tape *tape, int64_t times, int64_t m, int64_t n, int64_t k)
+{
+    tape->flops += 2.0 * (double)times * (double)m * (double)n * (double)k;
+}
+
 void mmf_tape__gemm(mmf_tape *tape, const mmf_gemm *gemm)
 {
+    mmf_tape__count_products(tape, 1, gemm->m, gemm->n, gemm->k);
     const int64_t work = gemm->m * gemm->n * gemm->k;
     if (work < GEMM_MIN_WORK) {
         mmf_blas_gemm(gemm);

@@ -38,6 +38,7 @@ void mmf_tape_begin(mmf_tape *tape, const mmf_pass *pass)
     tape->last = NULL;
     tape->n_nodes = 0;
     tape->n_sites = 0;
+    tape->flops = 0;
     tape->status = MMF_OK;
     tape->message[0] = '\0';
 }
@@ -67,6 +68,11 @@ size_t mmf_tape_peak_bytes(const mmf_tape *tape)
 int64_t mmf_tape_n_nodes(const mmf_tape *tape)
 {
     return tape->n_nodes;
+}
+
+double mmf_tape_flops(const mmf_tape *tape)
+{
+    return tape->flops;
 }
 
 /* ---- Memory ------------------------------------------------------------------------------ */

@@ -32,6 +32,7 @@ struct mmf_tape {
     int n_threads;
     mmf_node *last;
     int64_t n_nodes;
+    double flops;           /* of the products of this pass */
     uint64_t n_sites;       /* random sites met in this pass: gives each dropout its own stream */
     uint64_t backward_pass; /* numbers backward passes over the tape's whole life */
     mmf_status status;
@@ -111,6 +112,8 @@ typedef struct mmf_gemm {
  * Not inside mmf_tape__parallel: it may take scratch from the tape.
  */
 void mmf_tape__gemm(mmf_tape *tape, const mmf_gemm *gemm);
+/** For operations that call the back end themselves: `times` products of these sizes were made. */
+void mmf_tape__count_products(mmf_tape *tape, int64_t times, int64_t m, int64_t n, int64_t k);
 /** The back end: one product on the calling thread. */
 void mmf_blas_gemm(const mmf_gemm *gemm);
 /** "oneDNN 2.6.3" or "portable". */

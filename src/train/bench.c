@@ -274,9 +274,9 @@ static void clear(model_bench *b)
 
 mmf_status mmf_bench_model(mmf_ctx *ctx, const mmf_def *def, const mmf_config *config,
                            const mmf_schema *inputs, const mmf_task *task, int64_t batch,
-                           double seconds, mmf_timing *step, mmf_timing *latency)
+                           double seconds, mmf_model_cost *out)
 {
-    *step = *latency = (mmf_timing){0};
+    *out = (mmf_model_cost){0};
     const char *const refusal = mmf_model_refusal(def, inputs, task->kind);
     if (refusal)
         return mmf_fail(ctx, MMF_UNSUPPORTED, "%s: %s", def->name, refusal);
@@ -287,9 +287,13 @@ mmf_status mmf_bench_model(mmf_ctx *ctx, const mmf_def *def, const mmf_config *c
     model_bench b = {.ctx = ctx, .task = task, .schema = inputs, .batch = batch};
     mmf_status status = prepare(&b, def, config);
     if (status == MMF_OK)
-        status = measure(ctx, training_step, &b, seconds, step);
+        status = measure(ctx, training_step, &b, seconds, &out->step);
     if (status == MMF_OK)
-        status = measure(ctx, predict_one, &b, seconds, latency);
+        status = measure(ctx, predict_one, &b, seconds, &out->latency);
+    if (status == MMF_OK) {
+        out->n_parameters = mmf_params_size(mmf_module_params(b.whole.module));
+        out->flops = mmf_tape_flops(b.tape);
+    }
     clear(&b);
     return status;
 }

@@ -225,6 +225,8 @@ static inline mmf_config *case_config(mmf_ctx *ctx, const mmf_def *def, const ch
         const bool whole = row->type == MMF_OPTION_INT || row->type == MMF_OPTION_INTS;
         if (strstr(row->name, "dropout"))
             test_ok(ctx, mmf_config_set(config, row->name, "0"));
+        else if (strcmp(row->name, "reverse_grad_weight") == 0 && row->low < 0)
+            test_ok(ctx, mmf_config_set(config, row->name, "-1")); /* the true gradient */
         else if (case_is_pair(row))
             test_ok(ctx, mmf_config_set(config, row->name, "2"));
         else if (whole && row->low <= 4 && (!*row->standard || atoi(row->standard) > 8))

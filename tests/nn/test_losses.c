@@ -67,7 +67,7 @@ static double loss_of(mmf_ctx *ctx, const char *name, views *v)
     return value;
 }
 
-static const char *const all_names[] = {"clip-loss", "supcon"};
+static const char *const all_names[] = {"clip-loss", "supcon", "cmd", "difference", "adversarial"};
 
 /* Equal features everywhere: every candidate is as likely as any other. */
 static void equal_features_give_the_logarithm_of_the_candidates(void **state)
@@ -86,7 +86,7 @@ static void rows_that_lack_a_modality_are_left_out(void **state)
 {
     (void)state;
     mmf_ctx *const ctx = test_ctx();
-    for (size_t n = 0; n < 2; n++) {
+    for (size_t n = 0; n < sizeof all_names / sizeof *all_names; n++) {
         views v = random_views(3, 5), fewer = v;
         fewer.rows = ROWS - 1;
         v.has_present = true;
@@ -104,18 +104,38 @@ static void rows_that_lack_a_modality_are_left_out(void **state)
 static void three_modalities_are_the_mean_over_pairs(void **state)
 {
     (void)state;
+    static const char *const pairwise[] = {"clip-loss", "cmd", "difference"};
     static const size_t pairs[][2] = {{0, 1}, {0, 2}, {1, 2}};
     mmf_ctx *const ctx = test_ctx();
     views v = random_views(3, 7);
-    double sum = 0;
-    for (size_t i = 0; i < 3; i++) {
-        views two = v;
-        two.m = 2;
-        memcpy(two.values[0], v.values[pairs[i][0]], sizeof two.values[0]);
-        memcpy(two.values[1], v.values[pairs[i][1]], sizeof two.values[1]);
-        sum += loss_of(ctx, "clip-loss", &two);
+    for (size_t n = 0; n < sizeof pairwise / sizeof *pairwise; n++) {
+        double sum = 0;
+        for (size_t i = 0; i < 3; i++) {
+            views two = v;
+            two.m = 2;
+            memcpy(two.values[0], v.values[pairs[i][0]], sizeof two.values[0]);
+            memcpy(two.values[1], v.values[pairs[i][1]], sizeof two.values[1]);
+            sum += loss_of(ctx, pairwise[n], &two);
+        }
+        assert_true(sum > 1e-3);
+        assert_true(fabs(loss_of(ctx, pairwise[n], &v) - sum / 3) < 1e-5);
     }
-    assert_true(fabs(loss_of(ctx, "clip-loss", &v) - sum / 3) < 1e-5);
+    mmf_ctx_free(ctx);
+}
+
+/* Features that are the same have no discrepancy, but vary together. */
+static void like_features_are_close_and_not_different(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    views v = random_views(2, 13);
+    memcpy(v.values[1], v.values[0], sizeof v.values[1]);
+    assert_true(fabs(loss_of(ctx, "cmd", &v)) < 1e-6);
+    assert_true(loss_of(ctx, "difference", &v) > 1e-3);
+    for (int e = 0; e < ROWS * WIDTH; e++) /* one vector for all rows varies with nothing */
+        v.values[1][e] = (mmf_real)(1 + e % WIDTH);
+    assert_true(loss_of(ctx, "cmd", &v) > 1e-2);
+    assert_true(fabs(loss_of(ctx, "difference", &v)) < 1e-6);
     mmf_ctx_free(ctx);
 }
 
@@ -141,6 +161,7 @@ int main(void)
         cmocka_unit_test(equal_features_give_the_logarithm_of_the_candidates),
         cmocka_unit_test(rows_that_lack_a_modality_are_left_out),
         cmocka_unit_test(three_modalities_are_the_mean_over_pairs),
+        cmocka_unit_test(like_features_are_close_and_not_different),
         cmocka_unit_test(labels_of_their_own_are_no_labels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

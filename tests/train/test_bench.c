@@ -30,9 +30,9 @@ static void every_model_is_timed(void **state)
             if (TEST_SAMPLE && i % 4 != t)
                 continue;
             const mmf_schema *const schema = models[i]->takes & MMF_ONE_ONLY ? &one : &both;
-            mmf_timing step, latency;
+            mmf_model_cost cost;
             const mmf_status status =
-                mmf_bench_model(ctx, models[i], NULL, schema, &tasks[t], 8, 0.001, &step, &latency);
+                mmf_bench_model(ctx, models[i], NULL, schema, &tasks[t], 8, 0.001, &cost);
             if (mmf_model_refusal(models[i], schema, tasks[t].kind)) {
                 assert_int_equal(status, MMF_UNSUPPORTED);
                 continue;
@@ -40,8 +40,9 @@ static void every_model_is_timed(void **state)
             if (status != MMF_OK)
                 fail_msg("%s, %s: %s", models[i]->name, mmf_task_name(tasks[t].kind),
                          mmf_ctx_error(ctx));
-            check_timing(step);
-            check_timing(latency);
+            check_timing(cost.step);
+            check_timing(cost.latency);
+            assert_true(cost.n_parameters > 0 && cost.flops > 0);
             n_timed++;
         }
     }

@@ -35,6 +35,35 @@ static void muladd(int64_t n, const mmf_real *restrict a, const mmf_real *restri
     }
 }
 
+/* Selected, not branched on: which element wins cannot be predicted. */
+static inline void window_max_of(int64_t n, int64_t stride, const mmf_real *restrict x, int32_t at,
+                                 mmf_real *restrict top, int32_t *restrict winner)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const mmf_real value = x[i * stride], old = top[i];
+        const bool wins = !(value <= old) & (old == old);
+        top[i] = wins ? value : old;
+        winner[i] = wins ? at + (int32_t)(i * stride) : winner[i];
+    }
+}
+
+static void window_max(int64_t n, int64_t stride, bool is_first, const mmf_real *x, int32_t at,
+                       mmf_real *top, int32_t *winner)
+{
+    for (int64_t i = 0; is_first && i < n; i++) {
+        top[i] = x[i * stride];
+        winner[i] = at + (int32_t)(i * stride);
+    }
+    if (is_first)
+        return;
+    if (stride == 2) /* a constant, so that the compiler sees pairs */
+        window_max_of(n, 2, x, at, top, winner);
+    else if (stride == 1)
+        window_max_of(n, 1, x, at, top, winner);
+    else
+        window_max_of(n, stride, x, at, top, winner);
+}
+
 static inline mmf_real gelu_value(mmf_real x)
 {
     return (mmf_real)0.5 * x * (1 + verf(x * INV_SQRT_2));

@@ -86,6 +86,11 @@ typedef struct mmf_kernels {
                        const mmf_real *g, mmf_real beta_a, mmf_real *da, mmf_real beta_b,
                        mmf_real *db);
 
+    /* One element of n windows that are `stride` apart: top[i] = max(top[i], x[i stride]), with its
+     * place `at` + i stride as winner[i]; the first element wins anyway. NaN wins and stays. */
+    void (*window_max)(int64_t n, int64_t stride, bool is_first, const mmf_real *x, int32_t at,
+                       mmf_real *top, int32_t *winner);
+
     /* Fixed-order sums in sixteen lanes, folded in double. */
     mmf_real (*sum)(int64_t n, const mmf_real *x);
     mmf_real (*dot)(int64_t n, const mmf_real *a, const mmf_real *b);

@@ -24,6 +24,7 @@ const mmf_kernels MMF_KERNEL_TABLE = {
     .axpby = axpby,
     .muladd = muladd,
     .fill = fill,
+    .window_max = window_max,
     .outer = outer,
     .outer_grad = outer_grad,
     .sum = sum,

@@ -204,6 +204,8 @@ static void conv_backward(mmf_tape *tape, mmf_node *node)
     if (!j.columns || (dw && !j.dw))
         return;
     mmf_tape__parallel(tape, g->batch, j.grain, backward_range, &j);
+    mmf_tape__count_products(tape, g->batch * ((j.dx != NULL) + (dw != NULL)), g->outputs, j.area,
+                             j.depth);
     for (int64_t r = 0; dw && r < n_ranges; r++)
         tape->k->axpby(c->w->count, 1, j.dw + r * c->w->count, fresh && r == 0 ? 0 : 1, dw);
 }
@@ -234,6 +236,7 @@ static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *
         return NULL;
     j.y = y->data;
     mmf_tape__parallel(tape, c.g.batch, j.grain, forward_range, &j);
+    mmf_tape__count_products(tape, c.g.batch, c.g.outputs, j.area, j.depth);
 #ifndef MMF_ARENA_DEBUG
     mmf_arena_rewind(&tape->arena, (mmf_arena_mark){mark.chunk, mark.used, mark.total});
 #else
@@ -284,6 +287,7 @@ static pool_span span_of(const geometry *g, int64_t oy, int64_t ox)
 }
 
 typedef struct pool_job {
+    const mmf_kernels *k;
     const pool_node *p;
     const mmf_real *dy;
     mmf_real *y, *dx;
@@ -325,18 +329,62 @@ static void pool_backward(mmf_tape *tape, mmf_node *node)
 static mmf_real max_under(const mmf_real *plane, int64_t width, const pool_span *s, int32_t *winner)
 {
     int64_t best = s->y0 * width + s->x0;
-    mmf_real top = plane[best];
     for (int64_t y = s->y0; y < s->y1; y++) {
         for (int64_t x = s->x0; x < s->x1; x++) {
-            /* Selected, not branched on: which element wins cannot be predicted. */
-            const mmf_real value = plane[y * width + x];
-            const bool wins = !(value <= top) & (top == top);
-            best = wins ? y * width + x : best;
-            top = wins ? value : top;
+            const mmf_real value = plane[y * width + x], top = plane[best];
+            if (!(value <= top) && top == top)
+                best = y * width + x;
         }
     }
     *winner = (int32_t)best;
-    return top;
+    return plane[best];
+}
+
+static mmf_real mean_under(const mmf_real *plane, const geometry *g, const pool_span *s)
+{
+    mmf_real total = 0;
+    for (int64_t y = s->y0; y < s->y1; y++) {
+        for (int64_t x = s->x0; x < s->x1; x++)
+            total += plane[y * g->width + x];
+    }
+    return total / (mmf_real)(g->kernel[0] * g->kernel[1]);
+}
+
+/* Windows [*first, *last) of a row lie within the input's width. */
+static void whole_windows(const geometry *g, int64_t *first, int64_t *last)
+{
+    const int64_t stride = g->stride[1], room = g->width + g->padding[1] - g->kernel[1];
+    *first = (g->padding[1] + stride - 1) / stride;
+    *last = room < 0 ? 0 : room / stride + 1;
+    if (*last > g->out_width)
+        *last = g->out_width;
+    if (*first > *last)
+        *first = *last;
+}
+
+/* A row of windows at once, one element of each after the other. */
+static void max_row(const pool_job *j, const mmf_real *plane, int64_t oy, mmf_real *out,
+                    int32_t *winner)
+{
+    const geometry *const g = &j->p->g;
+    int64_t first = 0, last = 0;
+    whole_windows(g, &first, &last);
+    const pool_span rows = span_of(g, oy, first);
+    for (int64_t y = rows.y0; first < last && y < rows.y1; y++) {
+        for (int64_t x = 0; x < g->kernel[1]; x++) {
+            const int64_t at = y * g->width + first * g->stride[1] - g->padding[1] + x;
+            j->k->window_max(last - first, g->stride[1], y == rows.y0 && x == 0, plane + at,
+                             (int32_t)at, out + first, winner + first);
+        }
+    }
+    for (int64_t ox = 0; ox < g->out_width; ox++) {
+        if (ox == first && first < last) {
+            ox = last - 1;
+            continue;
+        }
+        const pool_span s = span_of(g, oy, ox);
+        out[ox] = max_under(plane, g->width, &s, winner + ox);
+    }
 }
 
 static void pool_range(void *argument, int64_t begin, int64_t end)
@@ -344,23 +392,17 @@ static void pool_range(void *argument, int64_t begin, int64_t end)
     const pool_job *const j = argument;
     const geometry *const g = &j->p->g;
     const int64_t area = g->out_height * g->out_width;
-    const mmf_real share = 1 / (mmf_real)(g->kernel[0] * g->kernel[1]);
     for (int64_t c = begin; c < end; c++) {
         const mmf_real *const plane = j->p->x->data + c * g->height * g->width;
-        mmf_real *out = j->y + c * area;
-        int32_t *winner = j->p->is_max ? j->p->winner + c * area : NULL;
         for (int64_t oy = 0; oy < g->out_height; oy++) {
+            const int64_t at = c * area + oy * g->out_width;
+            if (j->p->is_max) {
+                max_row(j, plane, oy, j->y + at, j->p->winner + at);
+                continue;
+            }
             for (int64_t ox = 0; ox < g->out_width; ox++) {
                 const pool_span s = span_of(g, oy, ox);
-                if (winner) {
-                    *out++ = max_under(plane, g->width, &s, winner++);
-                    continue;
-                }
-                mmf_real total = 0;
-                for (int64_t y = s.y0; y < s.y1; y++)
-                    for (int64_t x = s.x0; x < s.x1; x++)
-                        total += plane[y * g->width + x];
-                *out++ = share * total;
+                j->y[at + ox] = mean_under(plane, g, &s);
             }
         }
     }
@@ -388,7 +430,7 @@ static mmf_tensor *pool(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf
     p.winner = mmf_tape__alloc(tape, (size_t)(is_max ? y->count : 1) * sizeof *p.winner);
     if (!p.winner)
         return NULL;
-    pool_job job = {.p = &p, .y = y->data};
+    pool_job job = {.k = tape->k, .p = &p, .y = y->data};
     mmf_tape__parallel(tape, p.g.batch * p.g.channels, mmf_grain(p.g.height * p.g.width),
                        pool_range, &job);
     pool_node *const node =

@@ -34,7 +34,10 @@ static void multiply(mmf_tape *tape, int64_t batches, product *p)
     p->tape = tape;
     if (batches == 1) {
         mmf_tape__gemm(tape, &p->gemm);
-    } else if (p->step_c == 0) {
+        return;
+    }
+    mmf_tape__count_products(tape, batches, p->gemm.m, p->gemm.n, p->gemm.k);
+    if (p->step_c == 0) {
         for (int64_t i = 0; i < batches; i++) {
             run_batches(p, i, i + 1);
             p->gemm.beta = 1;

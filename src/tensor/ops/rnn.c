@@ -296,6 +296,7 @@ static void rnn_backward(mmf_tape *tape, mmf_node *node)
                    mmf_tape__output_grad(tape, n->cells)};
     mmf_tape__parallel(tape, n->batch, RANGE_ROWS,
                        n->is_gru ? gru_backward_range : lstm_backward_range, &job);
+    mmf_tape__count_products(tape, n->batch * n->steps, n->rows, n->hidden, 1);
     const mmf_real *const d_recurrent = n->is_gru ? n->dhidden : n->dgates;
     bool fresh = false;
     mmf_real *const dw_hh = mmf_tape__grad(tape, n->w.weight_hh, &fresh);
@@ -455,6 +456,7 @@ static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const m
     rnn_job job = {.tape = tape, .n = &n, .d_sequence = scratch}; /* LSTM: a row of zeros */
     mmf_tape__parallel(tape, n.batch, RANGE_ROWS, is_gru ? gru_forward_range : lstm_forward_range,
                        &job);
+    mmf_tape__count_products(tape, n.batch * n.steps, n.rows, n.hidden, 1);
     const bool wants = x->wants_grad || w->weight_ih->wants_grad || w->weight_hh->wants_grad ||
                        (w->bias_ih && w->bias_ih->wants_grad) ||
                        (w->bias_hh && w->bias_hh->wants_grad);

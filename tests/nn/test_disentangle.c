@@ -4,7 +4,7 @@
  */
 #include <math.h>
 
-#include "models/disentangle.h"
+#include "nn/disentangle.h"
 #include "models/model_case.h"
 
 enum { ROWS = 3, WIDTH = 4, COUNT = ROWS * WIDTH };

@@ -1,17 +1,21 @@
 /*
- * disentangle.h: distances between batches of vectors, for models that tell what modalities share
- * from what is their own.
+ * disentangle.h: distances between batches of vectors, for models and losses that tell what
+ * modalities share from what is their own.
  *
  * Everywhere `present` is (B, 1) of 1/0, or NULL when every row counts; a row that is absent is
  * left out of means, centring and sums.
  */
-#ifndef MMFUSE_MODELS_DISENTANGLE_H
-#define MMFUSE_MODELS_DISENTANGLE_H
+#ifndef MMFUSE_NN_DISENTANGLE_H
+#define MMFUSE_NN_DISENTANGLE_H
 
 #include "mmfuse/nn.h"
 
 /** Both present: the product of two columns, of which either may be NULL. */
 mmf_tensor *mmf_both_present(mmf_tape *tape, mmf_tensor *a, mmf_tensor *b);
+/** How many rows are present, at least 1. @return (1) */
+mmf_tensor *mmf_row_count(mmf_tape *tape, mmf_tensor *present);
+/** x minus its mean; zero where absent. @param x (B, D) */
+mmf_tensor *mmf_centred_rows(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present);
 /** Mean over the rows. @param x (B, D)  @return (D) */
 mmf_tensor *mmf_row_mean(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present);
 

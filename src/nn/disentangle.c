@@ -1,5 +1,5 @@
 /* disentangle.c: see disentangle.h. */
-#include "models/disentangle.h"
+#include "nn/disentangle.h"
 
 #include <math.h>
 
@@ -11,7 +11,7 @@ mmf_tensor *mmf_both_present(mmf_tape *tape, mmf_tensor *a, mmf_tensor *b)
     return a && b ? mmf_mul(tape, a, b) : (a ? a : b);
 }
 
-static mmf_tensor *n_rows(mmf_tape *tape, mmf_tensor *present)
+mmf_tensor *mmf_row_count(mmf_tape *tape, mmf_tensor *present)
 {
     return mmf_clamp(tape, mmf_sum(tape, present, MMF_ALL_AXES), 1, INFINITY);
 }
@@ -20,7 +20,13 @@ mmf_tensor *mmf_row_mean(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present)
 {
     if (!present)
         return mmf_mean(tape, x, 0);
-    return mmf_div(tape, mmf_sum(tape, mmf_mul(tape, x, present), 0), n_rows(tape, present));
+    return mmf_div(tape, mmf_sum(tape, mmf_mul(tape, x, present), 0), mmf_row_count(tape, present));
+}
+
+mmf_tensor *mmf_centred_rows(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present)
+{
+    mmf_tensor *const centred = mmf_sub(tape, x, mmf_row_mean(tape, x, present));
+    return present ? mmf_mul(tape, centred, present) : centred;
 }
 
 /* Euclidean norm of all elements, with gradient 0 at 0. */
@@ -51,9 +57,7 @@ mmf_tensor *mmf_moment_discrepancy(mmf_tape *tape, mmf_tensor *x, mmf_tensor *y,
 /* Centred over the batch, then each row over its length. */
 static mmf_tensor *directions(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present)
 {
-    mmf_tensor *centred = mmf_sub(tape, x, mmf_row_mean(tape, x, present));
-    if (present)
-        centred = mmf_mul(tape, centred, present);
+    mmf_tensor *const centred = mmf_centred_rows(tape, x, present);
     mmf_tensor *const fixed = mmf_detach(tape, centred);
     mmf_tensor *const square = mmf_sum(tape, mmf_mul(tape, fixed, fixed), 1);
     mmf_tensor *const length = mmf_affine(tape, mmf_sqrt(tape, square), 1, LENGTH_EPS);
