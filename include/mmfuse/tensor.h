@@ -186,6 +186,14 @@ MMF_API mmf_tensor *mmf_linear(mmf_tape *, mmf_tensor *x, mmf_tensor *w, mmf_ten
  */
 MMF_API mmf_tensor *mmf_matmul(mmf_tape *, mmf_tensor *a, mmf_tensor *b, bool transpose_a,
                                bool transpose_b);
+/**
+ * scale q k' for every head: the width is split into `n_heads`, outermost first.
+ * @param q (B, Tq, D)  @param k (B, Tk, D)  @return (B, H, Tq, Tk)
+ */
+MMF_API mmf_tensor *mmf_head_scores(mmf_tape *, mmf_tensor *q, mmf_tensor *k, int64_t n_heads,
+                                    double scale);
+/** a v for every head. @param a (B, H, Tq, Tk)  @param v (B, Tk, E)  @return (B, Tq, E) */
+MMF_API mmf_tensor *mmf_head_mix(mmf_tape *, mmf_tensor *a, mmf_tensor *v);
 /** (B, I), (B, J) -> (B, I * J), second index fastest. */
 MMF_API mmf_tensor *mmf_outer(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
 /**
