@@ -105,8 +105,8 @@ void mmf_metrics_retrieval(mmf_metrics *out, const char *prefix, mmf_query_resul
         precision += q[i].precision;
     }
     const double count = n_asked > 0 ? (double)n_asked : NAN;
-    const double middle =
-        n_asked > 0 ? (double)(q[(n_asked - 1) / 2].rank + q[n_asked / 2].rank) / 2 : NAN;
+    const int64_t low = (n_asked - 1) / 2, high = n_asked / 2;
+    const double middle = n_asked > 0 ? (double)(q[low].rank + q[high].rank) / 2 : NAN;
     for (int c = 0; c < 3; c++)
         add(out, prefix, names[c], within[c] / count);
     add(out, prefix, "median_rank", floor(middle) + 1);

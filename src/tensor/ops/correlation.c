@@ -79,8 +79,10 @@ static mmf_tensor *to_tensor(mmf_tape *tape, const double *values, int n_dims, c
 static bool fits(mmf_tape *tape, const char *op, const mmf_tensor *x, const mmf_tensor *y,
                  const mmf_tensor *both, int64_t k)
 {
-    if (!x || !y)
-        return mmf_tape__missing(tape, op);
+    if (!x || !y) {
+        mmf_tape__missing(tape, op);
+        return false;
+    }
     if (x->is_int || y->is_int || (both && both->is_int))
         return mmf_tape__fail(tape, MMF_DTYPE, op, "takes reals, got integers");
     if (x->n_dims != 2 || y->n_dims != 2 || x->shape[0] != y->shape[0] ||
