@@ -113,9 +113,11 @@ static void order_inputs(const mmf_schema *inputs, mmf_dmd *model)
     model->trio = mmf_is_sentiment_trio(inputs);
     for (size_t i = 0; i < inputs->count; i++) {
         mmf_dmd_part *const m = &model->m[i];
-        m->input = model->trio ? mmf_schema_find(inputs, names[i]) : &inputs->inputs[i];
-        m->key = model->trio ? keys[i] : m->input->name;
-        m->is_paper = model->trio && m->input->kind == MMF_SEQUENCE;
+        const mmf_input_schema *const named =
+            model->trio && i < 3 ? mmf_schema_find(inputs, names[i]) : NULL;
+        m->input = named ? named : &inputs->inputs[i];
+        m->key = named ? keys[i] : m->input->name;
+        m->is_paper = named && m->input->kind == MMF_SEQUENCE;
     }
 }
 

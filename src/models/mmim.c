@@ -108,17 +108,14 @@ static void order_modalities(mmim_model *model, const mmf_schema *inputs)
     static const char *const names[] = {"text", "vision", "audio"}, *const keys[] = {"t", "v", "a"};
     const mmf_input_schema *const text = mmf_schema_find(inputs, "text");
     const mmf_input_schema *const main = text ? text : &inputs->inputs[0];
-    size_t n = 1;
-    model->m[0].input = main;
+    size_t next = 0;
     for (size_t i = 0; i < inputs->count; i++) {
-        if (&inputs->inputs[i] != main)
-            model->m[n++].input = &inputs->inputs[i];
-    }
-    for (size_t i = 0; i < model->count; i++) {
         modality *const m = &model->m[i];
-        if (model->trio)
-            m->input = mmf_schema_find(inputs, names[i]);
-        m->key = model->trio ? keys[i] : m->input->name;
+        const mmf_input_schema *const named =
+            model->trio && i < 3 ? mmf_schema_find(inputs, names[i]) : NULL;
+        next += i > 0 && &inputs->inputs[next] == main; /* the main one came first */
+        m->input = named ? named : i == 0 ? main : &inputs->inputs[next++];
+        m->key = named ? keys[i] : m->input->name;
         m->is_given = i == 0 && m->input == text && m->input->kind == MMF_VECTOR;
     }
 }
