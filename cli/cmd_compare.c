@@ -5,14 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report_file.h"
 #include "train_options.h"
 
 /* Off a terminal, progress is a line now and then. */
 #define SAY_SECONDS 10
 
 typedef struct compare_values {
-    const char *models, *folder;
-    int64_t seeds, jobs;
+    const char *models, *folder, *report;
+    int64_t seeds, jobs, tune;
     bool resume;
 } compare_values;
 
@@ -25,6 +26,11 @@ static const opt_row compare_rows[] = {
      "trials side by side (default: one a processor)"},
     {"folder", 0, OPT_TEXT, offsetof(compare_values, folder), "DIR", 0, 0, NULL,
      "results and predictions go there (default: runs/ and the data's name)"},
+    {"report", 0, OPT_TEXT, offsetof(compare_values, report), "FILE.html", 0, 0, NULL,
+     "the report with plots, one HTML file (default: report.html in the folder)"},
+    {"tune", 0, OPT_INT, offsetof(compare_values, tune), "N", 1, 1000, NULL,
+     "first try N settings of each model's own options and learning rate with the first seed, the "
+     "given one among them, and keep the best on validation; late models are left as they are"},
     {"resume", 0, OPT_FLAG, offsetof(compare_values, resume), NULL, 0, 0, NULL,
      "keep the finished trials of the folder"},
     {0},
@@ -39,7 +45,7 @@ typedef struct compare_run {
     cli_session session;
     const char *path;
     char *command;
-    char folder[CLI_PATH_BYTES], set[4096], encoders[4096];
+    char folder[CLI_PATH_BYTES], report[CLI_PATH_BYTES + 16], set[4096], encoders[4096];
     out_progress progress;
     double last_said; /* seconds after the start, off a terminal */
 } compare_run;
@@ -58,21 +64,20 @@ static void watch(void *user, const mmf_comparison *so_far, size_t n_done, size_
                   double seconds)
 {
     compare_run *const run = user;
+    const size_t n_all = so_far->n_trials + so_far->n_draws;
     char spent[32], left[32] = "?";
     if (!run->progress.is_terminal && seconds - run->last_said >= SAY_SECONDS) {
         run->last_said = seconds;
-        cli_say("%zu of %zu trials done, %s", n_done, so_far->n_trials,
+        cli_say("%zu of %zu trials done, %s", n_done, n_all,
                 out_seconds_text(spent, sizeof spent, seconds));
     }
-    if (so_far->n_trials == 0)
+    if (n_all == 0)
         return;
     if (n_done)
-        out_seconds_text(left, sizeof left,
-                         seconds / (double)n_done * (double)(so_far->n_trials - n_done));
-    out_progress_show(&run->progress, (double)n_done / (double)so_far->n_trials,
-                      "%zu of %zu trials done, %zu running, %s, about %s left", n_done,
-                      so_far->n_trials, n_running, out_seconds_text(spent, sizeof spent, seconds),
-                      left);
+        out_seconds_text(left, sizeof left, seconds / (double)n_done * (double)(n_all - n_done));
+    out_progress_show(&run->progress, (double)n_done / (double)n_all,
+                      "%zu of %zu trials done, %zu running, %s, about %s left", n_done, n_all,
+                      n_running, out_seconds_text(spent, sizeof spent, seconds), left);
 }
 
 /* Failed trials on stderr. @return how many */
@@ -91,6 +96,18 @@ static size_t say_failures(const mmf_comparison *comparison)
     return n;
 }
 
+static int write_report(const compare_run *run, const mmf_comparison *comparison)
+{
+    char *const json = mmf_comparison_json(comparison);
+    if (!json)
+        return cli_failed(&run->session, MMF_NOMEM);
+    const int code = cli_write_report(&run->session, run->values.report, json);
+    mmf_free(run->session.ctx, json);
+    if (code == CLI_OK)
+        cli_say("the report is %s", run->values.report);
+    return code;
+}
+
 static int print_results(compare_run *run, const mmf_comparison *comparison)
 {
     const size_t n_failed = say_failures(comparison);
@@ -103,6 +120,9 @@ static int print_results(compare_run *run, const mmf_comparison *comparison)
         putchar('\n');
     mmf_free(run->session.ctx, text);
     cli_say("results, and predictions of every trial, are in %s", run->values.folder);
+    const int code = write_report(run, comparison);
+    if (code != CLI_OK)
+        return code;
     if (comparison->n_trials > 0 && n_failed == comparison->n_trials)
         return cli_error("every trial failed");
     return CLI_OK;
@@ -118,6 +138,7 @@ static int compare(compare_run *run, const mmf_split_options *split)
     options.models = run->values.models;
     options.n_seeds = run->values.seeds;
     options.n_jobs = (int)run->values.jobs;
+    options.n_tune = run->values.tune;
     options.folder = run->values.folder;
     options.resume = run->values.resume;
     options.set = *run->set ? run->set : NULL;
@@ -170,7 +191,7 @@ static int check_values(compare_run *run)
     if (!opt_join(run->set, sizeof run->set, &run->train.set, ';') ||
         !opt_join(run->encoders, sizeof run->encoders, &run->train.encoders, ','))
         return opt_misuse("compare", "too many --set or --encoder options");
-    const int code = cli_join_losses(&run->train);
+    const int code = cli_join_beside(&run->train);
     if (code != OPT_GO_ON)
         return code;
     return check_models(run->values.models);
@@ -216,6 +237,13 @@ int cmd_compare(int argc, char **argv)
         if (!run.values.folder) {
             default_folder(run.path, run.folder, sizeof run.folder);
             run.values.folder = run.folder;
+        }
+        if (!run.values.report) {
+            snprintf(run.report, sizeof run.report, "%s/report.html", run.values.folder);
+            run.values.report = run.report;
+        } else if (!out_can_write(run.values.report)) {
+            free(run.command);
+            return cli_end(&run.session, CLI_FAILED);
         }
         code = cli_end(&run.session, compare(&run, &split));
     }

@@ -16,6 +16,8 @@ static const cli_verb verbs[] = {
     {"predict", "predictions of a trained model for a file or for samples as JSON", cmd_predict,
      false},
     {"compare", "train many models with several seeds and rank them", cmd_compare, false},
+    {"explain", "what each modality contributes, what breaks a model, where it is wrong",
+     cmd_explain, true},
     {"verify", "compare with stored results of reference implementations", cmd_verify, false},
     {"bench", "measure training steps, latency and operations", cmd_bench, false},
 };

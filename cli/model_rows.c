@@ -91,7 +91,7 @@ static bool recorded_split(const mmf_model *model, cli_split *out, char ***words
 }
 
 static int split_options_of(const char *verb, const mmf_model *model, const mmf_dataset *dataset,
-                            const cli_split *given, mmf_split_options *out)
+                            const cli_split *given, bool says, mmf_split_options *out)
 {
     if (cli_split_is_given(given))
         return cli_split_options(verb, given, out);
@@ -100,7 +100,7 @@ static int split_options_of(const char *verb, const mmf_model *model, const mmf_
     cli_split recorded = {0};
     const bool known = recorded_split(model, &recorded, &words, &n_words);
     const int code = cli_split_options(verb, &recorded, out);
-    if (!mmf_dataset_has_split(dataset))
+    if (says && !mmf_dataset_has_split(dataset))
         cli_say(known ? "%s has no split: divided again as when the model was trained"
                       : "%s has no split and the model does not say how it was trained: divided "
                         "by default, so rows may have been seen in training",
@@ -120,6 +120,30 @@ static int all_rows(const cli_session *session, const mmf_dataset *dataset, cli_
     return OPT_GO_ON;
 }
 
+/* Rows of out->part, which may be none. @param says  on stderr how a file was divided */
+static int take_part(const cli_session *session, const char *verb, const mmf_model *model,
+                     const mmf_dataset *dataset, const cli_split *split, bool says, cli_rows *out)
+{
+    mmf_split_options options;
+    const int code = split_options_of(verb, model, dataset, split, says, &options);
+    if (code != OPT_GO_ON)
+        return code;
+    mmf_split parts = {0};
+    const mmf_status status = mmf_split_make(session->ctx, &parts, dataset, &options);
+    if (status != MMF_OK)
+        return cli_refused(session, status);
+    for (int p = MMF_TRAIN; p <= MMF_TEST; p++) {
+        if (strcmp(out->part, cli_part_name((mmf_part)p)) == 0) {
+            out->rows = parts.rows[p];
+            out->count = parts.count[p];
+            parts.rows[p] = NULL;
+            parts.count[p] = 0;
+        }
+    }
+    mmf_split_clear(session->ctx, &parts);
+    return OPT_GO_ON;
+}
+
 int cli_choose_rows(const cli_session *session, const char *verb, const mmf_model *model,
                     const mmf_dataset *dataset, const char *part, const cli_split *split,
                     cli_rows *out)
@@ -130,29 +154,22 @@ int cli_choose_rows(const cli_session *session, const char *verb, const mmf_mode
     if (mmf_dataset_target_kind(dataset) == MMF_TARGET_NONE && !mmf_dataset_has_split(dataset))
         return cli_error("%s has neither a split nor a target to divide it by; use --part all",
                          mmf_dataset_path(dataset));
-    mmf_split_options options;
-    const int code = split_options_of(verb, model, dataset, split, &options);
+    const int code = take_part(session, verb, model, dataset, split, true, out);
     if (code != OPT_GO_ON)
         return code;
-    mmf_split parts = {0};
-    const mmf_status status = mmf_split_make(session->ctx, &parts, dataset, &options);
-    if (status != MMF_OK)
-        return cli_refused(session, status);
-    for (int p = MMF_TRAIN; p <= MMF_TEST; p++) {
-        if (strcmp(part, cli_part_name((mmf_part)p)) == 0) {
-            out->rows = parts.rows[p];
-            out->count = parts.count[p];
-            parts.rows[p] = NULL;
-            parts.count[p] = 0;
-        }
-    }
-    mmf_split_clear(session->ctx, &parts);
     if (out->count == 0) {
         cli_rows_clear(session, out);
         return cli_error("%s has no %s rows; choose another --part", mmf_dataset_path(dataset),
                          part);
     }
     return OPT_GO_ON;
+}
+
+int cli_training_rows(const cli_session *session, const char *verb, const mmf_model *model,
+                      const mmf_dataset *dataset, const cli_split *split, cli_rows *out)
+{
+    *out = (cli_rows){.part = "train"};
+    return take_part(session, verb, model, dataset, split, false, out);
 }
 
 void cli_rows_clear(const cli_session *session, cli_rows *rows)

@@ -32,6 +32,9 @@ int cli_use_bits(const char *verb, const mmf_model *model, const char *modalitie
 int cli_choose_rows(const cli_session *session, const char *verb, const mmf_model *model,
                     const mmf_dataset *dataset, const char *part, const cli_split *split,
                     cli_rows *out);
+/** Training rows by the same rules, without a word; there may be none. */
+int cli_training_rows(const cli_session *session, const char *verb, const mmf_model *model,
+                      const mmf_dataset *dataset, const cli_split *split, cli_rows *out);
 void cli_rows_clear(const cli_session *session, cli_rows *rows);
 
 #endif

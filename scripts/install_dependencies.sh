@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what mmfuse needs to build and to run its tests, on Debian 12 or newer and its relatives:
 #   install_dependencies.sh       compiler, cmake, ninja, libraries
-#   install_dependencies.sh ci    also what .ci/run uses: clang and its tools, python3 with numpy
+#   install_dependencies.sh ci    also what .ci/run uses: clang and its tools, python3 with numpy, a browser for
+#                                 the tests of the HTML report
 # Only what is missing is installed, through apt-get, and only as root; otherwise the line to run is printed.
 set -euo pipefail
 
@@ -55,6 +56,13 @@ if [ "${1:-}" = ci ]; then
     done
     need_package libclang-rt-14-dev
     python3 -c 'import numpy' 2>/dev/null || need_package python3-numpy
+    need_command chromium chromium
+    need_command chromedriver chromium-driver
+    # .ci/run takes the system's python3 where the first one on the PATH lacks them.
+    python3 -c 'import pytest, selenium' 2>/dev/null ||
+        for package in python3-pytest python3-selenium; do
+            need_package "$package"
+        done
 fi
 
 if [ ${#missing[@]} -eq 0 ]; then

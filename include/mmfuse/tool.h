@@ -32,6 +32,64 @@ typedef void mmf_verify_watch(void *user, const mmf_verify_line *line);
 MMF_API mmf_status mmf_verify(mmf_ctx *ctx, const char *path, mmf_verify_watch *watch, void *user,
                               bool *passed);
 
+/* ---- Explanations ------------------------------------------------------------------------ */
+
+/** Up to so many modalities every subset is scored; above, single ones, all but one, and all. */
+#define MMF_SUBSETS_FULL 6
+#define MMF_SUBSETS_MAX 160
+
+/** Subsets of `n` modalities (at most 63) that tables show, small ones first. @return how many */
+MMF_API size_t mmf_subsets(size_t n, uint64_t out[MMF_SUBSETS_MAX]);
+
+/** Told before each pass over the rows. */
+typedef void mmf_explain_watch(void *user, const char *what, size_t n_done, size_t n_passes);
+
+typedef struct mmf_explain_options {
+    size_t size;
+    uint64_t seed;
+    int64_t n_orders;    /**< of modalities, where there are too many for every subset; 0: 64 */
+    int64_t n_draws;     /**< of noise a level; 0: 3 */
+    const char *noise;   /**< "gaussian,entry-drop,step-drop,modality-drop", or "none"; NULL: all */
+    mmf_model *against;  /**< late fusion that effective robustness is measured against; or NULL */
+    mmf_msa_rules rules; /**< sentiment metrics, where the model was not trained with them */
+    mmf_explain_watch *watch;
+    void *watch_user;
+} mmf_explain_options;
+
+#define MMF_EXPLAIN_OPTIONS_INIT                                                                   \
+    {                                                                                              \
+        .size = sizeof(mmf_explain_options)                                                        \
+    }
+
+/** The rows that are looked at, and the training rows that noise and the prior are counted on. */
+typedef struct mmf_explain_rows {
+    const char *part; /**< "test", for the result */
+    const int64_t *rows, *train;
+    int64_t n, n_train; /**< n_train 0: the rows themselves stand for the training rows */
+} mmf_explain_rows;
+
+/**
+ * Looks at how a model comes to its predictions, as one JSON object (docs/explain.md):
+ * contributions of modalities (Shapley values of the main metric), scores of subsets, statistics of
+ * attention and gates, robustness curves, confusion and reliability or predicted against true.
+ *
+ * @param json     freed with mmf_free
+ * @param dataset  as mmf_model_predict_rows takes it
+ * @errors         ARG (an unknown noise, `against` with other inputs or another task), those of
+ * predicting, CANCELLED
+ */
+MMF_API mmf_status mmf_explain(mmf_ctx *ctx, char **json, mmf_model *model, mmf_dataset *dataset,
+                               const mmf_explain_rows *rows, const mmf_explain_options *options);
+
+/**
+ * One HTML page for an explanation, or for a comparison's results.json: tables, SVG plots and the
+ * JSON itself, without anything from elsewhere.
+ *
+ * @param html  freed with mmf_free
+ * @errors      FORMAT (not JSON, or neither of the two)
+ */
+MMF_API mmf_status mmf_report_html(mmf_ctx *ctx, char **html, const char *json);
+
 /* ---- Samples as JSON --------------------------------------------------------------------- */
 
 /**

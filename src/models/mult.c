@@ -8,12 +8,11 @@
  * step is read instead of the last one (without lengths padding counts, as in the reference); keys
  * and values share one mask of embedding dropout; linear layers start as PyTorch's.
  */
-#include <math.h>
 #include <string.h>
 
 #include "models/parts.h"
+#include "models/translation.h"
 
-#define NORM_EPS 1e-5
 /* The layers that read a modality's translations: at least so many. */
 #define MEMORY_LEVELS 3
 
@@ -28,10 +27,13 @@
     }
 
 static const mmf_option options[] = {
-    {"dst_feature_dim_nheads", NULL, MMF_OPTION_INTS, 1, 8192, NULL, "40,8",
-     "width of the steps, and heads it is split into"},
-    {"nlevels", NULL, MMF_OPTION_INT, 1, 64, NULL, "4",
-     "layers of a translation; what reads translations has at least 3"},
+    {"dst_feature_dim_nheads", NULL, MMF_OPTION_INTS, 1, 8192, NULL, "",
+     "width of the steps, and heads it is split into; by default 40,8, of more than three "
+     "modalities "
+     "narrower"},
+    {"nlevels", NULL, MMF_OPTION_INT, 0, 64, "1|6", "0",
+     "layers of a translation; what reads translations has at least 3; 0: 4, of more than three "
+     "modalities fewer"},
     {"attn_mask", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
      "step i sees steps up to i, and so many more as the lengths differ"},
     {"position_embedding", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
@@ -50,20 +52,6 @@ static const mmf_option options[] = {
     {0},
 };
 
-static const mmf_transformer_names layer_names = {.attention = "self_attn",
-                                                  .norm1 = "layer_norms.0",
-                                                  .norm2 = "layer_norms.1",
-                                                  .linear1 = "fc1",
-                                                  .linear2 = "fc2"};
-
-/* Layers over steps that are scaled and given positions, and a last norm. */
-typedef struct stack {
-    int n_layers;
-    mmf_transformer_layer *layers;
-    mmf_layer_norm_layer norm;
-    double scale;
-} stack;
-
 typedef struct modality {
     const mmf_input_schema *input;
     const char *key; /* l, a, v, or the modality's name */
@@ -71,8 +59,8 @@ typedef struct modality {
     bool is_paper, is_wide; /* convolved sequence; as wide as the model already */
     mmf_conv_layer proj;
     mmf_steps_encoder encoder;
-    stack *from; /* one a source; unused for itself */
-    stack memory;
+    mmf_translation *from; /* one a source; unused for itself */
+    mmf_translation memory;
     mmf_steps steps;
 } modality;
 
@@ -81,34 +69,63 @@ typedef struct mult_model {
     modality *m;
     mmf_tensor **features, **translations;
     int64_t width;
-    bool causal, positions, is_regression;
-    double text_dropout, embed_dropout, output_dropout;
+    bool is_regression;
+    double text_dropout, output_dropout;
     mmf_linear_layer proj1, proj2, out;
 } mult_model;
 
+/* ---- Sizes ------------------------------------------------------------------------------- */
+
+#define PAPER_WIDTH 40
+#define PAPER_HEADS 8
+#define PAPER_LEVELS 4
+#define PAPER_MODALITIES 3
+
+/* What reads a modality's translations is as wide as all of them: beyond the papers' three
+ * modalities it stays as wide as theirs, in whole heads. */
+static int64_t step_width(const mmf_config *config, size_t n_modalities)
+{
+    if (mmf_config_count(config, "dst_feature_dim_nheads") > 0)
+        return (int64_t)mmf_config_number_at(config, "dst_feature_dim_nheads", 0);
+    if (n_modalities <= PAPER_MODALITIES)
+        return PAPER_WIDTH;
+    const int64_t even = PAPER_WIDTH * (PAPER_MODALITIES - 1) / ((int64_t)n_modalities - 1);
+    return even < PAPER_HEADS ? PAPER_HEADS : even / PAPER_HEADS * PAPER_HEADS;
+}
+
+static int64_t n_heads(const mmf_config *config)
+{
+    return mmf_config_count(config, "dst_feature_dim_nheads") > 0
+               ? (int64_t)mmf_config_number_at(config, "dst_feature_dim_nheads", 1)
+               : PAPER_HEADS;
+}
+
+/* About as many layers over all translations as with three modalities. */
+static int n_levels_of(const mmf_config *config, size_t n_modalities)
+{
+    const int given = (int)mmf_config_int(config, "nlevels"), n = (int)n_modalities;
+    if (given > 0 || n_modalities <= PAPER_MODALITIES)
+        return given > 0 ? given : PAPER_LEVELS;
+    const int fewer = PAPER_LEVELS * PAPER_MODALITIES * (PAPER_MODALITIES - 1) / (n * (n - 1));
+    return fewer < 1 ? 1 : fewer;
+}
+
 /* ---- Building ---------------------------------------------------------------------------- */
 
-static stack build_stack(mmf_builder *b, const mmf_config *config, const char *name, int n_layers,
-                         int64_t width, const char *attention_dropout)
+static mmf_translation build_stack(mmf_builder *b, const mmf_config *config, const char *name,
+                                   int n_layers, int64_t width, const char *attention_dropout)
 {
-    const mmf_transformer_options layer = {
-        .width = width,
-        .n_heads = (int64_t)mmf_config_number_at(config, "dst_feature_dim_nheads", 1),
-        .norm_first = true,
-        .activation = MMF_ACT_RELU,
-        .eps = NORM_EPS,
-        .dropout = mmf_config_real(config, "res_dropout"),
-        .attention_dropout = mmf_config_real(config, attention_dropout),
-        .inner_dropout = mmf_config_real(config, "relu_dropout"),
-        .names = &layer_names};
-    stack s = {.n_layers = n_layers, .scale = sqrt((double)width)};
-    s.layers = mmf_builder_alloc(b, (size_t)n_layers * sizeof *s.layers);
-    mmf_builder_enter(b, name);
-    for (int l = 0; mmf_builder_status(b) == MMF_OK && l < n_layers; l++)
-        s.layers[l] = mmf_transformer_build(b, mmf_builder_text(b, "layers.%d", l), &layer);
-    s.norm = mmf_layer_norm_build(b, "layer_norm", width, NORM_EPS);
-    mmf_builder_leave(b);
-    return s;
+    const mmf_translation_options o = {.n_layers = n_layers,
+                                       .width = width,
+                                       .n_heads = n_heads(config),
+                                       .causal = mmf_config_bool(config, "attn_mask"),
+                                       .positions = mmf_config_bool(config, "position_embedding"),
+                                       .embed_dropout = mmf_config_real(config, "embed_dropout"),
+                                       .attention_dropout =
+                                           mmf_config_real(config, attention_dropout),
+                                       .inner_dropout = mmf_config_real(config, "relu_dropout"),
+                                       .residual_dropout = mmf_config_real(config, "res_dropout")};
+    return mmf_translation_build(b, name, &o);
 }
 
 /* Text, audio, vision, or as given. */
@@ -138,19 +155,16 @@ static void build_projection(mmf_builder *b, const mmf_config *config, const mul
         m->encoder = mmf_steps_build(b, name, m->input, model->width, model->text_dropout);
         return;
     }
-    const mmf_window window = {.kernel = {mmf_config_int(config, m->kernel)}};
     m->is_wide = m->input->shape[1] == model->width;
-    if (window.kernel[0] > m->input->shape[0])
-        mmf_builder_fail(b, MMF_ARG, "mult: %s is %lld, but %s has %lld steps", m->kernel,
-                         (long long)window.kernel[0], m->input->name,
-                         (long long)m->input->shape[0]);
     /* Declared where it is skipped, too, as the reference does. */
-    m->proj = mmf_conv_build(b, name, 1, m->input->shape[1], model->width, &window, false);
+    m->proj =
+        mmf_step_convolution(b, name, m->input, model->width, mmf_config_int(config, m->kernel),
+                             mmf_builder_text(b, "mult: %s", m->kernel));
 }
 
 static void build_modality(mmf_builder *b, const mmf_config *config, mult_model *model, modality *m)
 {
-    const int n_levels = (int)mmf_config_int(config, "nlevels");
+    const int n_levels = n_levels_of(config, model->count);
     m->from = mmf_builder_alloc(b, model->count * sizeof *m->from);
     for (size_t j = 0; mmf_builder_status(b) == MMF_OK && j < model->count; j++) {
         const modality *const source = &model->m[j];
@@ -178,11 +192,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->translations = mmf_builder_alloc(b, n * sizeof(mmf_tensor *));
     if (!model->m || !model->features || !model->translations)
         return mmf_builder_status(b);
-    model->width = (int64_t)mmf_config_number_at(config, "dst_feature_dim_nheads", 0);
-    model->causal = mmf_config_bool(config, "attn_mask");
-    model->positions = mmf_config_bool(config, "position_embedding");
+    model->width = step_width(config, n);
     model->text_dropout = mmf_config_real(config, "text_dropout");
-    model->embed_dropout = mmf_config_real(config, "embed_dropout");
     model->output_dropout = mmf_config_real(config, "output_dropout");
     model->is_regression = mmf_is_regression(config);
     order_inputs(inputs, model);
@@ -200,61 +211,17 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
 
 /* ---- Running ----------------------------------------------------------------------------- */
 
-/* The convolution sees zeros behind a length; a result is valid if all that it reads is, and the
- * first one if there is anything. */
+/* The convolution sees zeros behind a length. */
 static mmf_steps convolved(mmf_tape *tape, const mult_model *model, const modality *m,
                            const mmf_named *in)
 {
-    const int64_t n_steps = m->input->shape[0], kernel = m->proj.window.kernel[0];
+    const int64_t n_steps = m->input->shape[0];
     mmf_steps s = {.x = mmf_named_get(in, m->input->name),
                    .mask = mmf_key_mask(tape, in, m->input->name, n_steps)};
     s.x = mmf_steps_masked(tape, &s);
     if (strcmp(m->key, "l") == 0)
         s.x = mmf_dropout(tape, s.x, model->text_dropout);
-    if (m->is_wide)
-        return s;
-    s.x = mmf_conv_run(tape, &m->proj, mmf_transpose(tape, s.x, 1, 2));
-    s.x = mmf_transpose(tape, s.x, 1, 2);
-    if (s.mask && kernel < n_steps) {
-        mmf_tensor *const parts[] = {mmf_slice(tape, s.mask, 1, 0, 1),
-                                     mmf_slice(tape, s.mask, 1, kernel, n_steps - kernel)};
-        s.mask = mmf_concat(tape, parts, 2, 1);
-    } else if (s.mask) {
-        s.mask = mmf_slice(tape, s.mask, 1, 0, 1);
-    }
-    return s;
-}
-
-/* sqrt(D) x and, if asked for, sinusoids of the positions 1, 2, ...: none where the first feature
- * is exactly zero, by which the reference knows padding. */
-static mmf_tensor *embedded(mmf_tape *tape, const mult_model *model, const stack *s, mmf_tensor *x)
-{
-    mmf_tensor *y = mmf_affine(tape, x, s->scale, 0);
-    if (model->positions && x) {
-        mmf_tensor *const first = mmf_detach(tape, mmf_slice(tape, x, 2, 0, 1));
-        mmf_tensor *const table = mmf_sinusoid(tape, x->shape[1], x->shape[2], 1);
-        y = mmf_add(tape, y, mmf_mul(tape, mmf_abs(tape, mmf_sign(tape, first)), table));
-    }
-    return mmf_dropout(tape, y, model->embed_dropout);
-}
-
-/* @param source  NULL: the steps themselves */
-static mmf_tensor *run_stack(mmf_tape *tape, const mult_model *model, const stack *s,
-                             const mmf_steps *target, const mmf_steps *source)
-{
-    const mmf_steps *const keys = source ? source : target;
-    if (!target->x || !keys->x)
-        return NULL;
-    const int64_t n_queries = target->x->shape[1], n_keys = keys->x->shape[1];
-    const int64_t ahead = n_keys > n_queries ? n_keys - n_queries : n_queries - n_keys;
-    mmf_tensor *const between =
-        model->causal ? mmf_causal_mask(tape, n_queries, n_keys, ahead) : NULL;
-    mmf_tensor *const mask = mmf_attention_mask(tape, keys->mask, between);
-    mmf_tensor *x = embedded(tape, model, s, target->x);
-    mmf_tensor *const k = source ? embedded(tape, model, s, source->x) : NULL;
-    for (int l = 0; l < s->n_layers; l++)
-        x = mmf_transformer_run(tape, &s->layers[l], x, k, mask);
-    return mmf_layer_norm_run(tape, &s->norm, x);
+    return m->is_wide ? s : mmf_steps_convolve(tape, &m->proj, &s);
 }
 
 static mmf_tensor *feature(mmf_tape *tape, const mult_model *model, const modality *m)
@@ -263,10 +230,10 @@ static mmf_tensor *feature(mmf_tape *tape, const mult_model *model, const modali
     for (size_t j = 0; j < model->count; j++) {
         if (&model->m[j] != m)
             model->translations[n++] =
-                run_stack(tape, model, &m->from[j], &m->steps, &model->m[j].steps);
+                mmf_translation_run(tape, &m->from[j], &m->steps, &model->m[j].steps);
     }
     mmf_steps h = {.x = mmf_concat(tape, model->translations, (int)n, 2), .mask = m->steps.mask};
-    h.x = run_stack(tape, model, &m->memory, &h, NULL);
+    h.x = mmf_translation_run(tape, &m->memory, &h, NULL);
     return mmf_steps_last(tape, &h);
 }
 

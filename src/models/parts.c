@@ -11,6 +11,11 @@ bool mmf_is_regression(const mmf_config *config)
     return strcmp(mmf_config_text(config, "train_mode"), "regression") == 0;
 }
 
+bool mmf_is_retrieval(const mmf_config *config)
+{
+    return strcmp(mmf_config_text(config, "train_mode"), "retrieval") == 0;
+}
+
 bool mmf_is_value(const mmf_config *config)
 {
     const bool classes = strcmp(mmf_config_text(config, "train_mode"), "classification") == 0;
@@ -25,6 +30,31 @@ int64_t mmf_n_outputs(const mmf_config *config)
 void mmf_put_result(mmf_tape *tape, mmf_named *out, bool is_regression, mmf_tensor *y)
 {
     mmf_named_put(tape, out, is_regression ? "prediction" : "logits", y);
+}
+
+mmf_result_kind mmf_result_kind_of(const mmf_config *config)
+{
+    const char *const mode = mmf_config_text(config, "train_mode");
+    if (mmf_is_value(config))
+        return MMF_RESULT_VALUE;
+    if (strcmp(mode, "classification") == 0)
+        return MMF_RESULT_CLASS;
+    return strcmp(mode, "multilabel") == 0 ? MMF_RESULT_LABELS : MMF_RESULT_SHARES;
+}
+
+mmf_tensor *mmf_result_loss(mmf_tape *tape, mmf_result_kind kind, mmf_tensor *y, mmf_tensor *label)
+{
+    switch (kind) {
+    case MMF_RESULT_VALUE:
+        return mmf_l1_loss(tape, y, label);
+    case MMF_RESULT_CLASS:
+        return mmf_cross_entropy(tape, y, label, NULL, 0);
+    case MMF_RESULT_LABELS:
+        return mmf_bce_logits(tape, y, label, NULL);
+    case MMF_RESULT_SHARES:
+        return mmf_soft_cross_entropy(tape, y, label);
+    }
+    return NULL;
 }
 
 /* ---- Encoders ---------------------------------------------------------------------------- */
@@ -52,6 +82,14 @@ mmf_encoders mmf_encoders_build_wide(mmf_builder *b, const mmf_config *config,
         e.widths[m] = e.encoders[m].width;
     }
     return e;
+}
+
+void mmf_encoders_set_width(mmf_builder *b, const mmf_encoders *e)
+{
+    int64_t width = e->widths ? e->widths[0] : 0;
+    for (size_t m = 1; e->widths && m < e->inputs->count; m++)
+        width = e->widths[m] == width ? width : 0;
+    mmf_builder_set_width(b, width);
 }
 
 void mmf_encoders_run(mmf_tape *tape, const mmf_encoders *e, const mmf_named *in,

@@ -24,6 +24,8 @@
         "dropout", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0.3", "in encoders and head"             \
     }
 
+/** True when the features of modalities are the result and there is no head. */
+bool mmf_is_retrieval(const mmf_config *config);
 /** True when the head predicts numbers instead of classes. */
 bool mmf_is_regression(const mmf_config *config);
 /** As mmf_is_regression, and for one class, which is how references configure regression. */
@@ -32,6 +34,18 @@ bool mmf_is_value(const mmf_config *config);
 int64_t mmf_n_outputs(const mmf_config *config);
 /** Puts `y` under the name that its task gives it: `prediction` (B, 1) or `logits` (B, K). */
 void mmf_put_result(mmf_tape *tape, mmf_named *out, bool is_regression, mmf_tensor *y);
+
+/** What a task wants of the head: for models that have losses on heads of their own. */
+typedef enum mmf_result_kind {
+    MMF_RESULT_VALUE,  /**< L1 against the target */
+    MMF_RESULT_CLASS,  /**< cross entropy of the class */
+    MMF_RESULT_LABELS, /**< cross entropy of each label */
+    MMF_RESULT_SHARES  /**< cross entropy of the soft target */
+} mmf_result_kind;
+mmf_result_kind mmf_result_kind_of(const mmf_config *config);
+/** The task's own loss on the output `y` (B, K) of a head. @param label as training passes put it
+ */
+mmf_tensor *mmf_result_loss(mmf_tape *tape, mmf_result_kind kind, mmf_tensor *y, mmf_tensor *label);
 
 /** One encoder a modality in the order of the schema; features (B, D_m) of the last run. */
 typedef struct mmf_encoders {
@@ -47,6 +61,8 @@ mmf_encoders mmf_encoders_build(mmf_builder *builder, const mmf_config *config,
 /** The same, `width` wide instead of `hidden`. */
 mmf_encoders mmf_encoders_build_wide(mmf_builder *builder, const mmf_config *config,
                                      const mmf_schema *inputs, int64_t width, bool stand_in);
+/** Sets the builder's width to that of all features, 0 where they differ. */
+void mmf_encoders_set_width(mmf_builder *builder, const mmf_encoders *encoders);
 /** Fills `features` and puts each out as `feature_<modality>`. */
 void mmf_encoders_run(mmf_tape *tape, const mmf_encoders *encoders, const mmf_named *in,
                       const mmf_step *step, mmf_named *out);

@@ -25,6 +25,7 @@ struct mmf_builder {
     mmf_params *params;
     mmf_status status;
     int group;
+    bool for_losses;
     int64_t width;
     char scope[MMF_SCOPE_BYTES];
 };

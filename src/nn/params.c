@@ -291,6 +291,11 @@ void mmf_builder_leave(mmf_builder *builder)
     builder->scope[end] = '\0';
 }
 
+void mmf_builder_for_losses(mmf_builder *builder, bool for_losses)
+{
+    builder->for_losses = for_losses;
+}
+
 void mmf_builder_group(mmf_builder *builder, int group)
 {
     builder->group = group;
@@ -391,6 +396,7 @@ mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_
     for (int d = 0; d < n_dims; d++)
         tensor->shape[d] = shape[d];
     mmf_params *const params = builder->params;
-    params->items[params->count++] = (mmf_param){stored, role, builder->group, init, tensor, false};
+    params->items[params->count++] =
+        (mmf_param){stored, role, builder->group, init, tensor, false, builder->for_losses};
     return builder->status == MMF_OK ? tensor : NULL;
 }

@@ -49,12 +49,8 @@ static void add_undefined(mmf_metrics *out, const char *const *names, size_t n_n
 
 /* ---- Calibration ------------------------------------------------------------------------- */
 
-typedef struct bin {
-    double confidence, hits, count;
-} bin;
-
 typedef struct calibration {
-    bin *bins;
+    mmf_calibration_bin *bins;
     int64_t n_bins;
 } calibration;
 
@@ -75,7 +71,7 @@ static void calibration_count(calibration *cal, double c, bool hit)
         i--;
     else if (i + 1 < n && c > (double)(i + 1) * width)
         i++;
-    bin *const b = &cal->bins[i < 0 ? 0 : i];
+    mmf_calibration_bin *const b = &cal->bins[i < 0 ? 0 : i];
     b->confidence += c;
     b->hits += hit;
     b->count++;
@@ -85,7 +81,7 @@ static void calibration_close(mmf_ctx *ctx, calibration *cal, mmf_metrics *out)
 {
     double total = 0, sum = 0, worst = 0;
     for (int64_t i = 0; i < cal->n_bins; i++) {
-        const bin *const b = &cal->bins[i];
+        const mmf_calibration_bin *const b = &cal->bins[i];
         if (b->count == 0)
             continue;
         const double gap = fabs(b->hits - b->confidence); /* times the count */
@@ -315,6 +311,27 @@ static mmf_status check(mmf_ctx *ctx, const classification *c)
             return mmf_fail(ctx, MMF_ARG,
                             "classification metrics: row %lld has class %lld, expected 0 to %lld",
                             (long long)i, (long long)c->classes[i], (long long)c->n_classes - 1);
+    }
+    return MMF_OK;
+}
+
+mmf_status mmf_reliability(mmf_ctx *ctx, const double *probability, const int64_t *classes,
+                           int64_t n, int64_t n_classes, int64_t n_bins, mmf_calibration_bin *bins)
+{
+    classification c = {.probability = probability,
+                        .classes = classes,
+                        .n = n,
+                        .n_classes = n_classes,
+                        .options = MMF_CLASSIFICATION_OPTIONS_INIT};
+    c.options.n_bins = n_bins;
+    MMF_TRY(check(ctx, &c));
+    for (int64_t i = 0; i < n_bins; i++)
+        bins[i] = (mmf_calibration_bin){0};
+    calibration cal = {.bins = bins, .n_bins = n_bins};
+    for (int64_t i = 0; i < n; i++) {
+        const double *const row = probability + i * n_classes;
+        calibration_count(&cal, row[mmf_largest_class(row, n_classes)],
+                          mmf_predicted_class(row, n_classes) == classes[i]);
     }
     return MMF_OK;
 }

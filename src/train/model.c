@@ -123,6 +123,7 @@ void mmf_model_free(mmf_model *model)
     mmf_free(ctx, model->target);
     mmf_free(ctx, model->name);
     mmf_free(ctx, model->record);
+    mmf_free(ctx, model->curve.values);
     mmf_module_free(model->module);
     mmf_free(ctx, model);
 }
@@ -231,15 +232,16 @@ int64_t mmf_model_n_parameters(const mmf_model *model)
 
 /* ---- Prediction -------------------------------------------------------------------------- */
 
-mmf_tensor *mmf_model__infer(mmf_model *model, const mmf_batch_input *inputs, const size_t *map,
-                             int64_t n_rows, uint64_t use)
+/* A pass over one batch without recording; values in the target's units, until the next pass. */
+static mmf_tensor *infer(mmf_model *model, const mmf_batch_input *inputs, const size_t *map,
+                         int64_t n_rows, uint64_t use, mmf_named *out)
 {
-    mmf_named in = {0}, out = {0};
+    mmf_named in = {0};
     const mmf_step step = {0};
     mmf_tape_begin(model->tape, &(mmf_pass){0});
     mmf_feed_put(&model->feed, model->tape, inputs, map, n_rows, use, &in);
-    mmf_module_run(model->module, model->tape, &in, &step, &out);
-    mmf_tensor *y = mmf_task_prediction(model->tape, &model->task, &out);
+    mmf_module_run(model->module, model->tape, &in, &step, out);
+    mmf_tensor *y = mmf_task_prediction(model->tape, &model->task, mmf_model_inputs(model), out);
     if (model->task.kind == MMF_TARGET_REAL &&
         (model->target_scale != 1 || model->target_shift != 0))
         y = mmf_affine(model->tape, y, model->target_scale, model->target_shift);
@@ -313,7 +315,8 @@ mmf_status mmf_model_predict(mmf_model *model, const mmf_sample *samples, double
     uint64_t use = MMF_ALL_MODALITIES;
     for (size_t m = 0; m < schema->count; m++)
         MMF_TRY(put_sample(model, m, &samples[m], &use));
-    const mmf_tensor *const y = mmf_model__infer(model, model->sample, NULL, 1, use);
+    mmf_named outputs = {0};
+    const mmf_tensor *const y = infer(model, model->sample, NULL, 1, use, &outputs);
     MMF_TRY(mmf_tape_status(model->tape));
     for (int64_t k = 0; k < model->task.n_outputs; k++)
         out[k] = (double)y->data[k];
@@ -358,14 +361,30 @@ typedef struct rows_job {
     size_t *map;
 } rows_job;
 
+static mmf_status predict_batch(mmf_model *model, rows_job *job, int64_t n,
+                                const mmf_inference *how, double *out)
+{
+    mmf_named outputs = {0};
+    const mmf_tensor *const y = infer(model, job->batch.inputs, job->map, n, how->use, &outputs);
+    MMF_TRY(mmf_tape_status(model->tape));
+    for (int64_t i = 0; i < n * model->task.n_outputs; i++)
+        out[i] = (double)y->data[i];
+    if (how->look)
+        how->look(how->user, &outputs, n);
+    return MMF_OK;
+}
+
 static mmf_status predict_rows(mmf_model *model, rows_job *job, mmf_dataset *dataset,
-                               const int64_t *rows, int64_t n_rows, uint64_t use, double *out)
+                               const int64_t *rows, int64_t n_rows, const mmf_inference *how,
+                               double *out)
 {
     const mmf_schema *const schema = mmf_module_schema(model->module);
     MMF_TRY(mmf_model__map(model, dataset, job->map));
     MMF_TRY(spread_normalisation(model, dataset, job->map, &job->normalisation));
     const bool normalised = model->normalisation.n_modalities > 0;
     MMF_TRY(mmf_batch_create(model->ctx, &job->batch, dataset, INFERENCE_BATCH));
+    if (how->tracks_presence)
+        MMF_TRY(mmf_batch_track_presence(&job->batch));
     job->batch.wanted = 0;
     for (size_t m = 0; m < schema->count; m++)
         job->batch.wanted |= UINT64_C(1) << job->map[m];
@@ -375,22 +394,22 @@ static mmf_status predict_rows(mmf_model *model, rows_job *job, mmf_dataset *dat
             return mmf_fail(model->ctx, MMF_CANCELLED, "interrupted while predicting");
         MMF_TRY(mmf_batch_fill(&job->batch, dataset, normalised ? &job->normalisation : NULL,
                                rows + first, n));
-        const mmf_tensor *const y = mmf_model__infer(model, job->batch.inputs, job->map, n, use);
-        MMF_TRY(mmf_tape_status(model->tape));
-        for (int64_t i = 0; i < n * model->task.n_outputs; i++)
-            out[first * model->task.n_outputs + i] = (double)y->data[i];
+        if (how->change)
+            how->change(how->user, &job->batch, job->map, rows + first);
+        if (out)
+            MMF_TRY(predict_batch(model, job, n, how, out + first * model->task.n_outputs));
     }
     return MMF_OK;
 }
 
-mmf_status mmf_model_predict_rows(mmf_model *model, mmf_dataset *dataset, const int64_t *rows,
-                                  int64_t n_rows, uint64_t use, double *out)
+mmf_status mmf_model__predict_rows(mmf_model *model, mmf_dataset *dataset, const int64_t *rows,
+                                   int64_t n_rows, const mmf_inference *how, double *out)
 {
     rows_job job = {0};
     job.map =
         mmf_alloc_zero(model->ctx, mmf_module_schema(model->module)->count + 1, sizeof *job.map);
     const mmf_status status =
-        job.map ? predict_rows(model, &job, dataset, rows, n_rows, use, out) : MMF_NOMEM;
+        job.map ? predict_rows(model, &job, dataset, rows, n_rows, how, out) : MMF_NOMEM;
     mmf_free(model->ctx, job.map);
     mmf_free(model->ctx, job.normalisation.n_features);
     mmf_free(model->ctx, job.normalisation.mean);
@@ -398,6 +417,12 @@ mmf_status mmf_model_predict_rows(mmf_model *model, mmf_dataset *dataset, const 
     if (job.batch.ctx)
         mmf_batch_clear(&job.batch);
     return status;
+}
+
+mmf_status mmf_model_predict_rows(mmf_model *model, mmf_dataset *dataset, const int64_t *rows,
+                                  int64_t n_rows, uint64_t use, double *out)
+{
+    return mmf_model__predict_rows(model, dataset, rows, n_rows, &(mmf_inference){.use = use}, out);
 }
 
 /* ---- Data for a model -------------------------------------------------------------------- */

@@ -4,6 +4,12 @@
 
 #include "train/feed.h"
 
+/** What training said after every epoch, oldest first. */
+typedef struct mmf_learning_curve {
+    mmf_real *values; /* (epochs, 3): train loss, validation loss, main score on validation */
+    int64_t n_epochs;
+} mmf_learning_curve;
+
 struct mmf_model {
     mmf_ctx *ctx;
     mmf_module *module;
@@ -16,7 +22,8 @@ struct mmf_model {
     char *record;                      /* JSON */
     mmf_feed feed;
     mmf_tape *tape;
-    mmf_batch_input *sample; /* memory of one sample, for mmf_model_predict */
+    mmf_batch_input *sample;  /* memory of one sample, for mmf_model_predict */
+    mmf_learning_curve curve; /* of the fit that made it; empty when loaded */
 };
 
 /** Takes over `module`, also on failure; copies everything else. `record` may be NULL. */
@@ -31,9 +38,21 @@ mmf_status mmf_model__take_normalisation(mmf_model *model, size_t m,
 mmf_status mmf_model__set_record(mmf_model *model, const char *record);
 /** Place of each input in the data set. @param map  count of inputs  @errors ARG: one is absent */
 mmf_status mmf_model__map(const mmf_model *model, const mmf_dataset *dataset, size_t *map);
-/** A pass over one batch without recording; values in the target's units. Borrowed until the next
- * pass. */
-mmf_tensor *mmf_model__infer(mmf_model *model, const mmf_batch_input *inputs, const size_t *map,
-                             int64_t n_rows, uint64_t use);
+
+/** How rows are predicted: what may be used, and who looks at the way. */
+typedef struct mmf_inference {
+    uint64_t use;         /* bit m: modality m may be used */
+    bool tracks_presence; /* batches take mmf_batch_drop */
+    /** Changes a filled batch before the model sees it. @param rows  of the data set; NULL: nobody
+     */
+    void (*change)(void *user, mmf_batch *batch, const size_t *map, const int64_t *rows);
+    /** Sees what the model puts out for a batch. NULL: nobody */
+    void (*look)(void *user, const mmf_named *outputs, int64_t n_rows);
+    void *user;
+} mmf_inference;
+
+/** As mmf_model_predict_rows. @param out  NULL: batches are filled and changed, not predicted */
+mmf_status mmf_model__predict_rows(mmf_model *model, mmf_dataset *dataset, const int64_t *rows,
+                                   int64_t n_rows, const mmf_inference *how, double *out);
 
 #endif

@@ -220,8 +220,9 @@ static mmf_status load_weight(verifier *v, const mmf_param *param)
     snprintf(key, sizeof key, "weight.%s", param->name);
     const int64_t place = mmf_archive_find(v->archive, key);
     if (place < 0) {
-        /* Constants of the configuration need no weight in the file. */
-        if (param->role != MMF_PARAM_FIXED && !is_stored(v, param))
+        /* Constants of the configuration need no weight in the file; what serves losses of training
+         * alone shows in them. */
+        if (param->role != MMF_PARAM_FIXED && !param->for_losses && !is_stored(v, param))
             tell(v, key, NAN, NAN, false, "is not in the file");
         return MMF_OK;
     }

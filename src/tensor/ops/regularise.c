@@ -1,4 +1,4 @@
-/* regularise.c: dropout, gradient reversal and detach. */
+/* regularise.c: dropout, noise, gradient reversal and detach. */
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
@@ -39,6 +39,12 @@ static void dropout_backward(mmf_tape *tape, mmf_node *node)
     mmf_tape__parallel(tape, d->x->count, DROPOUT_GRAIN, dropout_range, &job);
 }
 
+/* Every random site of a step has its own stream. */
+static uint64_t stream_of(const mmf_tape *tape, uint64_t site)
+{
+    return tape->pass.step << 16 | (site & 0xffff);
+}
+
 mmf_tensor *mmf_dropout(mmf_tape *tape, mmf_tensor *x, double p)
 {
     static const char op[] = "dropout";
@@ -52,7 +58,7 @@ mmf_tensor *mmf_dropout(mmf_tape *tape, mmf_tensor *x, double p)
     mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
     if (!y)
         return NULL;
-    const uint64_t stream = tape->pass.step << 16 | (site & 0xffff);
+    const uint64_t stream = stream_of(tape, site);
     dropout_job job = {tape, stream, (mmf_real)p, 0, x->data, y->data};
     mmf_tape__parallel(tape, x->count, DROPOUT_GRAIN, dropout_range, &job);
     dropout_node *const d =
@@ -62,6 +68,15 @@ mmf_tensor *mmf_dropout(mmf_tape *tape, mmf_tensor *x, double p)
         d->stream = stream;
         d->p = (mmf_real)p;
     }
+    return y;
+}
+
+mmf_tensor *mmf_normal_noise(mmf_tape *tape, int n_dims, const int64_t *shape)
+{
+    mmf_tensor *const y = mmf_tape__tensor(tape, n_dims, shape);
+    mmf_rng rng = mmf_rng_make(tape->pass.seed, stream_of(tape, tape->n_sites++));
+    for (int64_t i = 0; y && i < y->count; i++)
+        y->data[i] = (mmf_real)mmf_rng_normal(&rng);
     return y;
 }
 

@@ -1,0 +1,42 @@
+/*
+ * translation.h: the transformers of MulT, which read the steps of one modality, on request with
+ * those of another one as keys and values.
+ */
+#ifndef MMFUSE_MODELS_TRANSLATION_H
+#define MMFUSE_MODELS_TRANSLATION_H
+
+#include "encoders/steps.h"
+
+typedef struct mmf_translation_options {
+    int n_layers;
+    int64_t width, n_heads;
+    bool causal;    /**< step i sees steps up to i, and so many more as the lengths differ */
+    bool positions; /**< sinusoids of the positions are added */
+    double embed_dropout, attention_dropout, inner_dropout, residual_dropout;
+} mmf_translation_options;
+
+/** Layers over steps that are scaled and given positions, and a last norm. */
+typedef struct mmf_translation {
+    mmf_translation_options options;
+    mmf_transformer_layer *layers;
+    mmf_layer_norm_layer norm;
+} mmf_translation;
+
+mmf_translation mmf_translation_build(mmf_builder *builder, const char *name,
+                                      const mmf_translation_options *options);
+/** @param source  NULL: the steps themselves  @return (B, T, D) for the steps of `target` */
+mmf_tensor *mmf_translation_run(mmf_tape *tape, const mmf_translation *translation,
+                                const mmf_steps *target, const mmf_steps *source);
+
+/** A convolution over a sequence, without bias or padding; `option` names its kernel in messages.
+ */
+mmf_conv_layer mmf_step_convolution(mmf_builder *builder, const char *name,
+                                    const mmf_input_schema *input, int64_t width, int64_t kernel,
+                                    const char *option);
+/**
+ * Its steps over steps that are zero where masked: one is valid if all that it reads is, and the
+ * first one if there is anything.
+ */
+mmf_steps mmf_steps_convolve(mmf_tape *tape, const mmf_conv_layer *layer, const mmf_steps *steps);
+
+#endif

@@ -1,0 +1,219 @@
+/* figure.c: see figure.h. */
+#include "report/figure.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define GUTTER_PADDING 14
+
+/* ---- Scales ------------------------------------------------------------------------------ */
+
+mmf_scale mmf_scale_empty(void)
+{
+    return (mmf_scale){.low = INFINITY, .high = -INFINITY};
+}
+
+void mmf_scale_include(mmf_scale *scale, double value)
+{
+    if (!isfinite(value))
+        return;
+    scale->low = fmin(scale->low, value);
+    scale->high = fmax(scale->high, value);
+}
+
+/* 1, 2 or 5 times a power of ten, at least `x`. */
+static double round_step(double x)
+{
+    const double power = pow(10, floor(log10(x)));
+    const double lead = x / power;
+    return power * (lead <= 1 ? 1 : lead <= 2 ? 2 : lead <= 5 ? 5 : 10);
+}
+
+void mmf_scale_round(mmf_scale *scale)
+{
+    if (!(scale->low <= scale->high)) {
+        *scale = (mmf_scale){.low = scale->is_log ? 0.1 : 0, .high = 1, .is_log = scale->is_log};
+        return;
+    }
+    if (scale->is_log) {
+        scale->low *= 0.8;
+        scale->high *= 1.25;
+        return;
+    }
+    if (scale->high - scale->low < 1e-12) {
+        const double pad = fabs(scale->low) > 1e-12 ? 0.1 * fabs(scale->low) : 0.1;
+        scale->low -= pad;
+        scale->high += pad;
+    }
+    const double step = round_step((scale->high - scale->low) / 8);
+    scale->low = step * floor(scale->low / step + 1e-9);
+    scale->high = step * ceil(scale->high / step - 1e-9);
+}
+
+double mmf_scale_at(const mmf_scale *scale, double value)
+{
+    if (scale->is_log)
+        return log(value / scale->low) / log(scale->high / scale->low);
+    return (value - scale->low) / (scale->high - scale->low);
+}
+
+static int log_ticks(const mmf_scale *scale, double out[MMF_MAX_TICKS])
+{
+    static const double leads[] = {1, 2, 5};
+    const bool wide = scale->high / scale->low > 200; /* then powers of ten are enough */
+    int n = 0;
+    for (double power = pow(10, floor(log10(scale->low))); power <= scale->high; power *= 10) {
+        for (int i = 0; i < (wide ? 1 : 3); i++) {
+            const double tick = power * leads[i];
+            if (tick >= scale->low && tick <= scale->high && n < MMF_MAX_TICKS)
+                out[n++] = tick;
+        }
+    }
+    return n;
+}
+
+int mmf_scale_ticks(const mmf_scale *scale, int wanted, double out[MMF_MAX_TICKS])
+{
+    if (scale->is_log)
+        return log_ticks(scale, out);
+    const double step = round_step((scale->high - scale->low) / wanted);
+    int n = 0;
+    for (double k = ceil(scale->low / step - 1e-9);
+         k * step <= scale->high + 1e-9 * step && n < MMF_MAX_TICKS; k++)
+        out[n++] = k * step;
+    return n;
+}
+
+/* ---- Axes -------------------------------------------------------------------------------- */
+
+/* As many decimals as tell neighbours apart. */
+static const char *tick_text(char out[MMF_HTML_NUMBER_BYTES], double value, double step)
+{
+    const int decimals = step >= 1 ? 0 : (int)ceil(-log10(step) - 1e-9);
+    const double x = fabs(value) < 1e-9 * step ? 0 : value;
+    snprintf(out, MMF_HTML_NUMBER_BYTES, "%s%.*f", x < 0 ? "\xE2\x88\x92" : "",
+             decimals > 9 ? 9 : decimals, fabs(x));
+    return out;
+}
+
+static void x_axis(mmf_text *out, const mmf_figure *f)
+{
+    double ticks[MMF_MAX_TICKS];
+    const int n = f->x ? mmf_scale_ticks(f->x, f->x_ticks ? f->x_ticks : 5, ticks) : 0;
+    for (int i = 0; i < n; i++) {
+        char text[MMF_HTML_NUMBER_BYTES];
+        const double at = 100 * mmf_scale_at(f->x, ticks[i]);
+        if (f->x_text)
+            f->x_text(text, ticks[i]);
+        else
+            tick_text(text, ticks[i], n > 1 ? ticks[1] - ticks[0] : 1);
+        mmf_text_add(out,
+                     "<line class=\"grid\" x1=\"%.2f%%\" x2=\"%.2f%%\" y1=\"0\" y2=\"%.1f\"/>"
+                     "<text class=\"tick mid\" x=\"%.2f%%\" y=\"%.1f\">%s</text>",
+                     at, at, f->height, at, f->height + 17, text);
+    }
+    if (f->x_axis) {
+        mmf_text_add(out, "<text class=\"axis\" x=\"0\" y=\"%.1f\">", f->height + (n ? 36 : 18));
+        mmf_html_text(out, f->x_axis);
+        mmf_text_add(out, "</text>");
+    }
+}
+
+static void y_axis(mmf_text *out, const mmf_figure *f)
+{
+    double ticks[MMF_MAX_TICKS];
+    const int n = f->y ? mmf_scale_ticks(f->y, f->y_ticks ? f->y_ticks : 5, ticks) : 0;
+    for (int i = 0; i < n; i++) {
+        char text[MMF_HTML_NUMBER_BYTES];
+        const double at = f->height * (1 - mmf_scale_at(f->y, ticks[i]));
+        if (f->y_text)
+            f->y_text(text, ticks[i]);
+        else
+            tick_text(text, ticks[i], n > 1 ? ticks[1] - ticks[0] : 1);
+        mmf_text_add(out,
+                     "<line class=\"grid\" x1=\"0\" x2=\"100%%\" y1=\"%.1f\" y2=\"%.1f\"/>"
+                     "<text class=\"tick end\" x=\"0\" dx=\"-8\" y=\"%.1f\">%s</text>",
+                     at, at, at + 4, text);
+    }
+}
+
+/* ---- Frame ------------------------------------------------------------------------------- */
+
+static void heading(mmf_text *out, const char *id, const char *title, const char *note, bool panel)
+{
+    const char *const tag = panel ? "h4" : "h3";
+    mmf_text_add(out, "<figure id=\"%s\"%s><figcaption><%s>", id, panel ? " class=\"panel\"" : "",
+                 tag);
+    mmf_html_text(out, title);
+    mmf_text_add(out, "</%s>", tag);
+    if (note) {
+        mmf_text_add(out, "<p>");
+        mmf_html_text(out, note);
+        mmf_text_add(out, "</p>");
+    }
+    mmf_text_add(out, "</figcaption>");
+}
+
+void mmf_figure_open(mmf_text *out, const mmf_figure *figure)
+{
+    heading(out, figure->id, figure->title, figure->note, figure->is_panel);
+    mmf_text_add(out,
+                 "<div class=\"plot\" role=\"img\" tabindex=\"0\" style=\"--l:%.0fpx;--r:%.0fpx;"
+                 "--ln:%.0fpx;--rn:%.0fpx;padding-top:%.0fpx;padding-bottom:%.0fpx\" "
+                 "aria-label=\"",
+                 figure->left, figure->right, figure->left_narrow, figure->right_narrow,
+                 figure->top, figure->bottom);
+    mmf_html_text(out, figure->title);
+    mmf_text_add(out, "; its numbers are in the table below\"><svg height=\"%.0f\">",
+                 figure->height);
+    if (figure->y_axis) {
+        mmf_text_add(out, "<text class=\"axis\" x=\"0\" dx=\"%.0f\" y=\"-14\">",
+                     -figure->left_narrow);
+        mmf_html_text(out, figure->y_axis);
+        mmf_text_add(out, "</text>");
+    }
+    y_axis(out, figure);
+    x_axis(out, figure);
+}
+
+void mmf_figure_end_plot(mmf_text *out)
+{
+    mmf_text_add(out, "</svg></div>\n");
+}
+
+void mmf_figure_close(mmf_text *out)
+{
+    mmf_text_add(out, "</figure>\n");
+}
+
+double mmf_figure_gutter(size_t width, size_t most)
+{
+    return GUTTER_PADDING + MMF_CHARACTER * (double)(width < most ? width : most);
+}
+
+static void label(mmf_text *out, const char *text, double y, double gutter, const char *class)
+{
+    const double room = (gutter - GUTTER_PADDING) / MMF_CHARACTER + 0.5;
+    mmf_text_add(out, "<text class=\"end %s\" x=\"0\" dx=\"-10\" y=\"%.1f\"><title>", class, y + 4);
+    mmf_html_text(out, text);
+    mmf_text_add(out, "</title>");
+    mmf_html_short(out, text, room < 2 ? 2 : (size_t)room);
+    mmf_text_add(out, "</text>");
+}
+
+void mmf_figure_label(mmf_text *out, const mmf_figure *figure, const char *text, double y,
+                      bool strong)
+{
+    if (figure->left_narrow >= mmf_figure_gutter(mmf_html_width(text), 1000)) {
+        label(out, text, y, figure->left_narrow, strong ? "name strong" : "name");
+        return;
+    }
+    label(out, text, y, figure->left, strong ? "name strong wide" : "name wide");
+    label(out, text, y, figure->left_narrow, strong ? "name strong narrow" : "name narrow");
+}
+
+void mmf_figure_missing(mmf_text *out, const char *id, const char *title, const char *why)
+{
+    heading(out, id, title, why, false);
+    mmf_figure_close(out);
+}
