@@ -17,7 +17,7 @@ static void softmax_backward(mmf_tape *tape, mmf_node *node)
 {
     const segment_node *const n = (const segment_node *)node;
     const mmf_tensor *const y = node->out;
-    const int64_t rows = n->index->count, width = rows > 0 ? y->count / rows : 0;
+    const int64_t rows = n->index->count, width = rows > 0 ? y->count / rows : 1;
     mmf_real *const dx = mmf_tape__grad_zeroed(tape, n->x);
     double *const sum = mmf_tape__alloc(tape, (size_t)(n->n_segments * width + 1) * sizeof *sum);
     if (!dx || !sum)
@@ -58,7 +58,7 @@ mmf_tensor *mmf_segment_softmax(mmf_tape *tape, mmf_tensor *x, const mmf_tensor 
         return mmf_tape__missing(tape, op);
     if (!fits(tape, op, x, index, n_segments))
         return NULL;
-    const int64_t rows = index->count, width = rows > 0 ? x->count / rows : 0;
+    const int64_t rows = index->count, width = rows > 0 ? x->count / rows : 1;
     mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
     mmf_real *const most = mmf_tape__reals(tape, n_segments * width + 1);
     double *const sum = mmf_tape__alloc(tape, (size_t)(n_segments * width + 1) * sizeof *sum);
