@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#define GUTTER_PADDING 14
+#define GUTTER_PADDING 20 /* 10 to the axis; the rest for letters that are wider than most */
 
 /* ---- Scales ------------------------------------------------------------------------------ */
 

@@ -119,7 +119,7 @@ def pages(tmp_path_factory):
                    f"{name}.html")
         found[name] = (folder / f"{name}.html", json.loads(text))
     for name, result in (("made", made_comparison()), ("odd", odd_explanation())):
-        done = subprocess.run([str(BUILD / "tests" / "render_page")], input=json.dumps(result), capture_output=True,
+        done = subprocess.run([str(BUILD / "render_page")], input=json.dumps(result), capture_output=True,
                               text=True)
         assert done.returncode == 0, done.stderr
         (folder / f"{name}.html").write_text(done.stdout)
