@@ -9,6 +9,7 @@
  *     latency MODEL RUNS      the same for a prediction of one sample
  *     allocations MODEL STEPS allocations of our own in that many steps
  *     nodes MODEL 1           operations recorded in a step
+ *     parameters MODEL 0      trained elements: the peer's must be as many
  *     peak - 0                largest resident memory so far, in bytes
  *     system - 0              processor level, back end, threads
  *
@@ -23,38 +24,93 @@
 #include "timer.h"
 
 #define BATCH 32
-#define N_INPUTS 3
-#define MAX_MODULES N_INPUTS
+/* 0.5 Tflop a step of 32: a quarter of it is enough to fill the products. */
+#define MCAN_BATCH 8
+#define MAX_INPUTS 3
+#define MAX_MODULES MAX_INPUTS
 /* Batches that steps cycle through: more than the second cache level, less than memory. */
 #define POOLED_BATCHES 16
 #define SEQUENCE_BATCHES 4
 #define STEPS_OF_SEQUENCES 50
 
+typedef struct input {
+    const char *name; /* NULL ends a list */
+    mmf_modality_kind kind;
+    int64_t shape[2];
+    int64_t vocab; /* of tokens */
+} input;
+
+static const input pooled[] = {{"text", MMF_VECTOR, {768}, 0},
+                               {"audio", MMF_VECTOR, {74}, 0},
+                               {"vision", MMF_VECTOR, {35}, 0},
+                               {0}};
+static const input sequences[] = {{"text", MMF_SEQUENCE, {STEPS_OF_SEQUENCES, 768}, 0},
+                                  {"audio", MMF_SEQUENCE, {STEPS_OF_SEQUENCES, 5}, 0},
+                                  {"vision", MMF_SEQUENCE, {STEPS_OF_SEQUENCES, 20}, 0},
+                                  {0}};
+static const input film_poster[] = {
+    {"vision", MMF_VECTOR, {4096}, 0}, {"text", MMF_VECTOR, {300}, 0}, {0}};
+static const input pooled_question[] = {
+    {"image", MMF_VECTOR, {2048}, 0}, {"question", MMF_VECTOR, {1024}, 0}, {0}};
+static const input regions_and_words[] = {
+    {"image", MMF_SEQUENCE, {100, 2048}, 0}, {"question", MMF_TOKENS, {14}, 20000}, {0}};
+
+typedef enum loss_kind {
+    L1, /* of one number; the others: of `n_classes` */
+    MSE,
+    CROSS_ENTROPY,
+    BINARY /* every class by itself */
+} loss_kind;
+
 /* One line of the table of performance.md; the peer has the same list. */
 typedef struct work {
     const char *name;
     const char *model; /* late-mean trains one unimodal model after the other */
-    bool is_sequence;
+    const input *inputs;
     const char *options; /* JSON */
+    loss_kind loss;
+    int64_t n_classes;
+    int64_t batch; /* 0: BATCH */
 } work;
 
 static const work works[] = {
-    {"joint-concat", "joint-concat", false, "{\"hidden\": 64, \"dropout\": 0.2}"},
-    {"lmf", "lmf", false, "{}"},
-    {"weighted", "weighted", false, "{\"hidden\": 64, \"dropout\": 0.2}"},
-    {"late-mean", "late-mean", false, "{\"hidden\": 64, \"dropout\": 0.2}"},
-    {"tfn", "tfn", false,
-     "{\"hidden_dims\": [128, 32, 32], \"text_out\": 64, \"post_fusion_dim\": 64}"},
-    {"lmf-sequence", "lmf", true,
-     "{\"hidden_dims\": [128, 16, 128], \"rank\": 3, \"dropouts\": [0.3, 0.3, 0.3, 0.3]}"},
-    {"ef-lstm", "ef-lstm", true, "{\"hidden_dims\": 128, \"num_layers\": 4, \"dropout\": 0.5}"},
+    {"joint-concat", "joint-concat", pooled, "{\"hidden\": 64, \"dropout\": 0.2}", L1, 0, 0},
+    {"lmf", "lmf", pooled, "{}", L1, 0, 0},
+    {"weighted", "weighted", pooled, "{\"hidden\": 64, \"dropout\": 0.2}", L1, 0, 0},
+    {"late-mean", "late-mean", pooled, "{\"hidden\": 64, \"dropout\": 0.2}", L1, 0, 0},
+    {"tfn", "tfn", pooled,
+     "{\"hidden_dims\": [128, 32, 32], \"text_out\": 64, \"post_fusion_dim\": 64}", L1, 0, 0},
+    {"lmf-sequence", "lmf", sequences,
+     "{\"hidden_dims\": [128, 16, 128], \"rank\": 3, \"dropouts\": [0.3, 0.3, 0.3, 0.3]}", L1, 0,
+     0},
+    {"ef-lstm", "ef-lstm", sequences, "{\"hidden_dims\": 128, \"num_layers\": 4, \"dropout\": 0.5}",
+     L1, 0, 0},
+    {"gatv2", "gatv2", pooled, "{\"hidden\": 64, \"heads\": 4, \"layers\": 2, \"dropout\": 0.2}",
+     L1, 0, 0},
+    {"gmu", "gmu", film_poster,
+     "{\"form\": \"released\", \"hidden\": 512, \"dropout\": 0.5, \"encoder\": "
+     "[\"vision=identity\", \"text=identity\"]}",
+     BINARY, 23, 0},
+    {"misa", "misa", sequences,
+     "{\"hidden\": 128, \"dropout\": 0.2, \"sim_weight\": 0.3, \"diff_weight\": 0.1, "
+     "\"encoder\": [\"text=identity\"]}",
+     MSE, 0, 0},
+    {"mult", "mult", sequences,
+     "{\"dst_feature_dim_nheads\": [40, 8], \"nlevels\": 4, \"conv1d_kernel_size_a\": 3, "
+     "\"conv1d_kernel_size_v\": 3}",
+     L1, 0, 0},
+    {"mfb", "mfb", pooled_question,
+     "{\"mm_dim\": 1000, \"factor\": 5, \"output_dim\": 1000, \"hidden\": 1000, \"normalize\": "
+     "true, \"activ_input\": \"none\", \"dropout_pre_lin\": 0.1, \"dropout\": 0.1, \"encoder\": "
+     "[\"image=identity\", \"question=identity\"]}",
+     CROSS_ENTROPY, 3000, 0},
+    {"mcan", "mcan", regions_and_words,
+     "{\"hidden_size\": 512, \"multi_head\": 8, \"ff_size\": 2048, \"layer\": 6, "
+     "\"flat_mlp_size\": 512, \"flat_out_size\": 1024, \"word_embed_size\": 300}",
+     BINARY, 3129, MCAN_BATCH},
 };
 
 enum { N_WORKS = sizeof works / sizeof *works };
-
-static const char *const input_names[N_INPUTS] = {"text", "audio", "vision"};
-static const int64_t pooled_widths[N_INPUTS] = {768, 74, 35};
-static const int64_t sequence_widths[N_INPUTS] = {768, 5, 20};
 
 typedef struct part {
     mmf_module *module;
@@ -69,10 +125,13 @@ typedef struct bench {
     size_t n_parts;
     mmf_module *whole; /* what predicts: the only part, or the late model */
     mmf_schema schema;
-    mmf_input_schema inputs[N_INPUTS];
+    mmf_input_schema inputs[MAX_INPUTS];
     size_t n_batches;
-    mmf_real *data[N_INPUTS]; /* (n_batches, BATCH, ...) */
-    mmf_real *target;         /* (n_batches, BATCH) */
+    int64_t batch;
+    mmf_real *data[MAX_INPUTS];  /* (n_batches, batch, ...) of features */
+    int64_t *tokens[MAX_INPUTS]; /* the same of tokens */
+    mmf_real *target;            /* (n_batches, batch) or (n_batches, batch, n_classes) */
+    int64_t *classes;            /* (n_batches, batch) */
     uint64_t step;
     double last_loss;
 } bench;
@@ -91,8 +150,12 @@ static mmf_module *make_module(bench *b, const char *model, const char *options,
     const mmf_def *const def = mmf_model_find(model);
     mmf_config *config = NULL;
     mmf_module *module = NULL;
+    const bool classes = b->work->n_classes > 0;
+    char n_classes[32];
+    snprintf(n_classes, sizeof n_classes, "%lld", classes ? (long long)b->work->n_classes : 1LL);
     if (!def || mmf_config_create(b->ctx, &config, def) != MMF_OK ||
-        mmf_config_set(config, "train_mode", "regression") != MMF_OK ||
+        mmf_config_set(config, "train_mode", classes ? "classification" : "regression") != MMF_OK ||
+        mmf_config_set(config, "num_classes", n_classes) != MMF_OK ||
         mmf_config_set_json(config, options) != MMF_OK ||
         mmf_module_create(b->ctx, &module, def, config, schema, 1) != MMF_OK)
         stop(b->ctx);
@@ -114,33 +177,69 @@ static int64_t item_size(const mmf_input_schema *in)
     return in->n_dims == 2 ? in->shape[0] * in->shape[1] : in->shape[0];
 }
 
-static mmf_real *draw(bench *b, mmf_rng *rng, int64_t count)
+static void *pool(bench *b, int64_t count, size_t size)
 {
-    mmf_real *const out = mmf_alloc(b->ctx, (size_t)count * sizeof *out);
+    void *const out = mmf_alloc(b->ctx, (size_t)count * b->n_batches * (size_t)b->batch * size);
     if (!out)
         stop(b->ctx);
-    for (int64_t i = 0; i < count; i++)
+    return out;
+}
+
+static mmf_real *draw(bench *b, mmf_rng *rng, int64_t item)
+{
+    mmf_real *const out = pool(b, item, sizeof *out);
+    for (int64_t i = 0; i < (int64_t)b->n_batches * b->batch * item; i++)
         out[i] = (mmf_real)mmf_rng_normal(rng);
     return out;
+}
+
+/* In [first, limit): token 0 would be padding. */
+static int64_t *draw_ints(bench *b, mmf_rng *rng, int64_t item, int64_t first, int64_t limit)
+{
+    int64_t *const out = pool(b, item, sizeof *out);
+    for (int64_t i = 0; i < (int64_t)b->n_batches * b->batch * item; i++)
+        out[i] = first + (int64_t)(mmf_rng_uniform(rng) * (double)(limit - first));
+    return out;
+}
+
+static void make_input(bench *b, mmf_rng *rng, const input *given)
+{
+    const size_t m = b->schema.count++;
+    mmf_input_schema *const in = &b->inputs[m];
+    *in = (mmf_input_schema){.name = given->name, .kind = given->kind, .vocab_size = given->vocab};
+    in->n_dims = given->kind == MMF_SEQUENCE ? 2 : 1;
+    in->shape[0] = given->shape[0];
+    in->shape[1] = given->shape[1];
+    if (given->kind == MMF_TOKENS)
+        b->tokens[m] = draw_ints(b, rng, item_size(in), 1, given->vocab);
+    else
+        b->data[m] = draw(b, rng, item_size(in));
+}
+
+static void make_target(bench *b, mmf_rng *rng)
+{
+    const work *const w = b->work;
+    if (w->loss == CROSS_ENTROPY) {
+        b->classes = draw_ints(b, rng, 1, 0, w->n_classes);
+        return;
+    }
+    const int64_t item = w->loss == BINARY ? w->n_classes : 1;
+    b->target = draw(b, rng, item);
+    for (int64_t i = 0; w->loss == BINARY && i < (int64_t)b->n_batches * b->batch * item; i++)
+        b->target[i] = b->target[i] > (mmf_real)1 ? 1 : 0;
 }
 
 static void make(bench *b, mmf_ctx *ctx, const work *w)
 {
     b->ctx = ctx;
     b->work = w;
-    b->schema = (mmf_schema){N_INPUTS, b->inputs};
-    b->n_batches = w->is_sequence ? SEQUENCE_BATCHES : POOLED_BATCHES;
+    b->schema = (mmf_schema){0, b->inputs};
+    b->n_batches = w->inputs[0].kind == MMF_SEQUENCE ? SEQUENCE_BATCHES : POOLED_BATCHES;
+    b->batch = w->batch ? w->batch : BATCH;
     mmf_rng rng = mmf_rng_make(1, mmf_rng_stream("bench"));
-    for (size_t m = 0; m < N_INPUTS; m++) {
-        mmf_input_schema *const in = &b->inputs[m];
-        *in = (mmf_input_schema){.name = input_names[m]};
-        in->kind = w->is_sequence ? MMF_SEQUENCE : MMF_VECTOR;
-        in->n_dims = w->is_sequence ? 2 : 1;
-        in->shape[0] = w->is_sequence ? STEPS_OF_SEQUENCES : pooled_widths[m];
-        in->shape[1] = sequence_widths[m];
-        b->data[m] = draw(b, &rng, (int64_t)b->n_batches * BATCH * item_size(in));
-    }
-    b->target = draw(b, &rng, (int64_t)b->n_batches * BATCH);
+    for (const input *in = w->inputs; in->name; in++)
+        make_input(b, &rng, in);
+    make_target(b, &rng);
     if (mmf_tape_create(ctx, &b->tape) != MMF_OK)
         stop(ctx);
     b->whole = make_module(b, w->model, w->options, &b->schema);
@@ -148,39 +247,66 @@ static void make(bench *b, mmf_ctx *ctx, const work *w)
         add_part(b, b->whole);
         return;
     }
-    for (size_t m = 0; m < N_INPUTS; m++)
+    for (size_t m = 0; m < b->schema.count; m++)
         add_part(b, make_module(b, "only", w->options, &(mmf_schema){1, &b->inputs[m]}));
 }
 
 /* ---- Running ----------------------------------------------------------------------------- */
 
-static mmf_tensor *run(bench *b, mmf_module *module, int64_t rows, const mmf_pass *pass)
+static void run(bench *b, mmf_module *module, int64_t rows, const mmf_pass *pass, mmf_named *out)
 {
-    mmf_named in = {0}, out = {0};
+    mmf_named in = {0};
     const mmf_schema *const schema = mmf_module_schema(module);
-    const size_t batch = b->step % b->n_batches;
+    const int64_t first = (int64_t)(b->step % b->n_batches) * b->batch;
     mmf_tape_begin(b->tape, pass);
-    for (size_t m = 0; m < N_INPUTS; m++) {
+    for (size_t m = 0; m < b->schema.count; m++) {
         const mmf_input_schema *const given = &b->inputs[m];
         if (!mmf_schema_find(schema, given->name))
             continue;
         const int64_t shape[] = {rows, given->shape[0], given->shape[1]};
-        mmf_real *const values = b->data[m] + (int64_t)batch * BATCH * item_size(given);
+        const int64_t at = first * item_size(given);
         mmf_named_put(b->tape, &in, given->name,
-                      mmf_input(b->tape, values, 1 + given->n_dims, shape));
+                      b->tokens[m]
+                          ? mmf_input_ints(b->tape, b->tokens[m] + at, 1 + given->n_dims, shape)
+                          : mmf_input(b->tape, b->data[m] + at, 1 + given->n_dims, shape));
     }
     const mmf_step step = {.training = pass->training, .step = (int64_t)b->step};
-    mmf_module_run(module, b->tape, &in, &step, &out);
-    return mmf_named_get(&out, "prediction");
+    mmf_module_run(module, b->tape, &in, &step, out);
+}
+
+static mmf_tensor *result(const bench *b, const mmf_named *out)
+{
+    return mmf_named_get(out, b->work->n_classes > 0 ? "logits" : "prediction");
+}
+
+/* The task's loss and what the model adds to it. */
+static mmf_tensor *loss_of(bench *b, const mmf_named *out)
+{
+    const int64_t first = (int64_t)(b->step % b->n_batches) * b->batch;
+    const int64_t shape[] = {b->batch, b->work->n_classes > 0 ? b->work->n_classes : 1};
+    mmf_tensor *const y = result(b, out), *loss = NULL;
+    if (b->work->loss == CROSS_ENTROPY) {
+        mmf_tensor *const classes = mmf_input_ints(b->tape, b->classes + first, 1, shape);
+        loss = mmf_cross_entropy(b->tape, y, classes, NULL, 0);
+    } else {
+        mmf_tensor *const target = mmf_input(b->tape, b->target + first * shape[1], 2, shape);
+        loss = b->work->loss == BINARY ? mmf_bce_logits(b->tape, y, target, NULL)
+               : b->work->loss == MSE  ? mmf_mse_loss(b->tape, y, target)
+                                       : mmf_l1_loss(b->tape, y, target);
+    }
+    for (size_t i = 0; i < out->count; i++) {
+        if (strncmp(out->items[i].name, "loss.", 5) == 0)
+            loss = mmf_add(b->tape, loss, out->items[i].tensor);
+    }
+    return loss;
 }
 
 static void train_part(bench *b, const part *p)
 {
     const mmf_pass pass = {.record = true, .training = true, .seed = 1, .step = b->step};
-    mmf_tensor *const y = run(b, p->module, BATCH, &pass);
-    mmf_real *const wanted = b->target + (int64_t)(b->step % b->n_batches) * BATCH;
-    mmf_tensor *const target = mmf_input(b->tape, wanted, 2, (int64_t[]){BATCH, 1});
-    mmf_tensor *const loss = mmf_l1_loss(b->tape, y, target);
+    mmf_named out = {0};
+    run(b, p->module, b->batch, &pass, &out);
+    mmf_tensor *const loss = loss_of(b, &out);
     if (mmf_tape_backward(b->tape, loss) != MMF_OK)
         stop(b->ctx);
     mmf_params_finish_gradients(mmf_module_params(p->module), b->tape);
@@ -198,7 +324,9 @@ static void train_step(bench *b)
 static void predict_one(bench *b)
 {
     const mmf_pass pass = {.record = false};
-    const mmf_tensor *const y = run(b, b->whole, 1, &pass);
+    mmf_named out = {0};
+    run(b, b->whole, 1, &pass, &out);
+    const mmf_tensor *const y = result(b, &out);
     if (!y)
         stop((mmf_tape_status(b->tape), b->ctx));
     b->last_loss = (double)y->data[0];
@@ -216,6 +344,17 @@ static cost timed(bench *b, void (*once)(bench *), long n)
         once(b);
     const double scale = 1e6 / (double)(n > 0 ? n : 1);
     return (cost){(bench_seconds() - start) * scale, (bench_cpu_seconds() - start_cpu) * scale};
+}
+
+/* The flat block is longer: parameters in it are aligned. */
+static int64_t trained_elements(const mmf_params *params)
+{
+    int64_t total = 0;
+    for (size_t i = 0; i < mmf_params_count(params); i++) {
+        const mmf_param *const p = mmf_params_at(params, i);
+        total += p->role == MMF_PARAM_TRAINED && !p->is_alias ? p->tensor->count : 0;
+    }
+    return total;
 }
 
 static void tell(cost spent)
@@ -238,6 +377,11 @@ static void answer(bench *b, const char *verb, long n)
     } else if (strcmp(verb, "nodes") == 0) {
         timed(b, train_step, n);
         printf("%lld\n", (long long)mmf_tape_n_nodes(b->tape));
+    } else if (strcmp(verb, "parameters") == 0) {
+        int64_t total = 0;
+        for (size_t i = 0; i < b->n_parts; i++)
+            total += trained_elements(mmf_module_params(b->parts[i].module));
+        printf("%lld\n", (long long)total);
     } else {
         printf("error: unknown request %s\n", verb);
     }

@@ -146,7 +146,10 @@ json_t *cli_options_json(const mmf_def *def)
                             has_bounds(row) ? out_json_number(row->low) : json_null());
         json_object_set_new(object, "high",
                             has_bounds(row) ? out_json_number(row->high) : json_null());
-        json_object_set_new(object, "choices", out_json_text(row->choices));
+        json_object_set_new(object, "choices",
+                            has_bounds(row) ? json_null() : out_json_text(row->choices));
+        json_object_set_new(object, "tune",
+                            has_bounds(row) ? out_json_text(row->choices) : json_null());
         json_object_set_new(object, "default", out_json_text(row->standard));
         json_object_set_new(object, "help", out_json_text(row->help));
         json_array_append_new(list, object);

@@ -13,7 +13,7 @@
 
 typedef struct compare_values {
     const char *models, *folder, *report;
-    int64_t seeds, jobs;
+    int64_t seeds, jobs, tune;
     bool resume;
 } compare_values;
 
@@ -28,6 +28,9 @@ static const opt_row compare_rows[] = {
      "results and predictions go there (default: runs/ and the data's name)"},
     {"report", 0, OPT_TEXT, offsetof(compare_values, report), "FILE.html", 0, 0, NULL,
      "the report with plots, one HTML file (default: report.html in the folder)"},
+    {"tune", 0, OPT_INT, offsetof(compare_values, tune), "N", 1, 1000, NULL,
+     "first try N settings of each model's own options and learning rate with the first seed, the "
+     "given one among them, and keep the best on validation; late models are left as they are"},
     {"resume", 0, OPT_FLAG, offsetof(compare_values, resume), NULL, 0, 0, NULL,
      "keep the finished trials of the folder"},
     {0},
@@ -61,21 +64,20 @@ static void watch(void *user, const mmf_comparison *so_far, size_t n_done, size_
                   double seconds)
 {
     compare_run *const run = user;
+    const size_t n_all = so_far->n_trials + so_far->n_draws;
     char spent[32], left[32] = "?";
     if (!run->progress.is_terminal && seconds - run->last_said >= SAY_SECONDS) {
         run->last_said = seconds;
-        cli_say("%zu of %zu trials done, %s", n_done, so_far->n_trials,
+        cli_say("%zu of %zu trials done, %s", n_done, n_all,
                 out_seconds_text(spent, sizeof spent, seconds));
     }
-    if (so_far->n_trials == 0)
+    if (n_all == 0)
         return;
     if (n_done)
-        out_seconds_text(left, sizeof left,
-                         seconds / (double)n_done * (double)(so_far->n_trials - n_done));
-    out_progress_show(&run->progress, (double)n_done / (double)so_far->n_trials,
-                      "%zu of %zu trials done, %zu running, %s, about %s left", n_done,
-                      so_far->n_trials, n_running, out_seconds_text(spent, sizeof spent, seconds),
-                      left);
+        out_seconds_text(left, sizeof left, seconds / (double)n_done * (double)(n_all - n_done));
+    out_progress_show(&run->progress, (double)n_done / (double)n_all,
+                      "%zu of %zu trials done, %zu running, %s, about %s left", n_done, n_all,
+                      n_running, out_seconds_text(spent, sizeof spent, seconds), left);
 }
 
 /* Failed trials on stderr. @return how many */
@@ -136,6 +138,7 @@ static int compare(compare_run *run, const mmf_split_options *split)
     options.models = run->values.models;
     options.n_seeds = run->values.seeds;
     options.n_jobs = (int)run->values.jobs;
+    options.n_tune = run->values.tune;
     options.folder = run->values.folder;
     options.resume = run->values.resume;
     options.set = *run->set ? run->set : NULL;
@@ -188,7 +191,7 @@ static int check_values(compare_run *run)
     if (!opt_join(run->set, sizeof run->set, &run->train.set, ';') ||
         !opt_join(run->encoders, sizeof run->encoders, &run->train.encoders, ','))
         return opt_misuse("compare", "too many --set or --encoder options");
-    const int code = cli_join_losses(&run->train);
+    const int code = cli_join_beside(&run->train);
     if (code != OPT_GO_ON)
         return code;
     return check_models(run->values.models);

@@ -1,6 +1,7 @@
 /* cmd_eval.c: scores a trained model, also for every subset of its modalities. */
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model_rows.h"
@@ -118,11 +119,25 @@ static void print_subsets(const eval_run *run, const subset *subsets, size_t n)
     out_table_print(&table, stdout, 0);
 }
 
+static void print_scores(const eval_run *run, const mmf_metrics *metrics, const subset *subsets,
+                         size_t n_subsets)
+{
+    if (run->common.json) {
+        print_json(run, metrics, subsets, n_subsets);
+        return;
+    }
+    cli_say("%s on %lld %s rows of %s", mmf_model_name(run->model), (long long)run->rows.count,
+            run->rows.part, run->path);
+    out_metrics_print(&metrics, &run->rows.part, 1);
+    if (n_subsets)
+        print_subsets(run, subsets, n_subsets);
+}
+
 static int score(eval_run *run)
 {
     mmf_metrics metrics;
     uint64_t bits[MMF_SUBSETS_MAX];
-    subset subsets[MMF_SUBSETS_MAX] = {0};
+    subset *const subsets = out_alloc(MMF_SUBSETS_MAX, sizeof *subsets);
     const size_t n_modalities = mmf_model_inputs(run->model)->count;
     size_t n = 0;
     mmf_status status = cli_score(run->session.ctx, &metrics, run->model, &run->task, run->dataset,
@@ -133,18 +148,10 @@ static int score(eval_run *run)
             subsets[i].use = bits[i];
         status = score_subsets(run, subsets, n);
     }
-    if (status != MMF_OK)
-        return cli_failed(&run->session, status);
-    if (run->common.json) {
-        print_json(run, &metrics, subsets, n);
-        return CLI_OK;
-    }
-    cli_say("%s on %lld %s rows of %s", mmf_model_name(run->model), (long long)run->rows.count,
-            run->rows.part, run->path);
-    out_metrics_print(&(const mmf_metrics *){&metrics}, &run->rows.part, 1);
-    if (n)
-        print_subsets(run, subsets, n);
-    return CLI_OK;
+    if (status == MMF_OK)
+        print_scores(run, &metrics, subsets, n);
+    free(subsets);
+    return status == MMF_OK ? CLI_OK : cli_failed(&run->session, status);
 }
 
 static int prepare(eval_run *run)
@@ -162,6 +169,10 @@ static int prepare(eval_run *run)
                          run->path, run->data.target ? run->data.target : run->task.target);
     if (run->data.metrics)
         run->task.rules = cli_msa_rules(&run->data);
+    const uint64_t all = (UINT64_C(1) << mmf_model_inputs(run->model)->count) - 1;
+    if (run->task.kind == MMF_TARGET_RETRIEVAL && (run->values.subsets || (run->use & all) != all))
+        return cli_error("retrieval ranks one modality by another and needs all that the model "
+                         "was trained on; leave --subsets and --modalities out");
     if (run->values.subsets && mmf_model_inputs(run->model)->count > 63)
         return cli_error("--subsets takes at most 63 modalities");
     return cli_choose_rows(&run->session, "eval", run->model, run->dataset,

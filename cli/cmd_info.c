@@ -20,6 +20,17 @@ static const opt_row info_rows[] = {
     {0},
 };
 
+/* An aid before a layer of its name. */
+static const mmf_def *find_definition(const char *name)
+{
+    size_t n = 0;
+    const mmf_def *const *const aids = mmf_aids(&n);
+    const mmf_def *def = mmf_model_find(name);
+    for (size_t i = 0; !def && i < n; i++)
+        def = strcmp(aids[i]->name, name) == 0 ? aids[i] : NULL;
+    return def ? def : mmf_definition_find(name);
+}
+
 static int unknown_name(const char *name)
 {
     static const mmf_kind kinds[] = {MMF_KIND_MODEL, MMF_KIND_OPERATOR, MMF_KIND_ENCODER};
@@ -31,6 +42,10 @@ static int unknown_name(const char *name)
         for (size_t i = 0; i < n && count < MAX_NAMES; i++)
             names[count++] = defs[i]->name;
     }
+    size_t n_aids = 0;
+    const mmf_def *const *const aids = mmf_aids(&n_aids);
+    for (size_t i = 0; i < n_aids && count < MAX_NAMES; i++)
+        names[count++] = aids[i]->name;
     const char *const nearest = opt_nearest(name, names, count);
     return opt_misuse("info", "\"%s\" is neither a file nor a model; %s%s%s", name,
                       nearest ? "did you mean " : "`mmfuse list` shows the models",
@@ -41,9 +56,7 @@ static int describe(const cli_session *session, const char *name, const cli_data
                     const cli_split *split, bool as_json)
 {
     const bool exists = access(name, F_OK) == 0;
-    const mmf_def *def = exists ? NULL : mmf_model_find(name);
-    if (!exists && !def)
-        def = mmf_definition_find(name);
+    const mmf_def *const def = exists ? NULL : find_definition(name);
     if (def)
         return cli_info_definition(def, as_json);
     if (!exists && !strpbrk(name, "./"))

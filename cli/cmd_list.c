@@ -64,10 +64,15 @@ static void print_models(const mmf_def *const *models, size_t n)
     }
 }
 
+static const mmf_def *const *pieces(mmf_kind kind, size_t *n)
+{
+    return kind == MMF_KIND_AID ? mmf_aids(n) : mmf_catalogue(kind, n);
+}
+
 static void print_pieces(const char *title, mmf_kind kind)
 {
     size_t n = 0;
-    const mmf_def *const *const defs = mmf_catalogue(kind, &n);
+    const mmf_def *const *const defs = pieces(kind, &n);
     out_table table = out_table_make(2, "l");
     for (size_t i = 0; i < n; i++) {
         out_cell(&table, "%s", defs[i]->name);
@@ -80,7 +85,7 @@ static void print_pieces(const char *title, mmf_kind kind)
 static json_t *pieces_json(mmf_kind kind)
 {
     size_t n = 0;
-    const mmf_def *const *const defs = mmf_catalogue(kind, &n);
+    const mmf_def *const *const defs = pieces(kind, &n);
     json_t *const list = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(list, cli_def_json(defs[i], kind == MMF_KIND_MODEL));
@@ -110,6 +115,7 @@ int cmd_list(int argc, char **argv)
         json_object_set_new(object, "operators", pieces_json(MMF_KIND_OPERATOR));
         json_object_set_new(object, "encoders", pieces_json(MMF_KIND_ENCODER));
         json_object_set_new(object, "losses", pieces_json(MMF_KIND_LOSS));
+        json_object_set_new(object, "aids", pieces_json(MMF_KIND_AID));
         out_json_print(object);
         return CLI_OK;
     }
@@ -119,5 +125,6 @@ int cmd_list(int argc, char **argv)
     print_pieces("Operators: what intermediate and late models fuse with", MMF_KIND_OPERATOR);
     print_pieces("Encoders: --encoder MODALITY=NAME:WIDTH chooses one", MMF_KIND_ENCODER);
     print_pieces("Losses beside any model: --loss NAME:WEIGHT", MMF_KIND_LOSS);
+    print_pieces("Training aids: --aid NAME:VALUE trains with one", MMF_KIND_AID);
     return CLI_OK;
 }

@@ -73,10 +73,45 @@ static int64_t largest(const double *values, int64_t n)
     return best;
 }
 
+/* Retrieval: the features of each modality, "<modality>.<number>". */
+static void write_feature_head(const predict_run *run)
+{
+    const mmf_schema *const inputs = mmf_model_inputs(run->model);
+    const int64_t width = mmf_model_task(run->model)->n_outputs / (int64_t)inputs->count;
+    fputs("id", run->out.file);
+    for (size_t m = 0; m < inputs->count; m++) {
+        for (int64_t k = 0; k < width; k++) {
+            char name[MAX_ID_BYTES];
+            snprintf(name, sizeof name, "%s.%lld", inputs->inputs[m].name, (long long)k);
+            fputc(',', run->out.file);
+            write_cell(run->out.file, name);
+        }
+    }
+    fputc('\n', run->out.file);
+}
+
+static json_t *features_json(const predict_run *run, const double *values)
+{
+    const mmf_schema *const inputs = mmf_model_inputs(run->model);
+    const int64_t width = mmf_model_task(run->model)->n_outputs / (int64_t)inputs->count;
+    json_t *const object = json_object();
+    for (size_t m = 0; m < inputs->count; m++) {
+        json_t *const list = json_array();
+        for (int64_t k = 0; k < width; k++)
+            json_array_append_new(list, out_json_number(values[(int64_t)m * width + k]));
+        json_object_set_new(object, inputs->inputs[m].name, list);
+    }
+    return object;
+}
+
 static void write_csv_head(const predict_run *run)
 {
     const mmf_task *const task = mmf_model_task(run->model);
     FILE *const file = run->out.file;
+    if (task->kind == MMF_TARGET_RETRIEVAL) {
+        write_feature_head(run);
+        return;
+    }
     fputs("id,prediction", file);
     for (int64_t k = 0; task->kind != MMF_TARGET_REAL && k < task->n_outputs; k++) {
         char name[32];
@@ -94,6 +129,12 @@ static void write_csv(const predict_run *run, const char *id, const double *valu
     write_cell(file, id);
     if (task->kind == MMF_TARGET_REAL) {
         fprintf(file, ",%.9g\n", values[0]);
+        return;
+    }
+    if (task->kind == MMF_TARGET_RETRIEVAL) {
+        for (int64_t k = 0; k < task->n_outputs; k++)
+            fprintf(file, ",%.9g", values[k]);
+        fputc('\n', file);
         return;
     }
     fputc(',', file);
@@ -130,6 +171,8 @@ static void write_json(const predict_run *run, const char *id, const double *val
     json_object_set_new(object, "id", out_json_text(id));
     if (task->kind == MMF_TARGET_REAL) {
         json_object_set_new(object, "prediction", out_json_number(values[0]));
+    } else if (task->kind == MMF_TARGET_RETRIEVAL) {
+        json_object_set_new(object, "features", features_json(run, values));
     } else if (task->kind == MMF_TARGET_MULTILABEL) {
         json_t *const labels = json_array();
         for (int64_t k = 0; k < task->n_outputs; k++) {
@@ -141,7 +184,7 @@ static void write_json(const predict_run *run, const char *id, const double *val
         json_object_set_new(object, "prediction",
                             class_json(task, largest(values, task->n_outputs)));
     }
-    if (task->kind != MMF_TARGET_REAL) {
+    if (task->kind != MMF_TARGET_REAL && task->kind != MMF_TARGET_RETRIEVAL) {
         json_t *const probabilities = json_object();
         char name[32];
         for (int64_t k = 0; k < task->n_outputs; k++)
@@ -335,7 +378,8 @@ int cmd_predict(int argc, char **argv)
         .synopsis = "MODEL.mmf FILE|- [options]",
         .about = "Predicts the rows of a data file, or samples given as JSON objects on standard "
                  "input (FILE is -): {\"audio\": [[...], ...], \"text\": null, \"id\": \"a\"}, "
-                 "one answer a sample. The target is not needed.",
+                 "one answer a sample. The target is not needed. A model for retrieval gives the "
+                 "features of each modality.",
         .example = "  mmfuse predict digits.mmf new.npz -o new.csv\n"
                    "  mmfuse predict mood.mmf - --format json < sample.json",
         .groups = groups,

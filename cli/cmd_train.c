@@ -88,7 +88,7 @@ static int fit(train_run *run)
     const char *const checkpoint = name_checkpoint(run);
     if (!checkpoint)
         return cli_error("%s: the path is too long", run->values.out);
-    const int code = cli_join_losses(&run->train);
+    const int code = cli_join_beside(&run->train);
     if (code != OPT_GO_ON)
         return code;
     out_progress progress = out_progress_make();

@@ -121,6 +121,8 @@ static void count_classes(data_facts *facts)
 {
     const mmf_target_kind kind = mmf_dataset_target_kind(facts->dataset);
     facts->n_rows = mmf_dataset_n_classes(facts->dataset);
+    if (facts->n_rows == 0)
+        return;
     facts->rows = out_alloc((size_t)facts->n_rows, sizeof *facts->rows);
     double *const values = out_alloc((size_t)facts->n_rows, sizeof *values);
     for (int64_t k = 0; k < facts->n_rows; k++)
@@ -128,7 +130,7 @@ static void count_classes(data_facts *facts)
     for (int p = MMF_TRAIN; p <= MMF_TEST; p++) {
         for (int64_t i = 0; i < facts->parts.count[p]; i++) {
             mmf_dataset_target(facts->dataset, facts->parts.rows[p][i], values);
-            if (kind == MMF_TARGET_CLASS) {
+            if (kind == MMF_TARGET_CLASS || kind == MMF_TARGET_RETRIEVAL) {
                 facts->rows[(int64_t)values[0]].count[p]++;
                 continue;
             }
@@ -277,6 +279,10 @@ static void print_target(const data_facts *facts)
         puts("\ntarget    none; --target NAME chooses an array");
         return;
     }
+    if (kind == MMF_TARGET_RETRIEVAL && facts->n_rows == 0) {
+        puts("\ntarget    none: retrieval of what stands in the same row");
+        return;
+    }
     printf("\ntarget    %s: %s", mmf_dataset_target_name(facts->dataset), mmf_task_name(kind));
     if (kind == MMF_TARGET_REAL)
         printf(", %.4g to %.4g, mean %.4g, deviation %.4g\n", facts->least, facts->most,
@@ -363,7 +369,7 @@ static json_t *target_json(const data_facts *facts)
 {
     const mmf_target_kind kind = mmf_dataset_target_kind(facts->dataset);
     json_t *const object = json_object();
-    if (kind == MMF_TARGET_NONE) {
+    if (kind == MMF_TARGET_NONE || (kind == MMF_TARGET_RETRIEVAL && facts->n_rows == 0)) {
         json_decref(object);
         return json_null();
     }

@@ -48,7 +48,10 @@ int cli_info_definition(const mmf_def *def, bool as_json)
     if (def->lr > 0)
         printf("%-10s %g unless --lr says otherwise\n", "lr", def->lr);
     if (!mmf_option_is_common(mmf_option_next(def, NULL))) {
-        puts(is_model ? "options (--set NAME=VALUE)" : "options");
+        puts(is_model ? "options (--set NAME=VALUE)"
+             : def->kind == MMF_KIND_AID
+                 ? "options (--aid NAME:OPTION=VALUE, the first without its name)"
+                 : "options");
         cli_print_options(def);
     }
     return CLI_OK;
@@ -105,7 +108,8 @@ static json_t *model_json(const char *path, const mmf_model *model)
     json_object_set_new(object, "model", out_json_text(mmf_model_name(model)));
     json_object_set_new(object, "task", out_json_text(mmf_task_name(task->kind)));
     json_object_set_new(object, "target", out_json_text(task->target));
-    for (int64_t k = 0; task->kind != MMF_TARGET_REAL && k < task->n_outputs; k++) {
+    const bool has_classes = task->kind != MMF_TARGET_REAL && task->kind != MMF_TARGET_RETRIEVAL;
+    for (int64_t k = 0; has_classes && k < task->n_outputs; k++) {
         char name[32];
         json_array_append_new(classes, out_json_text(cli_class_name(task, k, name, sizeof name)));
     }
@@ -133,7 +137,7 @@ static void print_object(const char *title, json_t *object)
     out_table table = out_table_make(2, "l");
     json_object_foreach(object, key, value)
     {
-        if (strcmp(key, "curve") == 0) /* hundreds of numbers, for programs */
+        if (strcmp(key, "curve") == 0) /* for programs, and for reports */
             continue;
         char *const text =
             json_is_string(value)
@@ -186,7 +190,10 @@ static void print_model(const char *path, const mmf_model *model, json_t *config
     const mmf_task *const task = mmf_model_task(model);
     printf("%s: model %s, %s of \"%s\", %lld trained parameters\n", path, mmf_model_name(model),
            mmf_task_name(task->kind), task->target, (long long)mmf_model_n_parameters(model));
-    if (task->kind != MMF_TARGET_REAL) {
+    if (task->kind == MMF_TARGET_RETRIEVAL)
+        printf("features   %lld a modality\n",
+               (long long)task->n_outputs / (long long)mmf_model_inputs(model)->count);
+    else if (task->kind != MMF_TARGET_REAL) {
         printf("classes   ");
         for (int64_t k = 0; k < task->n_outputs; k++) {
             char name[32];

@@ -15,7 +15,7 @@ const opt_row cli_train_rows[] = {
     {"epochs", 0, OPT_INT, offsetof(cli_train, epochs), "N", 1, 1e6, NULL,
      "passes over the training rows, at most (default: 100)"},
     {"batch", 0, OPT_INT, offsetof(cli_train, batch), "N", 1, 1e6, NULL,
-     "rows in one step (default: 32)"},
+     "rows in one step (default: what the model needs, mostly 32)"},
     {"patience", 0, OPT_INT, offsetof(cli_train, patience), "N", 1, 1e6, NULL,
      "stop after so many epochs without a lower validation loss (default: 15)"},
     {"lr", 0, OPT_REAL, offsetof(cli_train, lr), "X", 1e-12, 100, NULL,
@@ -42,6 +42,10 @@ const opt_row cli_train_rows[] = {
      "of regression: l1 (default), mse or smooth-l1, without a weight; beside the task's loss, one "
      "over the features of modalities, as in clip-loss:0.1 (`mmfuse list` names them; weight 1 if "
      "none is given); may be repeated"},
+    {"aid", 0, OPT_TEXTS, offsetof(cli_train, aid), "NAME:VALUE", 0, 0, NULL,
+     "training aid of any model with a feature a modality: ogm-ge, gradient-blend or "
+     "unimodal-heads, with a value of its first option or OPTION=VALUE, as in ogm-ge:0.3 "
+     "(`mmfuse info ogm-ge` lists them); may be repeated"},
     {"smoothing", 0, OPT_REAL, offsetof(cli_train, smoothing), "F", 0, 0.9, NULL,
      "label smoothing of classes (default: 0)"},
     {"balance", 0, OPT_FLAG, offsetof(cli_train, balance), NULL, 0, 0, NULL,
@@ -75,11 +79,13 @@ static size_t place_of(const char *choice, const char *const *names, size_t n)
     return 0;
 }
 
-int cli_join_losses(cli_train *train)
+int cli_join_beside(cli_train *train)
 {
-    return opt_join(train->losses, sizeof train->losses, &train->loss, ',')
+    if (!opt_join(train->losses, sizeof train->losses, &train->loss, ','))
+        return cli_error("--loss: the names are too long together");
+    return opt_join(train->aids, sizeof train->aids, &train->aid, ',')
                ? OPT_GO_ON
-               : cli_error("--loss: the names are too long together");
+               : cli_error("--aid: the names are too long together");
 }
 
 mmf_train_options cli_train_options(const cli_train *train, const cli_data *data)
@@ -106,6 +112,7 @@ mmf_train_options cli_train_options(const cli_train *train, const cli_data *data
     out.factor = train->factor;
     out.period = train->period;
     out.loss = *train->losses ? train->losses : NULL;
+    out.aid = *train->aids ? train->aids : NULL;
     out.smoothing = train->smoothing;
     out.balance = train->balance;
     out.refit = train->refit;

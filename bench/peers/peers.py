@@ -1,7 +1,7 @@
 """The models of the benchmark in PyTorch, and a worker that times them on request.
 
 Structure, widths, dropout and loss are those of the models in src/models/ at the sizes that
-bench/bench_models.c lists. A request is one line on standard input, an answer one line on standard
+bench/bench_models.c lists; those at the sizes of their papers stand in paper_models.py. A request is one line on standard input, an answer one line on standard
 output, as bench_models has it; a model is written MODEL@VARIANT, where the variant is
 
     eager        the model as it is, torch.optim.Adam
@@ -10,43 +10,23 @@ output, as bench_models has it; a model is written MODEL@VARIANT, where the vari
     compile-all  torch.compile(model), and the optimizer's step compiled as well
 """
 
+import functools
 import sys
 import time
+import typing
 
 import torch
 import torch._dynamo
 import torch.nn.functional as F
+from paper_models import GMU, MCAN, MFB, MISA, Encoder, GATv2, Head, MulT
 from torch import nn
 
-BATCH = 32
+BATCH, MCAN_BATCH = 32, 8
 STEPS = 50
 NAMES = ("text", "audio", "vision")
 POOLED = {"text": 768, "audio": 74, "vision": 35}
 SEQUENCE = {"text": 768, "audio": 5, "vision": 20}
 POOLED_BATCHES, SEQUENCE_BATCHES = 16, 4
-
-
-class Encoder(nn.Module):
-    """src/encoders/mlp.c"""
-
-    def __init__(self, inputs, width, dropout):
-        super().__init__()
-        self.linear_1, self.linear_2 = nn.Linear(inputs, width), nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x):
-        x = F.relu(self.linear_1(self.dropout(x)))
-        return F.relu(self.linear_2(self.dropout(x)))
-
-
-class Head(nn.Module):
-    def __init__(self, inputs, hidden, dropout):
-        super().__init__()
-        self.hidden, self.out = nn.Linear(inputs, hidden), nn.Linear(hidden, 1)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x):
-        return self.out(self.dropout(F.relu(self.hidden(self.dropout(x)))))
 
 
 class Encoded(nn.Module):
@@ -191,35 +171,88 @@ class EfLstm(nn.Module):
         return self.out(self.dropout(F.relu(self.linear(x))))
 
 
+# ---- What is measured ----------------------------------------------------------------------
+
+
+class Tokens(typing.NamedTuple):
+    """An input of words, of which 0 is padding."""
+
+    steps: int
+    vocabulary: int
+
+
+class Work(typing.NamedTuple):
+    build: typing.Callable
+    inputs: tuple  # shapes of one sample, or Tokens
+    loss: str = "l1"
+    classes: int = 0
+    batch: int = BATCH
+
+
+POOLED_INPUTS = tuple((POOLED[n],) for n in NAMES)
+SEQUENCE_INPUTS = tuple((STEPS, SEQUENCE[n]) for n in NAMES)
 MODELS = {
-    "joint-concat": (JointConcat, False),
-    "lmf": (lambda: LMF(False), False),
-    "weighted": (Weighted, False),
-    "late-mean": (LateMean, False),
-    "tfn": (TFN, False),
-    "lmf-sequence": (lambda: LMF(True), True),
-    "ef-lstm": (EfLstm, True),
+    "joint-concat": Work(JointConcat, POOLED_INPUTS),
+    "lmf": Work(lambda: LMF(False), POOLED_INPUTS),
+    "weighted": Work(Weighted, POOLED_INPUTS),
+    "late-mean": Work(LateMean, POOLED_INPUTS),
+    "tfn": Work(TFN, POOLED_INPUTS),
+    "lmf-sequence": Work(lambda: LMF(True), SEQUENCE_INPUTS),
+    "ef-lstm": Work(EfLstm, SEQUENCE_INPUTS),
+    "gatv2": Work(GATv2, POOLED_INPUTS),
+    "gmu": Work(GMU, ((4096,), (300,)), "binary", 23),
+    "misa": Work(MISA, SEQUENCE_INPUTS, "mse"),
+    "mult": Work(MulT, SEQUENCE_INPUTS),
+    "mfb": Work(MFB, ((2048,), (1024,)), "cross-entropy", 3000),
+    "mcan": Work(MCAN, ((100, 2048), Tokens(14, 20000)), "binary", 3129, MCAN_BATCH),
 }
+LOSSES = {
+    "l1": F.l1_loss,
+    "mse": F.mse_loss,
+    "cross-entropy": F.cross_entropy,
+    "binary": F.binary_cross_entropy_with_logits,
+}
+
+
+def draw_input(given, rows):
+    if isinstance(given, Tokens):
+        return torch.randint(1, given.vocabulary, (rows, given.steps))
+    return torch.randn((rows, *given))
+
+
+def draw_target(work):
+    if work.loss == "cross-entropy":
+        return torch.randint(0, work.classes, (work.batch,))
+    if work.loss == "binary":
+        return (torch.randn(work.batch, work.classes) > 1).float()
+    return torch.randn(work.batch, 1)
+
+
+def loss_of(criterion, output, target):
+    """The task's loss and what the model adds to it."""
+    if isinstance(output, tuple):
+        return criterion(output[0], target) + output[1]
+    return criterion(output, target)
 
 
 class Bench:
     """One model in one variant with its data."""
 
     def __init__(self, name, variant):
-        build, sequence = MODELS[name]
+        work = MODELS[name]
         torch.manual_seed(1)
         self.compiled = variant.startswith("compile")
-        self.whole = build()
-        self.batches = []
-        for _ in range(SEQUENCE_BATCHES if sequence else POOLED_BATCHES):
-            shape = (lambda d: (BATCH, STEPS, d)) if sequence else (lambda d: (BATCH, d))
-            widths = SEQUENCE if sequence else POOLED
-            inputs = [torch.randn(shape(widths[n])) for n in NAMES]
-            self.batches.append((inputs, torch.randn(BATCH, 1)))
+        self.whole = work.build()
+        self.loss = functools.partial(loss_of, LOSSES[work.loss])
+        n_batches = SEQUENCE_BATCHES if len(work.inputs[0]) == 2 else POOLED_BATCHES
+        self.batches = [
+            ([draw_input(given, work.batch) for given in work.inputs], draw_target(work))
+            for _ in range(n_batches)
+        ]
         if name == "late-mean":  # each unimodal model is trained by itself
             modules = [(getattr(self.whole, n), (i,)) for i, n in enumerate(NAMES)]
         else:
-            modules = [(self.whole, (0, 1, 2))]
+            modules = [(self.whole, tuple(range(len(work.inputs))))]
         self.parts = []
         for module, places in modules:
             optimizer = torch.optim.Adam(module.parameters(), fused=variant == "fused" or None)
@@ -238,7 +271,7 @@ class Bench:
             inputs, target = self.batches[(self.step + i) % len(self.batches)]
             for _, run, places, optimizer, update in self.parts:
                 optimizer.zero_grad(set_to_none=True)
-                loss = F.l1_loss(run(*[inputs[p] for p in places]), target)
+                loss = self.loss(run(*[inputs[p] for p in places]), target)
                 loss.backward()
                 update()
         self.step += n
@@ -252,15 +285,16 @@ class Bench:
         self.step += n
         return y
 
+    def parameters(self):
+        return sum(p.numel() for p in self.whole.parameters())
+
 
 def predict_once(name):
     """What a program that serves one prediction does after its start."""
-    build, sequence = MODELS[name]
-    model = build().eval()
-    widths = SEQUENCE if sequence else POOLED
-    inputs = [torch.randn((1, STEPS, widths[n]) if sequence else (1, widths[n])) for n in NAMES]
+    work = MODELS[name]
+    model = work.build().eval()
     with torch.inference_mode():
-        print(model(*inputs).item())
+        print(model(*[draw_input(given, 1) for given in work.inputs]).item())
 
 
 def peak_resident():
@@ -286,6 +320,9 @@ def main():
             continue
         if name not in benches:
             benches[name] = Bench(*name.split("@"))
+        if verb == "parameters":
+            print(benches[name].parameters(), flush=True)
+            continue
         act = benches[name].train if verb == "train" else benches[name].latency
         begin, begin_cpu = time.perf_counter(), time.process_time()
         act(int(count))

@@ -46,7 +46,8 @@ typedef enum mmf_target_kind {
     MMF_TARGET_REAL,       /**< [N] numbers */
     MMF_TARGET_CLASS,      /**< [N] class numbers */
     MMF_TARGET_MULTILABEL, /**< [N, C] 0/1 */
-    MMF_TARGET_SOFT        /**< [N, C] rows that sum to 1 */
+    MMF_TARGET_SOFT,       /**< [N, C] rows that sum to 1 */
+    MMF_TARGET_RETRIEVAL   /**< modalities find each other; [N] class numbers, or nothing */
 } mmf_target_kind;
 
 typedef enum mmf_nonfinite {
@@ -60,7 +61,8 @@ typedef struct mmf_dataset_options {
     const char *modalities; /**< comma-separated choice and order; NULL: all, in the file's order */
     const char *kinds;      /**< "NAME=tokens,NAME=features,NAME=sequence"; NULL: by shape */
     const char *target;     /**< key of the target; NULL: "label" */
-    const char *task; /**< "regression", "classification", "multilabel", "soft"; NULL: by value */
+    const char *task; /**< "regression", "classification", "multilabel", "soft", "retrieval"; NULL:
+                         by value */
     bool target_optional; /**< for predict: a missing target is MMF_TARGET_NONE, not an error */
     mmf_nonfinite nonfinite;
     bool check_finite;        /**< scan values now and fail or count by `nonfinite` */
@@ -99,16 +101,20 @@ MMF_API const mmf_modality *mmf_dataset_modality(const mmf_dataset *dataset, siz
 MMF_API int64_t mmf_dataset_find(const mmf_dataset *dataset, const char *name);
 MMF_API mmf_target_kind mmf_dataset_target_kind(const mmf_dataset *dataset);
 MMF_API const char *mmf_dataset_target_name(const mmf_dataset *dataset);
-/** Classes or target columns; 1 for regression. */
+/** Classes or target columns; 1 for regression; 0 for retrieval without classes. */
 MMF_API int64_t mmf_dataset_n_classes(const mmf_dataset *dataset);
 /** Class names; n_dims 0: none. */
 MMF_API mmf_array mmf_dataset_class_names(const mmf_dataset *dataset);
-/** Target of a sample: one value (regression), its class, or n_classes values. */
+/** Target of a sample: one value (regression), its class, or n_classes values; untouched without
+ * one. */
 MMF_API void mmf_dataset_target(const mmf_dataset *dataset, int64_t row, double *out);
 /** Name of a sample from `id`, else its row number, into `out`. */
 MMF_API void mmf_dataset_id(const mmf_dataset *dataset, int64_t row, char *out, size_t size);
 /** True when the modality is there for this sample (present, and length above 0). */
 MMF_API bool mmf_dataset_present(const mmf_dataset *dataset, size_t modality, int64_t row);
+/** The stored row that a sample reads of a modality: its own number unless rows are shared through
+ * `<modality>.index`. Meaningless where the modality is absent. */
+MMF_API int64_t mmf_dataset_stored_row(const mmf_dataset *dataset, size_t modality, int64_t row);
 /** Keys that the contract gives no meaning ("notes"); NULL past the end. */
 MMF_API const char *mmf_dataset_note(const mmf_dataset *dataset, size_t i);
 MMF_API bool mmf_dataset_has_split(const mmf_dataset *dataset);

@@ -37,25 +37,34 @@ MMF_API const char *mmf_model_only_modality(const char *name);
  */
 MMF_API const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs,
                                       mmf_target_kind target);
+/**
+ * As mmf_model_refusal for a training: with a contrastive loss over features (`--loss clip-loss`)
+ * models without one of their own can be trained for retrieval too.
+ */
+MMF_API const char *mmf_training_refusal(const mmf_def *def, const mmf_schema *inputs,
+                                         mmf_target_kind target, bool contrasts);
 
 /* ---- Tasks ------------------------------------------------------------------------------- */
 
 /** What is predicted. Strings are borrowed from the object that handed the task out. */
 typedef struct mmf_task {
     mmf_target_kind kind;
-    int64_t n_outputs;              /**< classes or target columns; 1 for regression */
-    const char *target;             /**< key of the target */
+    int64_t n_outputs;  /**< classes or target columns; 1 for regression; retrieval: the features
+                           of all modalities, known once there is a model, 1 before */
+    const char *target; /**< key of the target */
     const char *const *class_names; /**< n_outputs names; NULL: numbers */
     mmf_msa_rules rules;            /**< sentiment metrics, regression only */
 } mmf_task;
 
-/** "regression", "classification", "multilabel", "soft". */
+/** "regression", "classification", "multilabel", "soft", "retrieval". */
 MMF_API const char *mmf_task_name(mmf_target_kind kind);
-/** The score that models are chosen by and tables are ordered by: accuracy, f1_macro or mae. */
+/** The score that models are chosen by and tables are ordered by: accuracy, f1_macro, mae or map.
+ */
 MMF_API const char *mmf_task_main_metric(mmf_target_kind kind);
 /**
  * All metrics of predictions (n, n_outputs) against the targets of these rows.
- * @param predictions  probabilities, or values for regression
+ * @param predictions  probabilities, or values for regression; for retrieval the features of the
+ *                     data set's modalities behind each other, each n_outputs / modalities wide
  */
 MMF_API mmf_status mmf_task_score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task,
                                   const mmf_dataset *dataset, const int64_t *rows, int64_t n_rows,

@@ -32,8 +32,10 @@ typedef struct mmf_option {
     const char *name;
     const char *alias; /**< the reference implementation's name, NULL if equal or none */
     mmf_option_type type;
-    double low, high;     /**< inclusive bounds of numbers */
-    const char *choices;  /**< "a|b|c" for MMF_OPTION_TEXT; NULL: any */
+    double low, high; /**< inclusive bounds of numbers */
+    /** "a|b|c" for MMF_OPTION_TEXT; NULL: any. Of numbers: "low|high", where a search draws, where
+     * that is not around the default; "-": it leaves the option alone */
+    const char *choices;
     const char *standard; /**< default as text; "" means chosen from the data's shape */
     const char *help;
 } mmf_option;
@@ -168,7 +170,7 @@ typedef struct mmf_param {
     int group; /**< optimizer group, 0 unless the model says otherwise */
     mmf_init init;
     mmf_tensor *tensor;
-    bool is_alias; /**< a second name of a parameter further up: the same tensor */
+    bool is_alias;   /**< a second name of a parameter further up: the same tensor */
     bool for_losses; /**< serves losses of training alone: files of weights may lack it */
 } mmf_param;
 
@@ -238,7 +240,8 @@ typedef enum mmf_kind {
     MMF_KIND_MODEL,
     MMF_KIND_LOSS,
     MMF_KIND_RULE,
-    MMF_KIND_METRIC
+    MMF_KIND_METRIC,
+    MMF_KIND_AID /**< stands beside training; see mmf_aids */
 } mmf_kind;
 
 /** What a definition takes and can do. */
@@ -256,7 +259,12 @@ enum {
     MMF_CLASSES_OK = 1 << 9,
     MMF_ANY_TASK = MMF_REGRESSION_OK | MMF_CLASSES_OK,
     MMF_STANDS_IN = 1 << 10, /**< operators: encoders learn a vector for an absent modality */
-    MMF_ONE_CLASS = 1 << 14  /**< classes of which exactly one is right: not several labels */
+    MMF_ONE_CLASS = 1 << 14, /**< classes of which exactly one is right: not several labels */
+    MMF_RETRIEVES = 1 << 15, /**< puts out `feature_<modality>`, all of the width that `build` set,
+                                and a loss of its own that brings those of a sample together */
+    MMF_COMMON_WIDTH = 1 << 16, /**< puts out such features unless encoders are chosen otherwise,
+                                   without such a loss */
+    MMF_FITS_FIRST = 1 << 17    /**< `fit` is called once, before the first step */
 };
 
 /** What a step knows beyond its inputs. */
@@ -281,8 +289,16 @@ struct mmf_def {
     const mmf_def *fuses;
     /** Models: the paper's learning rate where the usual 1e-3 does not train it; else 0. */
     double lr;
+    /** Models: rows a step where the usual 32 are too few for its loss; else 0. */
+    int64_t batch;
     mmf_status (*build)(mmf_builder *, const mmf_config *, const mmf_schema *inputs, void **self);
     void (*run)(mmf_tape *, void *self, const mmf_named *in, const mmf_step *, mmf_named *out);
+    /**
+     * What is computed from the training rows instead of descended to, or NULL: called batch by
+     * batch, each in a pass of its own without recording (`first_row` of the batch, 0 to begin
+     * anew), then with `in` NULL, to set fixed parameters. Before every validation, or once.
+     */
+    void (*fit)(mmf_tape *, void *self, const mmf_named *in, int64_t first_row);
     /** Models on inputs of certain names: what is missing in these, as a sentence; NULL if nothing
      * is. The field itself is NULL where `takes` says it all. */
     const char *(*refuses)(const mmf_schema *inputs);
@@ -307,6 +323,9 @@ MMF_API const mmf_schema *mmf_module_schema(const mmf_module *module);
 MMF_API mmf_params *mmf_module_params(const mmf_module *module);
 /** Width of what an encoder or operator puts out; 0 if it declared none. */
 MMF_API int64_t mmf_module_width(const mmf_module *module);
+/** The definition's `fit`. */
+MMF_API void mmf_module_fit(mmf_module *module, mmf_tape *tape, const mmf_named *in,
+                            int64_t first_row);
 MMF_API void mmf_module_run(mmf_module *module, mmf_tape *tape, const mmf_named *in,
                             const mmf_step *step, mmf_named *out);
 

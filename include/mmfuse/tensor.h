@@ -186,6 +186,14 @@ MMF_API mmf_tensor *mmf_linear(mmf_tape *, mmf_tensor *x, mmf_tensor *w, mmf_ten
  */
 MMF_API mmf_tensor *mmf_matmul(mmf_tape *, mmf_tensor *a, mmf_tensor *b, bool transpose_a,
                                bool transpose_b);
+/**
+ * scale q k' for every head: the width is split into `n_heads`, outermost first.
+ * @param q (B, Tq, D)  @param k (B, Tk, D)  @return (B, H, Tq, Tk)
+ */
+MMF_API mmf_tensor *mmf_head_scores(mmf_tape *, mmf_tensor *q, mmf_tensor *k, int64_t n_heads,
+                                    double scale);
+/** a v for every head. @param a (B, H, Tq, Tk)  @param v (B, Tk, E)  @return (B, Tq, E) */
+MMF_API mmf_tensor *mmf_head_mix(mmf_tape *, mmf_tensor *a, mmf_tensor *v);
 /** (B, I), (B, J) -> (B, I * J), second index fastest. */
 MMF_API mmf_tensor *mmf_outer(mmf_tape *, mmf_tensor *a, mmf_tensor *b);
 /**
@@ -334,7 +342,8 @@ MMF_API mmf_tensor *mmf_token_lengths(mmf_tape *, const mmf_tensor *tokens, int6
 MMF_API mmf_tensor *mmf_argmax(mmf_tape *, const mmf_tensor *x);
 /** Whole numbers that are stored as reals, as integers. @errors ARG: not whole */
 MMF_API mmf_tensor *mmf_whole_numbers(mmf_tape *, const mmf_tensor *x);
-/** Numbers of the elements that are above 0. @return integers (n); NULL, and no error, if none is */
+/** Numbers of the elements that are above 0. @return integers (n); NULL, and no error, if none is
+ */
 MMF_API mmf_tensor *mmf_rows_where(mmf_tape *, const mmf_tensor *flags);
 /** 1 at the index, 0 elsewhere. @param index integers (B) @return (B, K) */
 MMF_API mmf_tensor *mmf_one_hot(mmf_tape *, const mmf_tensor *index, int64_t n_classes);
@@ -403,6 +412,27 @@ MMF_API mmf_tensor *mmf_normal_noise(mmf_tape *, int n_dims, const int64_t *shap
 MMF_API mmf_tensor *mmf_gradient_reversal(mmf_tape *, mmf_tensor *x, double scale);
 /** x without a path for gradients. */
 MMF_API mmf_tensor *mmf_detach(mmf_tape *, mmf_tensor *x);
+
+/* ---- Correlation ------------------------------------------------------------------------- */
+
+/** Canonical correlations and the directions that reach them. */
+typedef struct mmf_correlation {
+    mmf_tensor *correlation; /**< (k), falling */
+    mmf_tensor *x_projection,
+        *y_projection; /**< (P, k), (Q, k), without a path for gradients; the entry of largest
+                          magnitude in each column of the first is positive */
+} mmf_correlation;
+
+/**
+ * The k largest canonical correlations of the rows of x and y, with r added to the diagonals of
+ * both covariances (which are over n - 1). Not smooth where two of them are equal, or one is 0.
+ *
+ * @param x (B, P)  @param y (B, Q)  @param both (B) or (B, 1), 0 leaves a row out; NULL: all count
+ * @param k in [1, min(P, Q)]
+ * @paper Hotelling, Biometrika 1936; the gradient: Andrew et al., ICML 2013
+ */
+MMF_API mmf_correlation mmf_canonical_correlation(mmf_tape *, mmf_tensor *x, mmf_tensor *y,
+                                                  const mmf_tensor *both, int64_t k, double r);
 
 /* ---- Losses: means over the batch, shape (1) ---------------------------------------------- */
 

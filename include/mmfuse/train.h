@@ -30,7 +30,7 @@ typedef struct mmf_train_options {
     size_t size;
     uint64_t seed;
     int64_t epochs;                  /**< at most; 0: 100 */
-    int64_t batch;                   /**< rows a step; 0: 32 */
+    int64_t batch;                   /**< rows a step; 0: the model's, mostly 32 */
     int64_t patience;                /**< epochs without a lower validation loss; 0: 15 */
     mmf_optimizer_options optimizer; /**< lr 0: the model's, mostly 1e-3 */
     mmf_schedule_kind schedule;
@@ -41,10 +41,15 @@ typedef struct mmf_train_options {
      * learn for themselves (projections, a temperature) is not part of the model. NULL: the default
      */
     const char *loss;
-    bool loss_where_possible; /**< models without features of two modalities do without the losses
-                                 over features, instead of failing */
-    double smoothing;         /**< label smoothing, classes only */
-    bool balance;             /**< weight classes inversely to their frequency in train */
+    /** Comma-separated training aids (mmf_aids) with the value of their first option or with named
+     * options: "ogm-ge:0.3,unimodal-heads:weight=0.5:labels=generated". NULL: none */
+    const char *aid;
+    /** What was asked for and a model cannot do is left aside instead of failing, and told in its
+     * record: losses over features and aids without features of two modalities, label smoothing and
+     * class weights beside a loss of the model's own. */
+    bool loss_where_possible;
+    double smoothing;  /**< label smoothing, classes only */
+    bool balance;      /**< weight classes inversely to their frequency in train */
     bool refit;        /**< then train anew on train + valid for the chosen number of epochs */
     bool no_normalise; /**< feed features as they are */
     /** Probability that a modality is left out of a training sample; one always stays. 0: never. */
@@ -85,6 +90,12 @@ MMF_API mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset
  */
 MMF_API void mmf_train_forget(const char *checkpoint);
 
+/**
+ * Definitions of the training aids: name, paper, equations, options; `takes` says for which tasks.
+ * They have no `build` and no `run`.
+ */
+MMF_API const mmf_def *const *mmf_aids(size_t *count);
+
 /** The task of a data set; borrowed strings live as long as the data set. Free class_names with
  * mmf_free. */
 MMF_API mmf_status mmf_task_of(mmf_ctx *ctx, mmf_task *out, const mmf_dataset *dataset,
@@ -113,7 +124,31 @@ typedef struct mmf_trial {
      * and unimodal models that another trial left. */
     mmf_epoch_scores *curve;
     int64_t n_curve;
+    char left_aside[64]; /**< of what was asked for: "smoothing", "aids" ..., commas between; "" */
 } mmf_trial;
+
+/** A setting that --tune tried: trained with the first seed, judged on validation. */
+typedef struct mmf_draw {
+    const char *model;
+    int64_t number; /**< 0: the options as they were given */
+    char *setting;  /**< JSON object of the drawn options and "lr" */
+    mmf_status status;
+    char error[256];
+    mmf_metrics valid; /**< there are no test scores of a draw */
+    int64_t epochs;
+    double train_seconds;
+    bool is_chosen;
+} mmf_draw;
+
+/**
+ * A model against a reference on the test rows: per-row scores (mmf_compare says which), averaged
+ * over the seeds that both have. Positive differences are in the model's favour.
+ */
+typedef struct mmf_against {
+    const char *reference;        /**< NULL: not tested, or the model itself */
+    double difference, low, high; /**< with its 95 % interval by a paired bootstrap over rows */
+    double p, p_adjusted;         /**< sign-flip test over rows; Holm over all models */
+} mmf_against;
 
 /** One row of the leaderboard. */
 typedef struct mmf_leader {
@@ -122,6 +157,8 @@ typedef struct mmf_leader {
     mmf_metrics valid_mean, test_mean, test_deviation;
     int64_t n_parameters;
     double train_seconds, latency; /**< means over seeds */
+    bool is_pareto; /**< no other model is as good on validation and as fast, and better in one */
+    mmf_against against_concat, against_single; /**< joint-concat; best_single */
 } mmf_leader;
 
 typedef struct mmf_comparison {
@@ -138,8 +175,11 @@ typedef struct mmf_comparison {
     /** Gain of best_fusion over best_single on test: mean over seeds, paired bootstrap over rows.
      */
     double gain, gain_low, gain_high;
+    mmf_draw *draws; /**< of every tuned model one after another; NULL: nothing was tuned */
+    size_t n_draws;
 } mmf_comparison;
 
+/** @param n_done, n_running  trials and draws */
 typedef void mmf_compare_watch(void *user, const mmf_comparison *so_far, size_t n_done,
                                size_t n_running, double seconds);
 
@@ -150,6 +190,7 @@ typedef struct mmf_compare_options {
     int n_jobs;           /**< trials side by side; 0: one a core */
     const char *folder;   /**< results and predictions go there; made if missing */
     bool resume;          /**< keep finished trials found in the folder */
+    int64_t n_tune;       /**< settings tried for each model that is no late one; 0: none */
     const char *set;      /**< "name=value;name=value": options, for the models that have them */
     const char *encoders; /**< "audio=lstm:128,image=cnn2d"; NULL: by shape */
     mmf_split_options split;

@@ -42,9 +42,9 @@ static mmf_status create(mmf_batch *batch, const mmf_dataset *ds)
             (m->view.has_length && !in->length) || (m->view.has_present && !in->present))
             return MMF_NOMEM;
     }
-    if (ds->target_kind == MMF_TARGET_NONE)
+    if (ds->target_kind == MMF_TARGET_NONE || ds->n_classes == 0)
         return MMF_OK;
-    if (ds->target_kind == MMF_TARGET_CLASS)
+    if (mmf_data_has_classes(ds))
         batch->target_classes = take(batch, 1, sizeof *batch->target_classes);
     else
         batch->target_values = take(batch, ds->n_classes, sizeof *batch->target_values);

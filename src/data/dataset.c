@@ -48,10 +48,12 @@ mmf_status mmf_data_fail_row(const mmf_dataset *ds, mmf_status status, const cha
 
 static mmf_status build(mmf_dataset *ds, const mmf_dataset_options *options)
 {
-    MMF_TRY(mmf_data_find_target(ds, options->target, options->target_optional));
+    const bool optional =
+        options->target_optional || (!options->target && !mmf_data_needs_target(options->task));
+    MMF_TRY(mmf_data_find_target(ds, options->target, optional));
     MMF_TRY(mmf_data_read_keys(ds, options));
     MMF_TRY(mmf_data_check(ds, options));
-    return mmf_data_check_target(ds, options->task);
+    return mmf_data_check_target(ds, options->task, options->target && !options->target_optional);
 }
 
 mmf_status mmf_dataset_from_archive(mmf_ctx *ctx, mmf_dataset **out, mmf_archive *archive,
@@ -151,7 +153,7 @@ mmf_array mmf_dataset_class_names(const mmf_dataset *ds)
 
 void mmf_dataset_target(const mmf_dataset *ds, int64_t row, double *out)
 {
-    if (ds->target_kind == MMF_TARGET_NONE || row < 0 || row >= ds->n_samples)
+    if (!ds->target.data || ds->target_kind == MMF_TARGET_NONE || row < 0 || row >= ds->n_samples)
         return;
     const int64_t width = mmf_array_row(&ds->target);
     mmf_array_doubles(&ds->target, row * width, width, out);
@@ -179,6 +181,11 @@ void mmf_dataset_id(const mmf_dataset *ds, int64_t row, char *out, size_t size)
     const bool numbered = ds->id.data && mmf_dtype_is_integer(ds->id.dtype);
     const int64_t number = numbered ? mmf_array_integer(&ds->id, row) : row;
     snprintf(out, size, "%lld", (long long)number);
+}
+
+int64_t mmf_dataset_stored_row(const mmf_dataset *ds, size_t modality, int64_t row)
+{
+    return mmf_data_stored_row(&ds->modalities[modality], row);
 }
 
 bool mmf_dataset_present(const mmf_dataset *ds, size_t modality, int64_t row)
@@ -232,7 +239,7 @@ uint64_t mmf_dataset_fingerprint(const mmf_dataset *ds)
             hash = mix_number(hash, m->shape[d]);
     }
     hash = mix_number(hash, (int64_t)ds->target_kind);
-    if (ds->target_kind == MMF_TARGET_NONE)
+    if (ds->target_kind == MMF_TARGET_NONE || !ds->target.data)
         return hash;
     hash = mix(hash, ds->target_name, strlen(ds->target_name) + 1);
     const size_t n_bytes = (size_t)mmf_array_count(&ds->target) * ds->target.item_bytes;

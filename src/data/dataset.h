@@ -77,8 +77,11 @@ mmf_status mmf_data_check(mmf_dataset *ds, const mmf_dataset_options *options);
 
 /** Finds the target's array; `name` is NULL for the default. */
 mmf_status mmf_data_find_target(mmf_dataset *ds, const char *name, bool optional);
-/** Decides the target's kind by `task` (NULL: by value) and checks every value. */
-mmf_status mmf_data_check_target(mmf_dataset *ds, const char *task);
+/** False for a task that does without. */
+bool mmf_data_needs_target(const char *task);
+/** Decides the target's kind by `task` (NULL: by value) and checks every value.
+ * @param was_named  the target was asked for by name */
+mmf_status mmf_data_check_target(mmf_dataset *ds, const char *task, bool was_named);
 
 /* ---- divide.c: stratified division of rows that keeps related rows together ---------------- */
 
@@ -96,6 +99,13 @@ mmf_status mmf_data_divide(mmf_ctx *ctx, const mmf_dataset *ds, const int64_t *r
 mmf_status mmf_data_check_torn(mmf_ctx *ctx, const mmf_dataset *ds, const int64_t *part_of);
 
 /* ---- Small accessors ----------------------------------------------------------------------- */
+
+/** True when every sample is of one class. */
+static inline bool mmf_data_has_classes(const mmf_dataset *ds)
+{
+    return ds->target_kind == MMF_TARGET_CLASS ||
+           (ds->target_kind == MMF_TARGET_RETRIEVAL && ds->n_classes > 0);
+}
 
 /** Stored row that a sample reads; meaningless where the modality is absent. */
 static inline int64_t mmf_data_stored_row(const mmf_data_modality *m, int64_t sample)

@@ -229,7 +229,8 @@ static mmf_status find_strata(mmf_ctx *ctx, const mmf_dataset *ds, const int64_t
                               int64_t *stratum)
 {
     const int64_t width = ds->n_classes;
-    switch (ds->target_kind) {
+    const bool has_classes = mmf_data_has_classes(ds);
+    switch (has_classes ? MMF_TARGET_CLASS : ds->target_kind) {
     case MMF_TARGET_REAL:
         return strata_of_numbers(ctx, ds, rows, n, stratum);
     case MMF_TARGET_MULTILABEL:

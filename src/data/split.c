@@ -36,7 +36,7 @@ static mmf_status check_options(mmf_ctx *ctx, const mmf_dataset *ds, const mmf_s
     if (o->train_per_class < 0)
         return mmf_fail(ctx, MMF_ARG, "train-per-class: expected 1 or more, found %lld",
                         (long long)o->train_per_class);
-    if (o->train_per_class > 0 && ds->target_kind != MMF_TARGET_CLASS)
+    if (o->train_per_class > 0 && !mmf_data_has_classes(ds))
         return mmf_fail(ctx, MMF_ARG, "train-per-class: the target of %s is not one class a sample",
                         ds->path);
     return MMF_OK;

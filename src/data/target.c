@@ -15,8 +15,9 @@
  * carry a rounding error of 2^-11 of their share. */
 #define SUM_TOLERANCE 2e-3
 
-static const char *const tasks[] = {"regression", "classification", "multilabel", "soft"};
-enum { N_TASKS = 4, REGRESSION = 0, CLASSIFICATION, MULTILABEL, SOFT };
+static const char *const tasks[] = {"regression", "classification", "multilabel", "soft",
+                                    "retrieval"};
+enum { N_TASKS = 5, REGRESSION = 0, CLASSIFICATION, MULTILABEL, SOFT, RETRIEVAL };
 
 /* ---- Finding the array --------------------------------------------------------------------- */
 
@@ -221,15 +222,46 @@ static mmf_status read_task(mmf_dataset *ds, const char *task, int *out)
         return MMF_OK;
     const char *const nearest = mmf_text_nearest(task, tasks, N_TASKS);
     return mmf_fail(ds->ctx, MMF_ARG,
-                    "task \"%.60s\" is none of regression, classification, multilabel, soft%s%s%s",
+                    "task \"%.60s\" is none of regression, classification, multilabel, soft, "
+                    "retrieval%s%s%s",
                     task, nearest ? "; did you mean \"" : "", nearest ? nearest : "",
                     nearest ? "\"?" : "");
 }
 
-mmf_status mmf_data_check_target(mmf_dataset *ds, const char *task_name)
+/* Retrieval needs no target: classes say what is relevant if there are any. A target that is there
+ * by its usual name and holds no classes is left alone. */
+static mmf_status check_retrieval(mmf_dataset *ds, bool was_named)
+{
+    if (ds->target_name && mmf_array_row(&ds->target) == 1) {
+        MMF_TRY(check_finite(ds));
+        if (was_named || looks_like_classes(ds))
+            MMF_TRY(check_classes(ds));
+    } else if (ds->target_name && was_named) {
+        return mmf_data_fail(ds, MMF_ARG, ds->target_name,
+                             "retrieval takes one class a sample, or no target; this has %lld "
+                             "columns",
+                             (long long)mmf_array_row(&ds->target));
+    }
+    ds->target_kind = MMF_TARGET_RETRIEVAL;
+    if (ds->n_classes == 0) {
+        ds->target = (mmf_array){.data = NULL};
+        ds->class_names = (mmf_array){.data = NULL};
+        ds->target_name = NULL;
+    }
+    return MMF_OK;
+}
+
+bool mmf_data_needs_target(const char *task)
+{
+    return !task || strcmp(task, tasks[RETRIEVAL]) != 0;
+}
+
+mmf_status mmf_data_check_target(mmf_dataset *ds, const char *task_name, bool was_named)
 {
     int task = -1;
     MMF_TRY(read_task(ds, task_name, &task));
+    if (task == RETRIEVAL)
+        return check_retrieval(ds, was_named);
     if (!ds->target_name)
         return MMF_OK;
     MMF_TRY(check_finite(ds));

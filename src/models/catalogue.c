@@ -62,6 +62,7 @@ const mmf_def *const *mmf_catalogue(mmf_kind kind, size_t *count)
         *count = N_LOSSES;
         return losses;
     case MMF_KIND_METRIC:
+    case MMF_KIND_AID: /* of the training floor: mmf_aids */
         break;
     }
     *count = 0;
@@ -131,6 +132,27 @@ static bool may_be_absent(const mmf_schema *inputs)
     return false;
 }
 
+static const char *retrieval_refusal(const mmf_def *def, bool contrasts)
+{
+    if (def->takes & MMF_RETRIEVES)
+        return NULL;
+    if (!(def->takes & MMF_COMMON_WIDTH))
+        return "it puts out no features of modalities that could find each other; for retrieval "
+               "use two-tower, vse-pp, cca or dcca";
+    return contrasts
+               ? NULL
+               : "it has no loss that brings the features of modalities together; for retrieval "
+                 "use two-tower, vse-pp, cca or dcca, or add --loss clip-loss";
+}
+
+const char *mmf_training_refusal(const mmf_def *def, const mmf_schema *inputs,
+                                 mmf_target_kind target, bool contrasts)
+{
+    const char *const why =
+        target == MMF_TARGET_RETRIEVAL ? retrieval_refusal(def, contrasts) : NULL;
+    return why ? why : mmf_model_refusal(def, inputs, target);
+}
+
 const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_target_kind target)
 {
     const bool late_vote = (def->takes & MMF_LATE) && !(def->takes & MMF_REGRESSION_OK);
@@ -141,11 +163,16 @@ const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_
         return "there is nothing to fuse with one modality; use only-<modality>";
     }
     if ((def->takes & MMF_TWO_ONLY) && inputs->count != 2)
-        return "it is defined on two modalities; choose them with --modalities a,b, or use "
-               "joint-concat or tfn";
+        return target == MMF_TARGET_RETRIEVAL
+                   ? "it is defined on two modalities; choose them with --modalities a,b, or use "
+                     "two-tower"
+                   : "it is defined on two modalities; choose them with --modalities a,b, or use "
+                     "joint-concat or tfn";
     if (!takes_all(def, inputs))
         return "it does not take every kind of modality here; choose with --modalities, or use "
                "joint-concat";
+    if (target == MMF_TARGET_RETRIEVAL && retrieval_refusal(def, true))
+        return retrieval_refusal(def, true);
     if (def->refuses && def->refuses(inputs))
         return def->refuses(inputs);
     if (target == MMF_TARGET_REAL && !(def->takes & MMF_REGRESSION_OK))

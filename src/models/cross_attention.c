@@ -12,6 +12,8 @@
 static const mmf_option options[] = {
     MMF_HIDDEN_OPTION,
     MMF_DROPOUT_OPTION,
+    {"width", NULL, MMF_OPTION_INT, 1, 8192, "32|256", "",
+     "width of the steps; by default `hidden`, of more than three modalities half of it"},
     {"heads", NULL, MMF_OPTION_INT, 1, 256, NULL, "4", "heads that the width is split into"},
     {"layers", NULL, MMF_OPTION_INT, 1, 64, NULL, "1",
      "layers a pair; all attend to the same steps"},
@@ -46,6 +48,17 @@ static void build_pair(mmf_builder *b, const mmf_config *config, cross_model *mo
     mmf_builder_leave(b);
 }
 
+/* The pairs grow with the square of the modalities. */
+static int64_t steps_width(const mmf_config *config, size_t n_modalities)
+{
+    const int64_t hidden = mmf_config_int(config, "hidden"),
+                  given = mmf_config_int(config, "width");
+    const int64_t heads = mmf_config_int(config, "heads");
+    if (given > 0 || n_modalities <= 3 || hidden % (2 * heads) != 0)
+        return given > 0 ? given : hidden;
+    return hidden / 2;
+}
+
 static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
                         void **self)
 {
@@ -57,7 +70,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->layers =
         mmf_builder_alloc(b, model->n_pairs * (size_t)model->n_layers * sizeof *model->layers);
     model->means = mmf_builder_alloc(b, model->n_pairs * sizeof(mmf_tensor *));
-    model->all = mmf_all_steps_build(b, inputs, mmf_config_int(config, "hidden"),
+    model->all = mmf_all_steps_build(b, inputs, steps_width(config, inputs->count),
                                      mmf_config_real(config, "dropout"));
     size_t pair = 0;
     for (size_t i = 0; i < inputs->count; i++) {

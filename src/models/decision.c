@@ -63,7 +63,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         .name = text,                                                                              \
         .fuses = &mmf_fusion_##id,                                                                 \
         .timing = "late",                                                                          \
-        .structure = "dynamic",                                                                     \
+        .structure = "dynamic",                                                                    \
         .kind = MMF_KIND_MODEL,                                                                    \
         .takes = MMF_TAKES_ANY | MMF_MISSING_OK | MMF_CLASSES_OK | MMF_ONE_CLASS,                  \
         .options = options,                                                                        \

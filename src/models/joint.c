@@ -48,6 +48,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     if (mmf_builder_status(b) == MMF_OK)
         model->head = mmf_head_build(b, config, model->fusion.width);
     mmf_config_free(own);
+    mmf_encoders_set_width(b, &model->encoders);
     *self = model;
     return mmf_builder_status(b);
 }
@@ -62,7 +63,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     mmf_head_run(tape, &model->head, fused, out);
 }
 
-#define ANY (MMF_TAKES_ANY | MMF_MISSING_OK | MMF_ANY_TASK)
+#define ANY (MMF_TAKES_ANY | MMF_MISSING_OK | MMF_ANY_TASK | MMF_COMMON_WIDTH)
 #define TWO (ANY | MMF_TWO_ONLY)
 
 #define JOINT_OF(id, operator, text, kind_of_structure, flags, rows)                               \

@@ -23,6 +23,12 @@ static const mmf_option options[] = {
     {0},
 };
 
+/* Where the width is by the data. Every modality has a stream of blocks of its own: more of them
+ * are narrower. */
+#define WIDE 128
+#define NARROW 64
+#define MOST_WIDE_MODALITIES 3
+
 /* How a layer calls the width of its tokens, and whether it adds positions of its own. */
 typedef struct token_kind {
     const mmf_def *layer;
@@ -67,8 +73,11 @@ static void build_layer(mmf_builder *b, const mmf_config *config, steps_model *m
                                .kind = MMF_SEQUENCE,
                                .n_dims = 2,
                                .shape = {model->all.encoders[m].n_steps, model->all.width}};
-    snprintf(text, sizeof text, "%lld", (long long)model->n_outputs);
     mmf_status status = mmf_config_share(own, config);
+    snprintf(text, sizeof text, "%lld", (long long)model->all.width);
+    if (status == MMF_OK)
+        status = mmf_config_set(own, kind_of(model->layer)->width, text);
+    snprintf(text, sizeof text, "%lld", (long long)model->n_outputs);
     if (status == MMF_OK)
         status = mmf_config_set(own, "classes", text);
     if (status == MMF_OK)
@@ -90,7 +99,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->is_regression = mmf_is_regression(config);
     model->positions = mmf_builder_alloc(b, inputs->count * sizeof(mmf_tensor *));
     const token_kind *const kind = kind_of(model->layer);
-    const int64_t width = mmf_config_int(config, kind->width);
+    const int64_t given = mmf_config_int(config, kind->width);
+    const int64_t width = given > 0 ? given : inputs->count > MOST_WIDE_MODALITIES ? NARROW : WIDE;
     model->all = mmf_all_steps_build(b, inputs, width, mmf_config_real(config, "steps_dropout"));
     for (size_t m = 0; !kind->has_positions && mmf_builder_status(b) == MMF_OK && m < inputs->count;
          m++)

@@ -27,10 +27,13 @@
     }
 
 static const mmf_option options[] = {
-    {"dst_feature_dim_nheads", NULL, MMF_OPTION_INTS, 1, 8192, NULL, "40,8",
-     "width of the steps, and heads it is split into"},
-    {"nlevels", NULL, MMF_OPTION_INT, 1, 64, NULL, "4",
-     "layers of a translation; what reads translations has at least 3"},
+    {"dst_feature_dim_nheads", NULL, MMF_OPTION_INTS, 1, 8192, NULL, "",
+     "width of the steps, and heads it is split into; by default 40,8, of more than three "
+     "modalities "
+     "narrower"},
+    {"nlevels", NULL, MMF_OPTION_INT, 0, 64, "1|6", "0",
+     "layers of a translation; what reads translations has at least 3; 0: 4, of more than three "
+     "modalities fewer"},
     {"attn_mask", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
      "step i sees steps up to i, and so many more as the lengths differ"},
     {"position_embedding", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
@@ -71,21 +74,57 @@ typedef struct mult_model {
     mmf_linear_layer proj1, proj2, out;
 } mult_model;
 
+/* ---- Sizes ------------------------------------------------------------------------------- */
+
+#define PAPER_WIDTH 40
+#define PAPER_HEADS 8
+#define PAPER_LEVELS 4
+#define PAPER_MODALITIES 3
+
+/* What reads a modality's translations is as wide as all of them: beyond the papers' three
+ * modalities it stays as wide as theirs, in whole heads. */
+static int64_t step_width(const mmf_config *config, size_t n_modalities)
+{
+    if (mmf_config_count(config, "dst_feature_dim_nheads") > 0)
+        return (int64_t)mmf_config_number_at(config, "dst_feature_dim_nheads", 0);
+    if (n_modalities <= PAPER_MODALITIES)
+        return PAPER_WIDTH;
+    const int64_t even = PAPER_WIDTH * (PAPER_MODALITIES - 1) / ((int64_t)n_modalities - 1);
+    return even < PAPER_HEADS ? PAPER_HEADS : even / PAPER_HEADS * PAPER_HEADS;
+}
+
+static int64_t n_heads(const mmf_config *config)
+{
+    return mmf_config_count(config, "dst_feature_dim_nheads") > 0
+               ? (int64_t)mmf_config_number_at(config, "dst_feature_dim_nheads", 1)
+               : PAPER_HEADS;
+}
+
+/* About as many layers over all translations as with three modalities. */
+static int n_levels_of(const mmf_config *config, size_t n_modalities)
+{
+    const int given = (int)mmf_config_int(config, "nlevels"), n = (int)n_modalities;
+    if (given > 0 || n_modalities <= PAPER_MODALITIES)
+        return given > 0 ? given : PAPER_LEVELS;
+    const int fewer = PAPER_LEVELS * PAPER_MODALITIES * (PAPER_MODALITIES - 1) / (n * (n - 1));
+    return fewer < 1 ? 1 : fewer;
+}
+
 /* ---- Building ---------------------------------------------------------------------------- */
 
 static mmf_translation build_stack(mmf_builder *b, const mmf_config *config, const char *name,
                                    int n_layers, int64_t width, const char *attention_dropout)
 {
-    const mmf_translation_options o = {
-        .n_layers = n_layers,
-        .width = width,
-        .n_heads = (int64_t)mmf_config_number_at(config, "dst_feature_dim_nheads", 1),
-        .causal = mmf_config_bool(config, "attn_mask"),
-        .positions = mmf_config_bool(config, "position_embedding"),
-        .embed_dropout = mmf_config_real(config, "embed_dropout"),
-        .attention_dropout = mmf_config_real(config, attention_dropout),
-        .inner_dropout = mmf_config_real(config, "relu_dropout"),
-        .residual_dropout = mmf_config_real(config, "res_dropout")};
+    const mmf_translation_options o = {.n_layers = n_layers,
+                                       .width = width,
+                                       .n_heads = n_heads(config),
+                                       .causal = mmf_config_bool(config, "attn_mask"),
+                                       .positions = mmf_config_bool(config, "position_embedding"),
+                                       .embed_dropout = mmf_config_real(config, "embed_dropout"),
+                                       .attention_dropout =
+                                           mmf_config_real(config, attention_dropout),
+                                       .inner_dropout = mmf_config_real(config, "relu_dropout"),
+                                       .residual_dropout = mmf_config_real(config, "res_dropout")};
     return mmf_translation_build(b, name, &o);
 }
 
@@ -125,7 +164,7 @@ static void build_projection(mmf_builder *b, const mmf_config *config, const mul
 
 static void build_modality(mmf_builder *b, const mmf_config *config, mult_model *model, modality *m)
 {
-    const int n_levels = (int)mmf_config_int(config, "nlevels");
+    const int n_levels = n_levels_of(config, model->count);
     m->from = mmf_builder_alloc(b, model->count * sizeof *m->from);
     for (size_t j = 0; mmf_builder_status(b) == MMF_OK && j < model->count; j++) {
         const modality *const source = &model->m[j];
@@ -153,7 +192,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->translations = mmf_builder_alloc(b, n * sizeof(mmf_tensor *));
     if (!model->m || !model->features || !model->translations)
         return mmf_builder_status(b);
-    model->width = (int64_t)mmf_config_number_at(config, "dst_feature_dim_nheads", 0);
+    model->width = step_width(config, n);
     model->text_dropout = mmf_config_real(config, "text_dropout");
     model->output_dropout = mmf_config_real(config, "output_dropout");
     model->is_regression = mmf_is_regression(config);

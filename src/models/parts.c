@@ -11,6 +11,11 @@ bool mmf_is_regression(const mmf_config *config)
     return strcmp(mmf_config_text(config, "train_mode"), "regression") == 0;
 }
 
+bool mmf_is_retrieval(const mmf_config *config)
+{
+    return strcmp(mmf_config_text(config, "train_mode"), "retrieval") == 0;
+}
+
 bool mmf_is_value(const mmf_config *config)
 {
     const bool classes = strcmp(mmf_config_text(config, "train_mode"), "classification") == 0;
@@ -77,6 +82,14 @@ mmf_encoders mmf_encoders_build_wide(mmf_builder *b, const mmf_config *config,
         e.widths[m] = e.encoders[m].width;
     }
     return e;
+}
+
+void mmf_encoders_set_width(mmf_builder *b, const mmf_encoders *e)
+{
+    int64_t width = e->widths ? e->widths[0] : 0;
+    for (size_t m = 1; e->widths && m < e->inputs->count; m++)
+        width = e->widths[m] == width ? width : 0;
+    mmf_builder_set_width(b, width);
 }
 
 void mmf_encoders_run(mmf_tape *tape, const mmf_encoders *e, const mmf_named *in,

@@ -24,6 +24,8 @@
         "dropout", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0.3", "in encoders and head"             \
     }
 
+/** True when the features of modalities are the result and there is no head. */
+bool mmf_is_retrieval(const mmf_config *config);
 /** True when the head predicts numbers instead of classes. */
 bool mmf_is_regression(const mmf_config *config);
 /** As mmf_is_regression, and for one class, which is how references configure regression. */
@@ -59,6 +61,8 @@ mmf_encoders mmf_encoders_build(mmf_builder *builder, const mmf_config *config,
 /** The same, `width` wide instead of `hidden`. */
 mmf_encoders mmf_encoders_build_wide(mmf_builder *builder, const mmf_config *config,
                                      const mmf_schema *inputs, int64_t width, bool stand_in);
+/** Sets the builder's width to that of all features, 0 where they differ. */
+void mmf_encoders_set_width(mmf_builder *builder, const mmf_encoders *encoders);
 /** Fills `features` and puts each out as `feature_<modality>`. */
 void mmf_encoders_run(mmf_tape *tape, const mmf_encoders *encoders, const mmf_named *in,
                       const mmf_step *step, mmf_named *out);

@@ -16,8 +16,9 @@
 #include "nn/anchors.h"
 #include "nn/graph.h"
 
-/* Squared distances over their scale below this belong to one subject, met twice. */
-#define SAME_SUBJECT 1e-6
+/* One minus a correlation, or a squared difference over the squares of both, below this belongs to
+ * one subject, met twice: rounding leaves about a hundredth of it. */
+#define SAME_SUBJECT 1e-5
 #define SMALLEST_SCALE 1e-12
 #define SHORTEST 1e-8
 /* Fewer features have no correlation to speak of. */
@@ -143,23 +144,34 @@ static mmf_tensor *both_have(mmf_tape *tape, const subjects *a, const subjects *
                       mmf_slice(tape, b->present, 1, (int64_t)m, 1), false, true);
 }
 
-/* rho^2 / sigma^2 of all pairs: sigma is the mean distance between two of the population. */
-static mmf_tensor *scaled_distances(mmf_tape *tape, const population_model *model,
-                                    const subjects *a, const subjects *population, size_t m)
+/* Edges by one modality: rho^2 / sigma^2, sigma the mean distance between two of the population;
+ * and how far apart two subjects are by a measure that has no scale. */
+typedef struct apartness {
+    mmf_tensor *scaled, *relative; /* (R, S) */
+} apartness;
+
+static apartness compare(mmf_tape *tape, const population_model *model, const subjects *a,
+                         const subjects *population, size_t m)
 {
-    mmf_tensor *const p = population->x[m];
+    mmf_tensor *const p = population->x[m], *const x = a->x[m];
     const bool by_correlation = model->by_correlation && p && p->shape[1] >= LEAST_FOR_CORRELATION;
     mmf_tensor *const among = distances(tape, p, p, by_correlation);
     mmf_tensor *const others = mmf_affine(tape, mmf_eye(tape, p ? p->shape[0] : 1), -1, 1);
     mmf_tensor *const pairs = mmf_mul(tape, both_have(tape, population, population, m), others);
     mmf_tensor *const n = mmf_clamp(tape, mmf_sum(tape, pairs, MMF_ALL_AXES), 1, INFINITY);
     mmf_tensor *scale = mmf_div(tape, mmf_sum(tape, mmf_mul(tape, among, pairs), MMF_ALL_AXES), n);
-    mmf_tensor *rho = a == population ? among : distances(tape, a->x[m], p, by_correlation);
+    mmf_tensor *rho = a == population ? among : distances(tape, x, p, by_correlation);
+    apartness d = {.relative = rho};
     if (by_correlation) {
         scale = mmf_mul(tape, scale, scale);
         rho = mmf_mul(tape, rho, rho);
+    } else {
+        mmf_tensor *const size =
+            mmf_add(tape, square_lengths(tape, x, false), square_lengths(tape, p, true));
+        d.relative = mmf_div(tape, rho, mmf_clamp(tape, size, SMALLEST_SCALE, INFINITY));
     }
-    return mmf_div(tape, rho, mmf_clamp(tape, scale, SMALLEST_SCALE, INFINITY));
+    d.scaled = mmf_div(tape, rho, mmf_clamp(tape, scale, SMALLEST_SCALE, INFINITY));
+    return d;
 }
 
 /* 1 at the nearest of each row. */
@@ -183,10 +195,12 @@ static mmf_tensor *alike(mmf_tape *tape, const population_model *model, const su
     mmf_tensor *weight = NULL, *apart = NULL, *common = NULL;
     for (size_t m = 0; m < model->anchors.inputs->count; m++) {
         mmf_tensor *const both = both_have(tape, a, population, m);
-        mmf_tensor *const d = mmf_mul(tape, scaled_distances(tape, model, a, population, m), both);
-        mmf_tensor *const w = mmf_mul(tape, mmf_exp(tape, mmf_affine(tape, d, -0.5, 0)), both);
+        const apartness d = compare(tape, model, a, population, m);
+        mmf_tensor *const w =
+            mmf_mul(tape, mmf_exp(tape, mmf_affine(tape, d.scaled, -0.5, 0)), both);
+        mmf_tensor *const r = mmf_mul(tape, d.relative, both);
         weight = weight ? mmf_add(tape, weight, w) : w;
-        apart = apart ? mmf_add(tape, apart, d) : d;
+        apart = apart ? mmf_add(tape, apart, r) : r;
         common = common ? mmf_add(tape, common, both) : both;
     }
     mmf_tensor *const differ =

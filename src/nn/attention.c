@@ -11,31 +11,16 @@
 
 #include "mmfuse/nn.h"
 
-/* (B, T, D) -> (B, H, T, D / H) */
-static mmf_tensor *split_heads(mmf_tape *tape, mmf_tensor *x, int64_t n_heads)
-{
-    if (!x || x->n_dims != 3 || x->shape[2] % n_heads != 0)
-        return NULL;
-    const int64_t shape[] = {x->shape[0], x->shape[1], n_heads, x->shape[2] / n_heads};
-    return mmf_permute(tape, mmf_reshape(tape, x, 4, shape), (int[]){0, 2, 1, 3});
-}
-
 mmf_tensor *mmf_attend(mmf_tape *tape, mmf_tensor *q, mmf_tensor *k, mmf_tensor *v,
                        const mmf_heads *heads, mmf_tensor **weights)
 {
-    q = split_heads(tape, q, heads->count);
-    k = split_heads(tape, k, heads->count);
-    v = split_heads(tape, v, heads->count);
-    mmf_tensor *scores = mmf_matmul(tape, q, k, false, true);
-    if (!scores)
-        return NULL;
-    scores = mmf_affine(tape, scores, 1 / sqrt((double)q->shape[3]), 0);
+    const int64_t width = q && q->n_dims == 3 && heads->count > 0 ? q->shape[2] / heads->count : 1;
+    mmf_tensor *const scores =
+        mmf_head_scores(tape, q, k, heads->count, 1 / sqrt((double)(width > 0 ? width : 1)));
     mmf_tensor *const a = mmf_softmax(tape, scores, heads->mask, heads->empty);
     if (weights)
         *weights = a;
-    mmf_tensor *y = mmf_matmul(tape, mmf_dropout(tape, a, heads->dropout), v, false, false);
-    y = mmf_permute(tape, y, (int[]){0, 2, 1, 3});
-    return y ? mmf_reshape(tape, y, 3, (int64_t[]){y->shape[0], y->shape[1], -1}) : NULL;
+    return mmf_head_mix(tape, mmf_dropout(tape, a, heads->dropout), v);
 }
 
 mmf_tensor *mmf_attention_mask(mmf_tape *tape, mmf_tensor *keys, mmf_tensor *between)

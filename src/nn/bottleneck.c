@@ -13,8 +13,12 @@
 
 #define POSITION_DEVIATION 0.02
 
+#define STANDARD_WIDTH 128
+
 static const mmf_option options[] = {
-    {"hidden", NULL, MMF_OPTION_INT, 1, 8192, NULL, "128", "width of the tokens (paper: 768)"},
+    {"hidden", NULL, MMF_OPTION_INT, 1, 8192, "32|256", "",
+     "width of the tokens (paper: 768); by default 128, of models of more than three modalities "
+     "64"},
     {"heads", NULL, MMF_OPTION_INT, 1, 256, NULL, "4", "heads (paper: 12)"},
     {"mlp", NULL, MMF_OPTION_INT, 0, 65536, NULL, "0", "hidden width of a block; 0: 4 hidden"},
     {"layers", NULL, MMF_OPTION_INT, 1, 64, NULL, "3", "blocks a modality (paper: 12)"},
@@ -123,7 +127,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     if (!layer)
         return mmf_builder_status(b);
     const int64_t classes = mmf_config_int(config, "classes"),
-                  width = mmf_config_int(config, "hidden");
+                  given = mmf_config_int(config, "hidden"),
+                  width = given > 0 ? given : STANDARD_WIDTH;
     layer->width = width;
     layer->n_layers = mmf_config_int(config, "layers");
     layer->fusion_layer = mmf_config_int(config, "fusion_layer");

@@ -3,7 +3,8 @@
  *
  * Radford et al., ICML 2021, figure 3; structure of mlfoundations/open_clip's ClipLoss, where the
  * logarithm of the scale is learned. With more than two modalities it is the mean over all pairs.
- * Deviation: the scale is not clamped at 100, as in the loss itself; its trainer does that.
+ * The loss itself does not clamp the scale; a training pass first puts its logarithm back into
+ * [0, log 100], where their training keeps it after every step.
  */
 #include <math.h>
 
@@ -11,6 +12,9 @@
 
 /* log(1 / 0.07), the paper's start. */
 #define LOG_SCALE "2.6592600369"
+
+/* log(100) */
+#define MAX_LOG_SCALE 4.605170185988092
 
 static const mmf_option options[] = {
     {"logit_scale_init", NULL, MMF_OPTION_REAL, -10, 10, NULL, LOG_SCALE,
@@ -76,8 +80,10 @@ static mmf_tensor *pair_loss(mmf_tape *tape, const clip_loss *l, size_t i, size_
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
                 mmf_named *out)
 {
-    (void)step;
     const clip_loss *const l = self;
+    if (step->training)
+        l->logit_scale->data[0] =
+            (mmf_real)fmin(fmax((double)l->logit_scale->data[0], 0), MAX_LOG_SCALE);
     const size_t n = l->views.inputs->count;
     mmf_tensor *sum = NULL;
     mmf_views_run(tape, &l->views, in);

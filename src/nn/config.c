@@ -24,8 +24,9 @@ struct mmf_config {
 };
 
 static const mmf_option common[] = {
-    {"train_mode", NULL, MMF_OPTION_TEXT, 0, 0, "regression|classification|multilabel|soft",
-     "classification", "what the head predicts; the task sets it"},
+    {"train_mode", NULL, MMF_OPTION_TEXT, 0, 0,
+     "regression|classification|multilabel|soft|retrieval", "classification",
+     "what the head predicts; the task sets it"},
     {"num_classes", NULL, MMF_OPTION_INT, 1, 1000000, NULL, "1",
      "outputs of the head; the task sets it"},
     {"mode", NULL, MMF_OPTION_TEXT, 0, 0, "eval|train", "eval", "how `verify` runs the file"},

@@ -121,6 +121,11 @@ void mmf_module_run(mmf_module *module, mmf_tape *tape, const mmf_named *in, con
     module->def->run(tape, module->self, in, step, out);
 }
 
+void mmf_module_fit(mmf_module *module, mmf_tape *tape, const mmf_named *in, int64_t first_row)
+{
+    module->def->fit(tape, module->self, in, first_row);
+}
+
 /* ---- Named lists ------------------------------------------------------------------------- */
 
 mmf_tensor *mmf_named_get(const mmf_named *list, const char *name)

@@ -63,7 +63,8 @@ mmf_status mmf_optimizer_create(mmf_ctx *ctx, mmf_optimizer **out, mmf_params *p
     const int n_moments = options->kind == MMF_SGD ? (options->momentum > 0 ? 1 : 0) : 2;
     bool ok = optimizer->ranges != NULL;
     for (int i = 0; i < n_moments && ok; i++) {
-        optimizer->moments[i] = mmf_alloc_zero(ctx, (size_t)params->trained_size, sizeof(mmf_real));
+        optimizer->moments[i] =
+            mmf_alloc_zero(ctx, (size_t)params->trained_size + 1, sizeof(mmf_real));
         ok = optimizer->moments[i] != NULL;
     }
     if (!ok) {

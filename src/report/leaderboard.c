@@ -10,7 +10,23 @@
 #define CELL_BYTES 96
 #define GAP "  "
 
-enum { RANK, MODEL, STRUCTURE, TEST, VALID, SECOND, PARAMETERS, SECONDS, LATENCY, N_COLUMNS };
+enum {
+    RANK,
+    MODEL,
+    STRUCTURE,
+    TEST,
+    VALID,
+    SECOND,
+    OVER_CONCAT,
+    OVER_SINGLE,
+    PARAMETERS,
+    SECONDS,
+    LATENCY,
+    N_COLUMNS
+};
+
+/* Below this adjusted p value a difference is marked. */
+#define SIGNIFICANT 0.05
 
 typedef struct table_row {
     char cells[N_COLUMNS][CELL_BYTES];
@@ -80,19 +96,34 @@ static void put_latency(char *out, double seconds)
         snprintf(out, CELL_BYTES, "%.*f ms", seconds < 0.01 ? 2 : 1, 1e3 * seconds);
 }
 
+/* Better or worse than the reference, and whether that may be chance. */
+static void put_against(char *out, const mmf_against *against)
+{
+    if (!against->reference || !isfinite(against->difference))
+        snprintf(out, CELL_BYTES, "-");
+    else
+        snprintf(out, CELL_BYTES, "%+.3f %s", against->difference,
+                 !(against->p_adjusted < SIGNIFICANT) ? "·"
+                 : against->difference > 0            ? "↑"
+                                                      : "↓");
+}
+
 /* ---- Rows -------------------------------------------------------------------------------- */
 
 static const char *second_metric(mmf_target_kind kind)
 {
     if (kind == MMF_TARGET_REAL)
         return "corr";
+    if (kind == MMF_TARGET_RETRIEVAL)
+        return "recall@1";
     return kind == MMF_TARGET_MULTILABEL ? "f1_micro" : "f1_macro";
 }
 
 static void fill_header(table_row *row, mmf_target_kind kind)
 {
     static const char *const titles[N_COLUMNS] = {
-        "#", "model", "structure", "test ", "valid ", "test ", "parameters", "training", "latency"};
+        "#",           "model",       "structure",  "test ",    "valid ", "test ",
+        "over concat", "over single", "parameters", "training", "latency"};
     for (int i = 0; i < N_COLUMNS; i++)
         snprintf(row->cells[i], CELL_BYTES, "%s%s", titles[i],
                  i == TEST || i == VALID ? mmf_task_main_metric(kind)
@@ -107,11 +138,14 @@ static void fill_row(table_row *row, const mmf_comparison *c, size_t i)
     const char *const metric = mmf_task_main_metric(c->task.kind);
     const bool is_best_single = c->best_single && strcmp(leader->model, c->best_single) == 0;
     snprintf(row->cells[RANK], CELL_BYTES, "%zu", i + 1);
-    snprintf(row->cells[MODEL], CELL_BYTES, "%.80s%s", leader->model, is_best_single ? " *" : "");
+    snprintf(row->cells[MODEL], CELL_BYTES, "%.80s%s%s", leader->model, is_best_single ? " *" : "",
+             leader->is_pareto ? " †" : "");
     snprintf(row->cells[STRUCTURE], CELL_BYTES, "%s", def && def->structure ? def->structure : "-");
     put_summary(row->cells[TEST], mmf_compare__summary(c, leader->model, true, metric));
     put_summary(row->cells[VALID], mmf_compare__summary(c, leader->model, false, metric));
     put_score(row->cells[SECOND], mmf_metrics_get(&leader->test_mean, second_metric(c->task.kind)));
+    put_against(row->cells[OVER_CONCAT], &leader->against_concat);
+    put_against(row->cells[OVER_SINGLE], &leader->against_single);
     put_count(row->cells[PARAMETERS], leader->n_parameters);
     put_train_seconds(row->cells[SECONDS], leader->train_seconds);
     put_latency(row->cells[LATENCY], leader->latency);
@@ -129,6 +163,8 @@ static void add_row(mmf_text *text, const table_row *row, const size_t widths[N_
     if (colour)
         mmf_text_add(text, "%s", colour);
     for (int i = 0; i < N_COLUMNS; i++) {
+        if (widths[i] == 0)
+            continue;
         const bool left = i == MODEL || i == STRUCTURE;
         const size_t n = widths[i] - width_of(row->cells[i]);
         mmf_text_add(text, "%s", i > 0 ? GAP : "");
@@ -137,6 +173,16 @@ static void add_row(mmf_text *text, const table_row *row, const size_t widths[N_
         add_padding(text, left ? n : 0);
     }
     mmf_text_add(text, "%s\n", colour ? plain : "");
+}
+
+static bool has_tests(const mmf_comparison *c, bool single)
+{
+    for (size_t i = 0; i < c->n_leaders; i++) {
+        const mmf_leader *const leader = &c->leaders[i];
+        if ((single ? &leader->against_single : &leader->against_concat)->reference)
+            return true;
+    }
+    return false;
 }
 
 static void add_table(mmf_text *text, const mmf_comparison *c, table_row *rows, bool colour)
@@ -151,6 +197,8 @@ static void add_table(mmf_text *text, const mmf_comparison *c, table_row *rows, 
             widths[i] = width > widths[i] ? width : widths[i];
         }
     }
+    for (int i = OVER_CONCAT; i <= OVER_SINGLE; i++) /* left out where nothing was tested */
+        widths[i] = has_tests(c, i == OVER_SINGLE) ? widths[i] : 0;
     add_row(text, &rows[0], widths, colour ? bold : NULL);
     for (size_t i = 0; i < c->n_leaders; i++) {
         const bool is_single = c->best_single && strcmp(c->leaders[i].model, c->best_single) == 0;
@@ -171,10 +219,38 @@ static double as_printed(double value)
     return round(value * 1000) / 1000;
 }
 
+static void add_pareto(mmf_text *text, const mmf_comparison *c)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_leaders; i++)
+        n += c->leaders[i].is_pareto;
+    if (n > 0)
+        mmf_text_add(text,
+                     "%s† worth their time: no other model is as good on validation and as fast, "
+                     "and better in one of the two\n",
+                     c->best_single ? "" : "\n");
+}
+
+static void add_tests(mmf_text *text, const mmf_comparison *c)
+{
+    if (!has_tests(c, false) && !has_tests(c, true))
+        return;
+    mmf_text_add(text,
+                 "over concat, over single: gain in %s on test over joint-concat and over the best "
+                 "single modality;\n  ↑ ↓ p < 0.05 by a sign-flip test paired by row, corrected "
+                 "for the number of models (Holm), · may be chance\n",
+                 measure(c->task.kind));
+    if (c->task.kind == MMF_TARGET_MULTILABEL)
+        mmf_text_add(text, "  %s is no mean over rows, so the tests count right labels of a row\n",
+                     mmf_task_main_metric(c->task.kind));
+}
+
 static void add_gain(mmf_text *text, const mmf_comparison *c)
 {
     if (c->best_single)
         mmf_text_add(text, "\n* best single modality on validation\n");
+    add_pareto(text, c);
+    add_tests(text, c);
     if (!c->best_single || !c->best_fusion || !isfinite(c->gain))
         return;
     if (as_printed(c->gain_low) <= 0 && as_printed(c->gain_high) >= 0)
@@ -195,6 +271,54 @@ static void add_gain(mmf_text *text, const mmf_comparison *c)
                      "(95 %% paired bootstrap over rows).\n",
                      c->best_single, c->best_fusion, -c->gain, -c->gain_high, -c->gain_low,
                      measure(c->task.kind));
+}
+
+static void add_tuning(mmf_text *text, const mmf_comparison *c)
+{
+    size_t n_models = 0, n_failed = 0, n_changed = 0;
+    for (size_t i = 0; i < c->n_draws; i++) {
+        n_models += i == 0 || strcmp(c->draws[i].model, c->draws[i - 1].model) != 0;
+        n_failed += c->draws[i].status != MMF_OK;
+        n_changed += c->draws[i].is_chosen && c->draws[i].number > 0;
+    }
+    if (n_models == 0)
+        return;
+    mmf_text_add(text,
+                 "Tuned on validation: %zu settings of each of %zu models with one seed; another "
+                 "than the given one was chosen for %zu.",
+                 c->n_draws / n_models, n_models, n_changed);
+    if (n_failed > 0)
+        mmf_text_add(text, " %zu settings failed; results.json says why.", n_failed);
+    mmf_text_add(text, "\n");
+}
+
+static bool is_first_of(const mmf_comparison *c, size_t i)
+{
+    for (size_t j = 0; j < i; j++) {
+        if (strcmp(c->trials[i].model, c->trials[j].model) == 0 && *c->trials[j].left_aside)
+            return false;
+    }
+    return true;
+}
+
+/* "Trained without smoothing: qmf, tmc": once for each kind. */
+static void add_left_aside(mmf_text *text, const mmf_comparison *c)
+{
+    for (size_t i = 0; i < c->n_trials; i++) {
+        const char *const what = c->trials[i].left_aside;
+        bool told = !*what;
+        for (size_t j = 0; j < i && !told; j++)
+            told = strcmp(what, c->trials[j].left_aside) == 0;
+        if (told)
+            continue;
+        mmf_text_add(text, "Trained without %s, which they do not take: ", what);
+        size_t n = 0;
+        for (size_t j = i; j < c->n_trials; j++) {
+            if (strcmp(what, c->trials[j].left_aside) == 0 && is_first_of(c, j))
+                mmf_text_add(text, "%s%s", n++ ? ", " : "", c->trials[j].model);
+        }
+        mmf_text_add(text, "\n");
+    }
 }
 
 static bool is_failed(const mmf_trial *trial)
@@ -245,6 +369,8 @@ static void add_all(mmf_text *text, const mmf_comparison *c, table_row *rows, bo
     else
         mmf_text_add(text, "No trial has finished.\n");
     add_gain(text, c);
+    add_tuning(text, c);
+    add_left_aside(text, c);
     add_failures(text, c, colour);
 }
 

@@ -316,6 +316,87 @@ static mmf_status robustness(const golden *g)
     return status;
 }
 
+/* Rankings in one direction: rows ask columns, or columns rows. Caption c belongs to image c / k.
+ * @param ranks  receives one rank a query, as a number */
+static void rank_all(const double *similarity, int64_t n_images, int64_t k, bool columns_ask,
+                     mmf_candidate_item *items, mmf_query_result *queries, double *ranks)
+{
+    const int64_t n_captions = n_images * k;
+    const int64_t n_queries = columns_ask ? n_captions : n_images;
+    const int64_t n_items = columns_ask ? n_images : n_captions;
+    for (int64_t q = 0; q < n_queries; q++) {
+        for (int64_t i = 0; i < n_items; i++) {
+            const int64_t image = columns_ask ? i : q, caption = columns_ask ? q : i;
+            items[i] = (mmf_candidate_item){similarity[image * n_captions + caption], i,
+                                            caption / k == image};
+        }
+        queries[q] = mmf_rank_candidates(items, n_items);
+        ranks[q] = (double)queries[q].rank;
+    }
+}
+
+/* @param scale  of recalls  @return sum of the recalls */
+static double emit_direction(const golden *g, const char *group, const mmf_metrics *scores,
+                             double scale)
+{
+    static const name_pair recalls[] = {
+        {"recall_at_1", "recall@1"}, {"recall_at_5", "recall@5"}, {"recall_at_10", "recall@10"}};
+    static const name_pair others[] = {
+        {"median_rank", "median_rank"}, {"mean_rank", "mean_rank"}, {"map", "map"}};
+    double sum = 0;
+    for (size_t i = 0; i < sizeof recalls / sizeof recalls[0]; i++) {
+        char name[NAME_BYTES];
+        const double value = scale * mmf_metrics_get(scores, recalls[i].product);
+        snprintf(name, sizeof name, "%s.%s", group, recalls[i].file);
+        g->emit(g->user, name, &value, 1);
+        sum += value;
+    }
+    emit_group(g, group, others, sizeof others / sizeof others[0], scores);
+    return sum;
+}
+
+static mmf_status retrieval(const golden *g)
+{
+    static const char *const groups[] = {"image_to_text", "text_to_image"};
+    const json_t *const unit = json_object_get(g->config, "unit");
+    const bool percent =
+        unit && json_is_string(unit) && !strcmp(json_string_value(unit), "percent");
+    const mmf_array *matrix = NULL;
+    int64_t k = 1;
+    MMF_TRY(whole(g, "captions_per_image", 1, &k));
+    MMF_TRY(need(g, &matrix, "similarity", 2, -1));
+    const int64_t n_images = matrix->shape[0], n_captions = matrix->shape[1];
+    if (k < 1 || n_images < 1 || n_captions / k != n_images || n_captions % k)
+        return mmf_fail(g->ctx, MMF_SHAPE,
+                        "golden metrics: input.similarity is %lld by %lld, expected %lld captions "
+                        "an image",
+                        (long long)n_images, (long long)n_captions, (long long)k);
+    double *similarity = NULL, sum = 0;
+    mmf_status status = doubles(g, matrix, &similarity);
+    mmf_candidate_item *const items = mmf_alloc_zero(g->ctx, (size_t)n_captions, sizeof *items);
+    mmf_query_result *const queries = mmf_alloc_zero(g->ctx, (size_t)n_captions, sizeof *queries);
+    double *const ranks = mmf_alloc_zero(g->ctx, (size_t)n_captions, sizeof *ranks);
+    if (!items || !queries || !ranks)
+        status = MMF_NOMEM;
+    for (int i = 0; status == MMF_OK && i < 2; i++) {
+        char name[NAME_BYTES];
+        const int64_t n = i ? n_captions : n_images;
+        mmf_metrics scores = {0};
+        rank_all(similarity, n_images, k, i == 1, items, queries, ranks);
+        mmf_metrics_retrieval(&scores, "", queries, n);
+        sum += emit_direction(g, groups[i], &scores, percent ? 100 : 1);
+        snprintf(name, sizeof name, "%s.rank", groups[i]);
+        g->emit(g->user, name, ranks, n);
+    }
+    if (status == MMF_OK)
+        g->emit(g->user, "rsum", &sum, 1);
+    mmf_free(g->ctx, ranks);
+    mmf_free(g->ctx, queries);
+    mmf_free(g->ctx, items);
+    mmf_free(g->ctx, similarity);
+    return status;
+}
+
 typedef struct kind_row {
     const char *name;
     mmf_status (*run)(const golden *g);
@@ -323,8 +404,10 @@ typedef struct kind_row {
 
 static mmf_status run_kind(const golden *g)
 {
-    static const kind_row kinds[] = {
-        {"msa", msa}, {"classification", classification}, {"robustness", robustness}};
+    static const kind_row kinds[] = {{"msa", msa},
+                                     {"classification", classification},
+                                     {"robustness", robustness},
+                                     {"retrieval", retrieval}};
     const char *const kind = json_string_value(json_object_get(g->config, "kind"));
     if (!kind)
         return mmf_fail(g->ctx, MMF_FORMAT,
@@ -334,9 +417,10 @@ static mmf_status run_kind(const golden *g)
         if (strcmp(kind, kinds[i].name) == 0)
             return kinds[i].run(g);
     }
-    return mmf_fail(g->ctx, MMF_UNSUPPORTED,
-                    "golden metrics: kind \"%s\" is not one of msa, classification, robustness",
-                    kind);
+    return mmf_fail(
+        g->ctx, MMF_UNSUPPORTED,
+        "golden metrics: kind \"%s\" is not one of msa, classification, robustness, retrieval",
+        kind);
 }
 
 mmf_status mmf_golden_metrics(mmf_ctx *ctx, const char *config_json, const mmf_named_array *inputs,

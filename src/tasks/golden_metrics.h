@@ -14,7 +14,8 @@ typedef void mmf_golden_emit(void *user, const char *name, const double *values,
  * Kinds: "msa" (inputs prediction, label [N]), "classification" (binary.label [N],
  * binary.probability [N], multiclass.label [N], multiclass.probability [N, K]; either pair may be
  * absent; options bins, positive, threshold), "robustness" (curve [M, L] or [L], late_fusion [L];
- * option step).
+ * option step), "retrieval" (similarity [M, M k], images by captions; options captions_per_image k,
+ * unit "percent").
  *
  * @param config_json  the file's `config`: a JSON object with "kind"
  * @param inputs       named with or without the prefix "input."; data is loaded

@@ -120,6 +120,33 @@ void mmf_confusion(const double *probability, const int64_t *classes, int64_t n,
 /** @param confusion (K, K) as mmf_confusion fills it  @param out (K) */
 void mmf_class_scores_from(const int64_t *confusion, int64_t n_classes, mmf_class_scores *out);
 
+/* ---- Retrieval --------------------------------------------------------------------------- */
+
+/** One candidate of a query. */
+typedef struct mmf_candidate_item {
+    double similarity;
+    int64_t place; /**< among the candidates; the lower one comes first on ties */
+    bool is_relevant;
+} mmf_candidate_item;
+
+/** What the ranking of a query's candidates shows. */
+typedef struct mmf_query_result {
+    int64_t rank;     /**< of the best relevant candidate, from 0; -1: there is none */
+    double precision; /**< average precision over all relevant ones; NaN: there is none */
+} mmf_query_result;
+
+/** Ranks the candidates, most similar first; their order may change. */
+mmf_query_result mmf_rank_candidates(mmf_candidate_item *items, int64_t n);
+
+/**
+ * recall@1 recall@5 recall@10 median_rank mean_rank map, each behind `prefix`, over the queries
+ * with a relevant candidate; NaN where there are none.
+ *
+ * @param queries  (n); their order changes
+ */
+void mmf_metrics_retrieval(mmf_metrics *out, const char *prefix, mmf_query_result *queries,
+                           int64_t n);
+
 /* ---- Robustness -------------------------------------------------------------------------- */
 
 /**

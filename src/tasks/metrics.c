@@ -41,6 +41,8 @@ bool mmf_metric_higher_is_better(const char *name)
                                         "rmse", "mse",   "median_rank", "mean_rank", "perplexity"};
     if (strncmp(name, "loss", 4) == 0)
         return false;
+    const char *const direction = strrchr(name, '.'); /* "image_to_text.mean_rank" */
+    name = direction ? direction + 1 : name;
     for (size_t i = 0; i < sizeof lower / sizeof lower[0]; i++) {
         if (strcmp(name, lower[i]) == 0)
             return false;

@@ -25,4 +25,16 @@ typedef struct mmf_interval {
 mmf_status mmf_paired_bootstrap(mmf_ctx *ctx, mmf_interval *out, const double *a, const double *b,
                                 int64_t n, int n_draws, double level, uint64_t seed);
 
+/**
+ * Paired permutation test of mean(a - b) = 0 by flipping the signs of the differences, two-sided.
+ * Exact where at most MMF_EXACT_FLIPS differences are not zero; else by `n_draws` random flips, of
+ * which the observed one counts as one more. Depends on the seed alone.
+ */
+#define MMF_EXACT_FLIPS 20
+mmf_status mmf_sign_flip_test(mmf_ctx *ctx, double *p, const double *a, const double *b, int64_t n,
+                              int n_draws, uint64_t seed);
+
+/** Holm's correction of `n` p values, in place; NaN are left out and stay. */
+mmf_status mmf_holm(mmf_ctx *ctx, double *p, int64_t n);
+
 #endif

@@ -2,17 +2,19 @@
 #include "tasks/task.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tasks/metric_functions.h"
+#include "tasks/retrieval.h"
 
 /* Keeps the logarithm of a combined probability finite. */
 #define MIN_PROBABILITY 1e-12
 
 const char *mmf_task_name(mmf_target_kind kind)
 {
-    static const char *const names[] = {"none", "regression", "classification", "multilabel",
-                                        "soft"};
+    static const char *const names[] = {"none",       "regression", "classification",
+                                        "multilabel", "soft",       "retrieval"};
     return names[kind];
 }
 
@@ -20,6 +22,8 @@ const char *mmf_task_main_metric(mmf_target_kind kind)
 {
     if (kind == MMF_TARGET_REAL)
         return "mae";
+    if (kind == MMF_TARGET_RETRIEVAL)
+        return "map";
     return kind == MMF_TARGET_MULTILABEL ? "f1_macro" : "accuracy";
 }
 
@@ -83,18 +87,20 @@ static mmf_tensor *main_loss(mmf_tape *tape, const mmf_task *task, const mmf_los
     case MMF_TARGET_SOFT:
         return p ? probability_loss(tape, task, options, p, target)
                  : mmf_soft_cross_entropy(tape, logits, target);
+    case MMF_TARGET_RETRIEVAL: /* what brings features together is the model's, or beside it */
     case MMF_TARGET_NONE:
         break;
     }
     return NULL;
 }
 
+/* @param loss  NULL: nothing yet */
 static mmf_tensor *add_all(mmf_tape *tape, mmf_tensor *loss, const mmf_named *outputs,
                            const char *prefix)
 {
     for (size_t i = 0; i < outputs->count; i++) {
         if (strncmp(outputs->items[i].name, prefix, strlen(prefix)) == 0)
-            loss = mmf_add(tape, loss, outputs->items[i].tensor);
+            loss = loss ? mmf_add(tape, loss, outputs->items[i].tensor) : outputs->items[i].tensor;
     }
     return loss;
 }
@@ -109,8 +115,25 @@ mmf_tensor *mmf_task_loss(mmf_tape *tape, const mmf_task *task, const mmf_loss_o
     return add_all(tape, add_all(tape, loss, outputs, "loss."), outputs, "auxiliary.");
 }
 
-mmf_tensor *mmf_task_prediction(mmf_tape *tape, const mmf_task *task, const mmf_named *outputs)
+/* Features of the modalities behind each other. */
+static mmf_tensor *all_features(mmf_tape *tape, const mmf_schema *inputs, const mmf_named *outputs)
 {
+    mmf_tensor *features[MMF_MAX_VIEWS];
+    char name[300];
+    if (inputs->count > MMF_MAX_VIEWS)
+        return NULL;
+    for (size_t m = 0; m < inputs->count; m++) {
+        snprintf(name, sizeof name, "feature_%s", inputs->inputs[m].name);
+        features[m] = mmf_named_get(outputs, name);
+    }
+    return mmf_concat(tape, features, (int)inputs->count, 1);
+}
+
+mmf_tensor *mmf_task_prediction(mmf_tape *tape, const mmf_task *task, const mmf_schema *inputs,
+                                const mmf_named *outputs)
+{
+    if (task->kind == MMF_TARGET_RETRIEVAL)
+        return all_features(tape, inputs, outputs);
     if (task->kind == MMF_TARGET_REAL)
         return mmf_named_get(outputs, "prediction");
     mmf_tensor *const logits = mmf_named_get(outputs, "logits");
@@ -143,6 +166,7 @@ double mmf_task_row_score(const mmf_task *task, const double *prediction, const 
         for (int64_t k = 0; k < n; k++)
             right += (prediction[k] >= 0.5) == (target[k] >= 0.5) ? 1 : 0;
         return right / (double)n;
+    case MMF_TARGET_RETRIEVAL:
     case MMF_TARGET_NONE:
         break;
     }
@@ -182,6 +206,7 @@ static mmf_status score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task, in
         return mmf_metrics_multilabel(ctx, out, predictions, targets, n, task->n_outputs);
     case MMF_TARGET_SOFT:
         return mmf_metrics_soft(ctx, out, predictions, targets, n, task->n_outputs);
+    case MMF_TARGET_RETRIEVAL: /* not row by row: mmf_retrieval_score */
     case MMF_TARGET_NONE:
         break;
     }
@@ -197,6 +222,8 @@ mmf_status mmf_task_score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task,
         return mmf_fail(ctx, MMF_ARG, "%s: target %s is for %s, the model is for %s",
                         mmf_dataset_path(dataset), mmf_dataset_target_name(dataset),
                         mmf_task_name(mmf_dataset_target_kind(dataset)), mmf_task_name(task->kind));
+    if (task->kind == MMF_TARGET_RETRIEVAL)
+        return mmf_retrieval_score(ctx, out, dataset, rows, n_rows, predictions, task->n_outputs);
     const int64_t n_classes = mmf_dataset_n_classes(dataset);
     const bool wide = task->kind == MMF_TARGET_MULTILABEL || task->kind == MMF_TARGET_SOFT;
     if (wide ? n_classes != task->n_outputs : n_classes > task->n_outputs)

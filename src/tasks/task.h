@@ -1,8 +1,8 @@
 /*
  * task.h: from a model's outputs to a loss and to predictions.
  *
- * A model puts out `prediction` (B, 1) for regression; `logits` (B, K), or `probability` (B, K)
- * where it combines predictions, for everything else.
+ * A model puts out `prediction` (B, 1) for regression; `feature_<modality>` (B, D) for retrieval;
+ * `logits` (B, K), or `probability` (B, K) where it combines predictions, for everything else.
  */
 #ifndef MMFUSE_TASKS_TASK_H
 #define MMFUSE_TASKS_TASK_H
@@ -24,13 +24,19 @@ const char *mmf_task_regression_loss(const char *name, size_t n);
  * Mean loss of a batch, shape (1), plus every output called "loss.*" that the model puts out; or
  * the model's output "objective", of which the others are parts then. Outputs called "auxiliary.*",
  * losses that stand beside a model, are added to either.
- * @param target  (B, 1) or (B, K) reals, or (B) integers for classes
+ * @param target  (B, 1) or (B, K) reals, or (B) integers for classes; not read for retrieval
+ * @return        NULL without an error: retrieval, and the model put out no loss
  */
 mmf_tensor *mmf_task_loss(mmf_tape *tape, const mmf_task *task, const mmf_loss_options *options,
                           const mmf_named *outputs, mmf_tensor *target);
 
-/** (B, n_outputs): probabilities, or values for regression. */
-mmf_tensor *mmf_task_prediction(mmf_tape *tape, const mmf_task *task, const mmf_named *outputs);
+/** Modalities whose features can be compared. */
+#define MMF_MAX_VIEWS 64
+
+/** (B, n_outputs): probabilities, values for regression, or the features of all `inputs` for
+ * retrieval. */
+mmf_tensor *mmf_task_prediction(mmf_tape *tape, const mmf_task *task, const mmf_schema *inputs,
+                                const mmf_named *outputs);
 
 /** One score a row for paired comparisons: 1/0 for right or wrong, or the negative absolute error.
  */

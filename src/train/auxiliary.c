@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tasks/task.h"
+#include "train/aid.h"
 
 #define MAX_WEIGHT 1e6
 
@@ -82,30 +83,16 @@ mmf_status mmf_loss_list_parse(mmf_ctx *ctx, mmf_loss_list *out, const char *tex
     return MMF_OK;
 }
 
-/* ---- Building ---------------------------------------------------------------------------- */
-
-static mmf_tensor *feature_of(const mmf_named *out, const char *modality)
+bool mmf_loss_list_contrasts(const mmf_loss_list *list)
 {
-    char key[300];
-    snprintf(key, sizeof key, "feature_%s", modality);
-    return mmf_named_get(out, key);
-}
-
-/* Modalities with one vector a row. */
-static void list_features(mmf_auxiliary *a, const mmf_schema *inputs, const mmf_named *out,
-                          int64_t n_rows)
-{
-    for (size_t m = 0; m < inputs->count; m++) {
-        const mmf_input_schema *const in = &inputs->inputs[m];
-        const mmf_tensor *const f = feature_of(out, in->name);
-        if (f && !f->is_int && f->n_dims == 2 && f->shape[0] == n_rows)
-            a->features[a->n_features++] = (mmf_input_schema){.name = in->name,
-                                                              .kind = MMF_VECTOR,
-                                                              .n_dims = 1,
-                                                              .shape = {f->shape[1]},
-                                                              .has_present = in->has_present};
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->defs[i]->structure, "contrastive") == 0)
+            return true;
     }
+    return false;
 }
+
+/* ---- Building ---------------------------------------------------------------------------- */
 
 mmf_status mmf_auxiliary_create(mmf_ctx *ctx, mmf_auxiliary *a, const mmf_loss_list *list,
                                 const mmf_schema *inputs, const mmf_named *out, int64_t n_rows,
@@ -115,7 +102,7 @@ mmf_status mmf_auxiliary_create(mmf_ctx *ctx, mmf_auxiliary *a, const mmf_loss_l
     a->features = mmf_alloc_zero(ctx, inputs->count + 1, sizeof *a->features);
     if (!a->features)
         return MMF_NOMEM;
-    list_features(a, inputs, out, n_rows);
+    a->n_features = mmf_list_features(inputs, out, n_rows, a->features);
     if (a->n_features < 2) {
         if (options->loss_where_possible)
             return MMF_OK;
@@ -157,7 +144,7 @@ void mmf_auxiliary_run(mmf_auxiliary *a, mmf_tape *tape, const mmf_named *in, co
     mmf_named features = {0};
     for (size_t m = 0; a->count > 0 && m < a->n_features; m++) {
         const char *const name = a->features[m].name;
-        mmf_tensor *const found = feature_of(out, name);
+        mmf_tensor *const found = mmf_feature_of(out, name);
         mmf_named_put(tape, &features, name, found);
         if (a->features[m].has_present)
             mmf_named_putf(tape, &features, mmf_named_part(in, name, "present"), "%s.present",

@@ -207,6 +207,8 @@ static mmf_status train_unit(model_bench *b, bench_unit *unit)
     mmf_feed_put(&unit->feed, b->tape, unit->inputs, NULL, b->batch, MMF_ALL_MODALITIES, &in);
     mmf_module_run(unit->module, b->tape, &in, &step, &out);
     mmf_tensor *const loss = mmf_task_loss(b->tape, b->task, &options, &out, target_tensor(b));
+    if (!loss && mmf_tape_status(b->tape) == MMF_OK)
+        return MMF_OK; /* nothing is learned by steps */
     MMF_TRY(mmf_tape_backward(b->tape, loss));
     mmf_params_finish_gradients(mmf_module_params(unit->module), b->tape);
     mmf_optimizer_step(unit->optimizer, 1);
@@ -232,7 +234,7 @@ static mmf_status predict_one(void *argument)
     mmf_tape_begin(b->tape, &(mmf_pass){0});
     mmf_feed_put(&b->whole.feed, b->tape, b->inputs, NULL, 1, MMF_ALL_MODALITIES, &in);
     mmf_module_run(b->whole.module, b->tape, &in, &step, &out);
-    mmf_task_prediction(b->tape, b->task, &out);
+    mmf_task_prediction(b->tape, b->task, b->schema, &out);
     return mmf_tape_status(b->tape);
 }
 

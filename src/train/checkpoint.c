@@ -15,9 +15,10 @@
 #include "base/file.h"
 #include "train/trainer.h"
 
-/* Of the model; of every loss over features: values and two moments. */
+/* Of the model; of every loss over features and every aid: values and two moments; of every aid:
+ * what it remembers. */
 #define N_MODEL_BLOCKS 7
-#define N_BLOCKS (N_MODEL_BLOCKS + 3 * MMF_MAX_AUXILIARY)
+#define N_BLOCKS (N_MODEL_BLOCKS + 3 * MMF_MAX_AUXILIARY + 4 * MMF_MAX_AIDS)
 
 typedef struct block {
     char name[40];
@@ -25,21 +26,38 @@ typedef struct block {
     int64_t count;
 } block;
 
-static size_t list_auxiliary(const mmf_auxiliary *a, block *out)
+/* Values and moments of what stands beside the model and learns. */
+static size_t list_learner(const char *kind, size_t i, mmf_module *module,
+                           const mmf_optimizer *optimizer, block *out)
 {
     size_t n = 0;
-    for (size_t i = 0; a && i < a->count; i++) {
-        mmf_params *const params = mmf_module_params(a->modules[i]);
-        mmf_real *const data[] = {
-            mmf_params_values(params),
-            a->optimizers[i] ? mmf_optimizer_moment(a->optimizers[i], 0) : NULL,
-            a->optimizers[i] ? mmf_optimizer_moment(a->optimizers[i], 1) : NULL};
-        for (int k = 0; k < 3; k++) {
-            if (!data[k] || !a->optimizers[i])
-                continue;
-            out[n] = (block){.data = data[k], .count = mmf_params_size(params)};
-            snprintf(out[n++].name, sizeof out->name, "loss.%zu.%d", i, k);
-        }
+    if (!optimizer)
+        return 0;
+    mmf_params *const params = mmf_module_params(module);
+    mmf_real *const data[] = {mmf_params_values(params), mmf_optimizer_moment(optimizer, 0),
+                              mmf_optimizer_moment(optimizer, 1)};
+    for (int k = 0; k < 3; k++) {
+        if (!data[k])
+            continue;
+        out[n] = (block){.data = data[k], .count = mmf_params_size(params)};
+        snprintf(out[n++].name, sizeof out->name, "%s.%zu.%d", kind, i, k);
+    }
+    return n;
+}
+
+static size_t list_beside(const mmf_fit_state *s, block *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; s->auxiliary && i < s->auxiliary->count; i++)
+        n +=
+            list_learner("loss", i, s->auxiliary->modules[i], s->auxiliary->optimizers[i], out + n);
+    for (size_t i = 0; s->aids && i < s->aids->count; i++) {
+        const mmf_aid *const aid = &s->aids->aids[i];
+        n += list_learner("aid", i, aid->heads, aid->optimizer, out + n);
+        if (aid->n_state == 0)
+            continue;
+        out[n] = (block){.data = aid->state, .count = aid->n_state};
+        snprintf(out[n++].name, sizeof out->name, "aid.%zu.state", i);
     }
     return n;
 }
@@ -61,7 +79,7 @@ static size_t list_blocks(const mmf_fit_state *s, block *out)
         if (all[i].data && all[i].count > 0)
             out[n++] = all[i];
     }
-    return n + list_auxiliary(s->auxiliary, out + n);
+    return n + list_beside(s, out + n);
 }
 
 /* Integers and exact doubles ("%a") in a fixed order. */
@@ -93,6 +111,10 @@ static bool read_progress(mmf_fit_state *s, const char *text)
     for (size_t i = 0; s->auxiliary && i < s->auxiliary->count; i++) {
         if (s->auxiliary->optimizers[i])
             mmf_optimizer_set_steps(s->auxiliary->optimizers[i], whole[0]);
+    }
+    for (size_t i = 0; s->aids && i < s->aids->count; i++) {
+        if (s->aids->aids[i].optimizer)
+            mmf_optimizer_set_steps(s->aids->aids[i].optimizer, whole[0]);
     }
     s->progress = (mmf_fit_progress){.epoch = whole[1],
                                      .step = whole[2],

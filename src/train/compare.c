@@ -7,6 +7,7 @@
 #include "train/compare.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,8 +15,6 @@
 #include "tasks/task.h"
 #include "train/jobs.h"
 #include "train/trainer.h"
-
-#define BOOTSTRAP_DRAWS 10000
 
 /* ---- Ranking ----------------------------------------------------------------------------- */
 
@@ -29,7 +28,7 @@ bool mmf_trial__is_pending(const mmf_trial *trial)
     return trial->status == MMF_STATE && !trial->error[0];
 }
 
-static bool is_done_by(const mmf_trial *trial, const char *model)
+bool mmf_trial__is_done_by(const mmf_trial *trial, const char *model)
 {
     return mmf_trial__is_done(trial) && strcmp(trial->model, model) == 0;
 }
@@ -41,7 +40,7 @@ mmf_summary mmf_compare__summary(const mmf_comparison *comparison, const char *m
     int64_t n = 0;
     for (size_t i = 0; i < comparison->n_trials && n < MMF_COMPARE_MAX_SEEDS; i++) {
         const mmf_trial *const t = &comparison->trials[i];
-        if (is_done_by(t, model))
+        if (mmf_trial__is_done_by(t, model))
             values[n++] = mmf_metrics_get(on_test ? &t->test : &t->valid, metric);
     }
     return mmf_summarise(values, n);
@@ -69,7 +68,7 @@ static double mean_seconds(const mmf_comparison *c, const char *model, bool is_l
     int64_t n = 0;
     for (size_t i = 0; i < c->n_trials; i++) {
         const mmf_trial *const t = &c->trials[i];
-        if (is_done_by(t, model)) {
+        if (mmf_trial__is_done_by(t, model)) {
             sum += is_latency ? t->latency : t->train_seconds;
             n++;
         }
@@ -82,7 +81,7 @@ static void add_leader(mmf_comparison *c, const mmf_trial *first)
     mmf_leader *const leader = &c->leaders[c->n_leaders++];
     *leader = (mmf_leader){.model = first->model, .n_parameters = first->n_parameters};
     for (size_t i = 0; i < c->n_trials; i++)
-        leader->n_seeds += is_done_by(&c->trials[i], first->model);
+        leader->n_seeds += mmf_trial__is_done_by(&c->trials[i], first->model);
     summarise_metrics(c, leader, first);
     leader->train_seconds = mean_seconds(c, first->model, false);
     leader->latency = mean_seconds(c, first->model, true);
@@ -128,6 +127,7 @@ void mmf_compare__rank(mmf_comparison *comparison)
             add_leader(comparison, t);
     }
     sort_leaders(comparison, mmf_task_main_metric(comparison->task.kind));
+    mmf_compare__mark_pareto(comparison);
     comparison->best_single = comparison->best_fusion = NULL;
     for (size_t i = comparison->n_leaders; i-- > 0;) {
         const char *const model = comparison->leaders[i].model;
@@ -138,111 +138,9 @@ void mmf_compare__rank(mmf_comparison *comparison)
     }
 }
 
-/* ---- Gain -------------------------------------------------------------------------------- */
-
-const char *mmf_compare__gain_metric(mmf_target_kind kind)
-{
-    if (kind == MMF_TARGET_REAL)
-        return "mae";
-    return kind == MMF_TARGET_MULTILABEL ? "label accuracy" : "accuracy";
-}
-
-/* Sums of per-row scores of the two models; by row of the data set, for folds test other rows. */
-typedef struct row_scores {
-    double *fusion, *single;
-    int64_t *n;
-    double *values; /* predictions of a trial */
-} row_scores;
-
-static size_t trial_of(const mmf_comparison *c, const char *model, uint64_t seed)
-{
-    for (size_t i = 0; i < c->n_trials; i++) {
-        if (is_done_by(&c->trials[i], model) && c->trials[i].seed == seed)
-            return i;
-    }
-    return c->n_trials;
-}
-
-static mmf_status add_scores(const mmf_plan *plan, row_scores *scores, size_t trial, double *sums)
-{
-    const mmf_task *const task = &plan->out->task;
-    const mmf_split *const split = mmf_plan__split(plan, trial);
-    double *const target = scores->values + split->count[MMF_TEST] * task->n_outputs;
-    MMF_TRY(mmf_trial__load_test(plan, trial, scores->values));
-    for (int64_t i = 0; i < split->count[MMF_TEST]; i++) {
-        const int64_t row = split->rows[MMF_TEST][i];
-        mmf_dataset_target(plan->dataset, row, target);
-        sums[row] += mmf_task_row_score(task, scores->values + i * task->n_outputs, target);
-    }
-    return MMF_OK;
-}
-
-static mmf_status sum_scores(const mmf_plan *plan, row_scores *scores)
-{
-    const mmf_comparison *const c = plan->out;
-    for (size_t t = 0; t < c->n_trials; t++) {
-        if (!is_done_by(&c->trials[t], c->best_fusion))
-            continue;
-        const size_t other = trial_of(c, c->best_single, c->trials[t].seed);
-        if (other == c->n_trials)
-            continue;
-        MMF_TRY(add_scores(plan, scores, t, scores->fusion));
-        MMF_TRY(add_scores(plan, scores, other, scores->single));
-        const mmf_split *const split = mmf_plan__split(plan, t);
-        for (int64_t i = 0; i < split->count[MMF_TEST]; i++)
-            scores->n[split->rows[MMF_TEST][i]]++;
-    }
-    return MMF_OK;
-}
-
-static mmf_status gain_from(const mmf_plan *plan, row_scores *scores, int64_t n_rows)
-{
-    mmf_comparison *const c = plan->out;
-    MMF_TRY(sum_scores(plan, scores));
-    int64_t n = 0;
-    for (int64_t row = 0; row < n_rows; row++) {
-        if (scores->n[row] == 0)
-            continue;
-        scores->fusion[n] = scores->fusion[row] / (double)scores->n[row];
-        scores->single[n] = scores->single[row] / (double)scores->n[row];
-        n++;
-    }
-    if (n == 0)
-        return MMF_OK;
-    mmf_interval gain = {0};
-    MMF_TRY(mmf_paired_bootstrap(plan->ctx, &gain, scores->fusion, scores->single, n,
-                                 BOOTSTRAP_DRAWS, MMF_COMPARE_LEVEL, plan->options->train.seed));
-    c->gain = gain.mean;
-    c->gain_low = gain.low;
-    c->gain_high = gain.high;
-    return MMF_OK;
-}
-
-mmf_status mmf_compare__gain(const mmf_plan *plan)
-{
-    mmf_comparison *const c = plan->out;
-    c->gain = c->gain_low = c->gain_high = NAN;
-    if (!c->best_fusion || !c->best_single)
-        return MMF_OK;
-    mmf_ctx *const ctx = plan->ctx;
-    const size_t n_rows = (size_t)mmf_dataset_count(plan->dataset);
-    /* One row more than any split has: room for a target behind the predictions. */
-    const size_t n_values = (n_rows + 1) * (size_t)c->task.n_outputs;
-    row_scores scores = {.fusion = mmf_alloc_zero(ctx, n_rows + 1, sizeof(double)),
-                         .single = mmf_alloc_zero(ctx, n_rows + 1, sizeof(double)),
-                         .n = mmf_alloc_zero(ctx, n_rows + 1, sizeof(int64_t)),
-                         .values = mmf_alloc_zero(ctx, n_values, sizeof(double))};
-    const bool ok = scores.fusion && scores.single && scores.n && scores.values;
-    const mmf_status status = ok ? gain_from(plan, &scores, (int64_t)n_rows) : MMF_NOMEM;
-    mmf_free(ctx, scores.fusion);
-    mmf_free(ctx, scores.single);
-    mmf_free(ctx, scores.n);
-    mmf_free(ctx, scores.values);
-    return status;
-}
-
 /* ---- Scheduling -------------------------------------------------------------------------- */
 
+/* Jobs are the trials, and behind them the draws. */
 typedef struct schedule {
     mmf_plan *plan;
     mmf_job_state *states;
@@ -250,10 +148,31 @@ typedef struct schedule {
     double begin;
 } schedule;
 
-static mmf_status work(void *user, size_t trial)
+static size_t n_jobs(const schedule *s)
+{
+    return s->plan->out->n_trials + s->plan->out->n_draws;
+}
+
+static bool is_draw(const schedule *s, size_t job)
+{
+    return job >= s->plan->out->n_trials;
+}
+
+static size_t draw_of(const schedule *s, size_t job)
+{
+    return job - s->plan->out->n_trials;
+}
+
+static const mmf_candidate *candidate_of(const schedule *s, size_t job)
+{
+    return is_draw(s, job) ? mmf_draw__candidate(s->plan, draw_of(s, job))
+                           : mmf_plan__candidate(s->plan, job);
+}
+
+static mmf_status work(void *user, size_t job)
 {
     const schedule *const s = user;
-    return mmf_trial__run(s->plan, trial);
+    return is_draw(s, job) ? mmf_draw__run(s->plan, draw_of(s, job)) : mmf_trial__run(s->plan, job);
 }
 
 /* How the late trials of a seed stand with the unimodal models that they share. */
@@ -272,7 +191,7 @@ static sharing look_at_seed(const schedule *s, size_t seed)
         const bool done = mmf_trial__is_done(&s->plan->out->trials[t]);
         if (c->modality) {
             found.n_unended += s->states[t] != MMF_JOB_ENDED;
-            found.n_made += s->states[t] == MMF_JOB_ENDED && done;
+            found.n_made += s->states[t] == MMF_JOB_ENDED && done && c->n_draws == 0;
         } else if (c->is_late) {
             found.late_runs |= s->states[t] == MMF_JOB_RUNNING;
             found.late_done |= s->states[t] == MMF_JOB_ENDED && done;
@@ -286,8 +205,11 @@ static sharing look_at_seed(const schedule *s, size_t seed)
 static bool is_ready(void *user, size_t trial)
 {
     const schedule *const s = user;
-    if (!mmf_plan__candidate(s->plan, trial)->is_late)
+    const mmf_candidate *const c = candidate_of(s, trial);
+    if (is_draw(s, trial))
         return true;
+    if (!c->is_late)
+        return mmf_plan__is_tuned(s->plan, c);
     const sharing seed = look_at_seed(s, trial % s->plan->n_seeds);
     if (seed.n_unended > 0)
         return false;
@@ -298,8 +220,8 @@ static void tell(const schedule *s, size_t n_running)
 {
     const mmf_compare_options *const options = s->plan->options;
     size_t n_done = 0;
-    for (size_t t = 0; t < s->plan->out->n_trials; t++)
-        n_done += s->states[t] == MMF_JOB_ENDED;
+    for (size_t job = 0; job < n_jobs(s); job++)
+        n_done += s->states[job] == MMF_JOB_ENDED;
     options->watch(options->watch_user, s->plan->out, n_done, n_running, mmf_seconds() - s->begin);
 }
 
@@ -308,19 +230,39 @@ static void tick(void *user, size_t n_running)
     tell(user, n_running);
 }
 
-static mmf_status ended(void *user, size_t trial, mmf_status status, const char *message)
+static void note_failure(mmf_status status, const char *message, mmf_status *out, char *error,
+                         size_t size)
+{
+    *out = status;
+    snprintf(error, size, "%s", *message ? message : mmf_status_name(status));
+}
+
+/* The last draw of a model decides what its trials are run with. */
+static mmf_status draw_ended(const schedule *s, size_t draw)
+{
+    const size_t candidate = s->plan->tunings[draw].candidate;
+    return mmf_plan__is_tuned(s->plan, &s->plan->candidates[candidate])
+               ? mmf_plan__choose_draw(s->plan, candidate)
+               : MMF_OK;
+}
+
+static mmf_status ended(void *user, size_t job, mmf_status status, const char *message)
 {
     const schedule *const s = user;
-    mmf_trial *const row = &s->plan->out->trials[trial];
-    if (status == MMF_OK && !mmf_trial__load(s->plan, trial)) {
+    const bool draw = is_draw(s, job);
+    if (status == MMF_OK &&
+        !(draw ? mmf_draw__load(s->plan, draw_of(s, job)) : mmf_trial__load(s->plan, job))) {
         status = MMF_IO;
         message = "it ended well, but its result is not in the folder";
     }
-    if (status != MMF_OK) {
-        row->status = status;
-        strncpy(row->error, *message ? message : mmf_status_name(status), sizeof row->error - 1);
-        row->error[sizeof row->error - 1] = '\0';
-    }
+    mmf_draw *const row = draw ? &s->plan->out->draws[draw_of(s, job)] : NULL;
+    mmf_trial *const trial = draw ? NULL : &s->plan->out->trials[job];
+    if (status != MMF_OK)
+        note_failure(status, message, draw ? &row->status : &trial->status,
+                     draw ? row->error : trial->error,
+                     draw ? sizeof row->error : sizeof trial->error);
+    if (draw)
+        MMF_TRY(draw_ended(s, draw_of(s, job)));
     mmf_compare__rank(s->plan->out);
     return mmf_compare__save(s->plan);
 }
@@ -338,16 +280,18 @@ static int urgency(const mmf_candidate *c)
 
 static bool comes_before(const schedule *s, size_t a, size_t b)
 {
-    const mmf_candidate *const x = mmf_plan__candidate(s->plan, a);
-    const mmf_candidate *const y = mmf_plan__candidate(s->plan, b);
+    const mmf_candidate *const x = candidate_of(s, a);
+    const mmf_candidate *const y = candidate_of(s, b);
     if (urgency(x) != urgency(y))
         return urgency(x) < urgency(y);
-    return x->work > y->work;
+    if (x->work != y->work)
+        return x->work > y->work;
+    return is_draw(s, a) && !is_draw(s, b) && x == y; /* a model's trials wait for its draws */
 }
 
 static void order_trials(schedule *s)
 {
-    for (size_t i = 0; i < s->plan->out->n_trials; i++) {
+    for (size_t i = 0; i < n_jobs(s); i++) {
         size_t j = i;
         for (; j > 0 && comes_before(s, i, s->order[j - 1]); j--)
             s->order[j] = s->order[j - 1];
@@ -355,41 +299,64 @@ static void order_trials(schedule *s)
     }
 }
 
-/* Keeps finished trials when resuming; else forgets what an earlier run has left. */
-static void look_at_folder(schedule *s)
+static void forget(const schedule *s, char *path)
 {
-    for (size_t t = 0; t < s->plan->out->n_trials; t++) {
-        const bool keep = s->plan->options->resume && mmf_trial__load(s->plan, t);
-        if (keep || mmf_plan__candidate(s->plan, t)->is_refused) {
-            s->states[t] = MMF_JOB_ENDED;
-            continue;
-        }
-        char *const path = mmf_trial__path(s->plan, t, "trials", "json");
-        if (path)
-            unlink(path);
-        mmf_free(s->plan->ctx, path);
+    if (path)
+        unlink(path);
+    mmf_free(s->plan->ctx, path);
+}
+
+/* Keeps what is finished when resuming; else forgets what an earlier run has left. Draws come
+ * first: they decide what the trials are run with. */
+static mmf_status look_at_folder(schedule *s)
+{
+    mmf_plan *const plan = s->plan;
+    for (size_t d = 0; d < plan->out->n_draws; d++) {
+        if (plan->options->resume && mmf_draw__load(plan, d))
+            s->states[plan->out->n_trials + d] = MMF_JOB_ENDED;
+        else
+            forget(s, mmf_draw__path(plan, d));
     }
+    for (size_t i = 0; i < plan->n_candidates; i++) {
+        const mmf_candidate *const c = &plan->candidates[i];
+        if (c->n_draws > 0 && mmf_plan__is_tuned(plan, c))
+            MMF_TRY(mmf_plan__choose_draw(plan, i));
+    }
+    for (size_t t = 0; t < plan->out->n_trials; t++) {
+        const mmf_candidate *const c = mmf_plan__candidate(plan, t);
+        const bool can_keep = plan->options->resume && mmf_plan__is_tuned(plan, c);
+        if (c->is_refused || (can_keep && mmf_trial__load(plan, t)))
+            s->states[t] = MMF_JOB_ENDED;
+        else
+            forget(s, mmf_trial__path(plan, t, "trials", "json"));
+    }
+    return MMF_OK;
 }
 
 static void mark_unended(const schedule *s)
 {
-    for (size_t t = 0; t < s->plan->out->n_trials; t++) {
-        mmf_trial *const row = &s->plan->out->trials[t];
-        if (mmf_trial__is_pending(row)) {
-            row->status = MMF_CANCELLED;
-            strncpy(row->error, "interrupted before its end", sizeof row->error - 1);
-        }
+    static const char message[] = "interrupted before its end";
+    mmf_comparison *const out = s->plan->out;
+    for (size_t t = 0; t < out->n_trials; t++) {
+        mmf_trial *const row = &out->trials[t];
+        if (mmf_trial__is_pending(row))
+            note_failure(MMF_CANCELLED, message, &row->status, row->error, sizeof row->error);
+    }
+    for (size_t d = 0; d < out->n_draws; d++) {
+        mmf_draw *const row = &out->draws[d];
+        if (mmf_draw__is_pending(row))
+            note_failure(MMF_CANCELLED, message, &row->status, row->error, sizeof row->error);
     }
 }
 
 static mmf_status run_schedule(schedule *s)
 {
     mmf_plan *const plan = s->plan;
-    look_at_folder(s);
+    MMF_TRY(look_at_folder(s));
     order_trials(s);
     mmf_compare__rank(plan->out);
     MMF_TRY(mmf_compare__save(plan));
-    const mmf_jobs jobs = {.count = plan->out->n_trials,
+    const mmf_jobs jobs = {.count = n_jobs(s),
                            .n_side_by_side = plan->n_side_by_side,
                            .order = s->order,
                            .states = s->states,
@@ -408,15 +375,15 @@ static mmf_status run_schedule(schedule *s)
         return mmf_fail(plan->ctx, MMF_CANCELLED, "interrupted; finished trials are kept in %s",
                         plan->options->folder);
     }
-    MMF_TRY(mmf_compare__gain(plan));
+    MMF_TRY(mmf_compare__test(plan));
     return mmf_compare__save(plan);
 }
 
 static mmf_status compare(mmf_plan *plan)
 {
     MMF_TRY(mmf_plan__make(plan));
-    const size_t n = plan->out->n_trials;
     schedule s = {.plan = plan, .begin = mmf_seconds()};
+    const size_t n = n_jobs(&s);
     s.states = mmf_alloc_zero(plan->ctx, n, sizeof *s.states);
     s.order = mmf_alloc_zero(plan->ctx, n, sizeof *s.order);
     const mmf_status status = s.states && s.order ? run_schedule(&s) : MMF_NOMEM;
@@ -433,8 +400,14 @@ mmf_status mmf_compare(mmf_ctx *ctx, mmf_comparison *out, mmf_dataset *dataset,
     *out = (mmf_comparison){.ctx = ctx, .gain = NAN, .gain_low = NAN, .gain_high = NAN};
     mmf_plan plan = {.ctx = ctx, .dataset = dataset, .options = options, .out = out};
     mmf_loss_list losses = {0};
-    MMF_TRY(mmf_loss_list_parse(ctx, &losses, options->train.loss)); /* not once in every trial */
-    const mmf_status status = compare(&plan);
+    mmf_aid_list aids = {0};
+    /* Misspelt once, not in every trial. */
+    mmf_status status = mmf_loss_list_parse(ctx, &losses, options->train.loss);
+    if (status == MMF_OK)
+        status = mmf_aid_list_parse(ctx, &aids, options->train.aid);
+    mmf_aid_list_clear(&aids);
+    if (status == MMF_OK)
+        status = compare(&plan);
     mmf_plan__clear(&plan);
     if (status != MMF_OK && status != MMF_CANCELLED)
         mmf_comparison_clear(out);
@@ -455,5 +428,8 @@ void mmf_comparison_clear(mmf_comparison *comparison)
         mmf_free(ctx, comparison->trials[i].curve);
     mmf_free(ctx, comparison->trials);
     mmf_free(ctx, comparison->leaders);
+    for (size_t i = 0; i < comparison->n_draws; i++)
+        mmf_free(ctx, comparison->draws[i].setting);
+    mmf_free(ctx, comparison->draws);
     *comparison = (mmf_comparison){0};
 }

@@ -1,6 +1,6 @@
 /*
- * compare_files.c: what a comparison leaves in its folder: results.csv, results.json, a file and
- * the predictions of each trial.
+ * compare_files.c: what a comparison leaves in its folder: results.csv, results.json, a file of
+ * each draw, a file and the predictions of each trial.
  */
 #include <jansson.h>
 #include <locale.h>
@@ -13,160 +13,9 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "train/compare.h"
+#include "train/compare_json.h"
 
-#define RESULT_DIGITS 12
 #define EXACT_DIGITS 17 /* a kept trial has the bits of one that has just ended */
-
-/* ---- JSON -------------------------------------------------------------------------------- */
-
-/* Adds a number; JSON knows neither NaN nor infinity. */
-static void put_number(json_t *object, const char *name, double value)
-{
-    json_object_set_new(object, name, isfinite(value) ? json_real(value) : json_null());
-}
-
-static void put_integer(json_t *object, const char *name, int64_t value)
-{
-    json_object_set_new(object, name, json_integer((json_int_t)value));
-}
-
-static void put_text(json_t *object, const char *name, const char *text)
-{
-    /* Names may come from a file in another encoding than UTF-8. */
-    json_t *value = text ? json_string(text) : json_null();
-    if (!value)
-        value = json_string("?");
-    json_object_set_new(object, name, value);
-}
-
-static json_t *metrics_json(const mmf_metrics *metrics)
-{
-    json_t *const object = json_object();
-    for (size_t i = 0; i < metrics->count; i++)
-        put_number(object, metrics->items[i].name, metrics->items[i].value);
-    return object;
-}
-
-static json_t *curve_json(const mmf_trial *trial, const char *metric)
-{
-    json_t *const list = json_array();
-    char score[MMF_METRIC_NAME_BYTES + 8];
-    snprintf(score, sizeof score, "valid_%s", metric);
-    for (int64_t i = 0; i < trial->n_curve; i++) {
-        json_t *const row = json_object();
-        put_integer(row, "epoch", i + 1);
-        put_number(row, "train_loss", trial->curve[i].train_loss);
-        put_number(row, "valid_loss", trial->curve[i].valid_loss);
-        put_number(row, score, trial->curve[i].score);
-        json_array_append_new(list, row);
-    }
-    return list;
-}
-
-static json_t *trial_json(const mmf_comparison *c, const mmf_trial *trial)
-{
-    json_t *const object = json_object();
-    put_text(object, "model", trial->model);
-    put_integer(object, "seed", (int64_t)trial->seed);
-    json_object_set_new(object, "metrics", metrics_json(&trial->test));
-    json_object_set_new(object, "valid", metrics_json(&trial->valid));
-    if (!mmf_trial__is_done(trial)) {
-        put_text(object, "error", trial->error);
-        return object;
-    }
-    put_integer(object, "parameters", trial->n_parameters);
-    put_integer(object, "epochs", trial->epochs);
-    put_number(object, "train_seconds", trial->train_seconds);
-    put_number(object, "latency_seconds", trial->latency);
-    if (trial->n_curve > 0)
-        json_object_set_new(object, "curve", curve_json(trial, mmf_task_main_metric(c->task.kind)));
-    return object;
-}
-
-static json_t *summaries_json(const mmf_comparison *c, const mmf_leader *leader, bool on_test)
-{
-    json_t *const object = json_object();
-    const mmf_metrics *const means = on_test ? &leader->test_mean : &leader->valid_mean;
-    for (size_t i = 0; i < means->count; i++) {
-        const char *const name = means->items[i].name;
-        const mmf_summary s = mmf_compare__summary(c, leader->model, on_test, name);
-        json_t *const entry = json_object();
-        put_number(entry, "mean", s.mean);
-        put_number(entry, "std", s.deviation);
-        put_integer(entry, "n", s.n);
-        json_object_set_new(object, name, entry);
-    }
-    return object;
-}
-
-static json_t *leader_json(const mmf_comparison *c, const mmf_leader *leader)
-{
-    json_t *const object = json_object();
-    const mmf_def *const def = mmf_model_find(leader->model);
-    put_text(object, "model", leader->model);
-    put_text(object, "structure", def ? def->structure : NULL);
-    put_integer(object, "seeds", leader->n_seeds);
-    json_object_set_new(object, "metrics", summaries_json(c, leader, true));
-    json_object_set_new(object, "valid", summaries_json(c, leader, false));
-    put_integer(object, "parameters", leader->n_parameters);
-    put_number(object, "train_seconds", leader->train_seconds);
-    put_number(object, "latency_seconds", leader->latency);
-    return object;
-}
-
-static json_t *gain_json(const mmf_comparison *c)
-{
-    if (!isfinite(c->gain))
-        return json_null();
-    json_t *const object = json_object();
-    put_text(object, "metric", mmf_compare__gain_metric(c->task.kind));
-    put_text(object, "model", c->best_fusion);
-    put_text(object, "over", c->best_single);
-    put_number(object, "mean", c->gain);
-    put_number(object, "low", c->gain_low);
-    put_number(object, "high", c->gain_high);
-    put_number(object, "level", MMF_COMPARE_LEVEL);
-    return object;
-}
-
-static json_t *comparison_json(const mmf_comparison *c)
-{
-    json_t *const object = json_object();
-    put_text(object, "data", c->data);
-    put_text(object, "task", mmf_task_name(c->task.kind));
-    put_text(object, "main_metric", mmf_task_main_metric(c->task.kind));
-    json_t *const trials = json_array();
-    for (size_t i = 0; i < c->n_trials; i++) {
-        if (!mmf_trial__is_pending(&c->trials[i]))
-            json_array_append_new(trials, trial_json(c, &c->trials[i]));
-    }
-    json_object_set_new(object, "trials", trials);
-    json_t *const leaders = json_array();
-    for (size_t i = 0; i < c->n_leaders; i++)
-        json_array_append_new(leaders, leader_json(c, &c->leaders[i]));
-    json_object_set_new(object, "leaderboard", leaders);
-    put_text(object, "best_single", c->best_single);
-    put_text(object, "best_fusion", c->best_fusion);
-    json_object_set_new(object, "gain", gain_json(c));
-    json_object_set_new(object, "baselines", json_object());
-    return object;
-}
-
-/* Takes over `object`; the text is the caller's, to be freed with mmf_free. NULL: no memory. */
-static char *dump(mmf_ctx *ctx, json_t *object, size_t n_digits)
-{
-    char *const text =
-        object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(n_digits)) : NULL;
-    json_decref(object);
-    char *const copy = text ? mmf_strdup(ctx, text) : NULL;
-    free(text);
-    return copy;
-}
-
-char *mmf_comparison_json(const mmf_comparison *comparison)
-{
-    return dump(comparison->ctx, comparison_json(comparison), RESULT_DIGITS);
-}
 
 /* ---- CSV --------------------------------------------------------------------------------- */
 
@@ -193,8 +42,35 @@ static void add_scores(mmf_text *text, const mmf_metrics *names, const mmf_metri
     }
 }
 
-static void add_trial(mmf_text *text, const mmf_trial *trial, const mmf_metrics *test,
-                      const mmf_metrics *valid)
+static void add_number(mmf_text *text, double value)
+{
+    mmf_text_add(text, ",");
+    if (isfinite(value))
+        mmf_text_add(text, "%.6g", value);
+}
+
+static void add_against(mmf_text *text, const mmf_against *against)
+{
+    const double values[] = {against->difference, against->low, against->high, against->p,
+                             against->p_adjusted};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        add_number(text, against->reference ? values[i] : NAN);
+}
+
+/* What a model's place says, the same in all of its rows. */
+static void add_place(mmf_text *text, const mmf_comparison *c, const mmf_trial *trial)
+{
+    static const mmf_leader none;
+    const mmf_leader *leader = &none;
+    for (size_t i = 0; i < c->n_leaders && mmf_trial__is_done(trial); i++)
+        leader = strcmp(c->leaders[i].model, trial->model) == 0 ? &c->leaders[i] : leader;
+    mmf_text_add(text, ",%s", leader == &none ? "" : leader->is_pareto ? "true" : "false");
+    add_against(text, &leader->against_concat);
+    add_against(text, &leader->against_single);
+}
+
+static void add_trial(mmf_text *text, const mmf_comparison *c, const mmf_trial *trial,
+                      const mmf_metrics *test, const mmf_metrics *valid)
 {
     const bool done = mmf_trial__is_done(trial);
     add_cell(text, trial->model);
@@ -207,12 +83,14 @@ static void add_trial(mmf_text *text, const mmf_trial *trial, const mmf_metrics 
         mmf_text_add(text, ",,,,");
     add_scores(text, test, &trial->test);
     add_scores(text, valid, &trial->valid);
+    add_place(text, c, trial);
     mmf_text_add(text, "\n");
 }
 
 static void add_table(mmf_text *text, const mmf_comparison *c)
 {
     static const mmf_metrics none;
+    static const char *const against[] = {"difference", "low", "high", "p", "p_adjusted"};
     const mmf_trial *first = NULL; /* trials of one task have the same scores */
     for (size_t i = 0; !first && i < c->n_trials; i++)
         first = mmf_trial__is_done(&c->trials[i]) ? &c->trials[i] : NULL;
@@ -223,10 +101,13 @@ static void add_table(mmf_text *text, const mmf_comparison *c)
         mmf_text_add(text, ",%s", test->items[i].name);
     for (size_t i = 0; i < valid->count; i++)
         mmf_text_add(text, ",valid.%s", valid->items[i].name);
+    mmf_text_add(text, ",pareto");
+    for (int i = 0; i < 10; i++)
+        mmf_text_add(text, ",%s.%s", i < 5 ? "joint-concat" : "best_single", against[i % 5]);
     mmf_text_add(text, "\n");
     for (size_t i = 0; i < c->n_trials; i++) {
         if (!mmf_trial__is_pending(&c->trials[i]))
-            add_trial(text, &c->trials[i], test, valid);
+            add_trial(text, c, &c->trials[i], test, valid);
     }
 }
 
@@ -269,38 +150,49 @@ mmf_status mmf_compare__save(const mmf_plan *plan)
 
 /* ---- One trial --------------------------------------------------------------------------- */
 
-char *mmf_trial__path(const mmf_plan *plan, size_t trial, const char *folder, const char *ending)
+static char *path_of(const mmf_plan *plan, const char *folder, const char *model, uint64_t number,
+                     const char *ending)
 {
-    const mmf_trial *const t = &plan->out->trials[trial];
     mmf_text path = {.ctx = plan->ctx};
     mmf_text_add(&path, "%s/%s/", plan->options->folder, folder);
-    for (const char *c = t->model; *c; c++) /* keys of data files may contain slashes */
+    for (const char *c = model; *c; c++) /* keys of data files may contain slashes */
         mmf_text_add(&path, "%c", *c == '/' ? '_' : *c);
-    mmf_text_add(&path, ".%llu.%s", (unsigned long long)t->seed, ending);
+    mmf_text_add(&path, ".%llu.%s", (unsigned long long)number, ending);
     if (path.status == MMF_OK)
         return path.data;
     mmf_text_clear(&path);
     return NULL;
 }
 
-static void fingerprint_text(const mmf_plan *plan, size_t trial, char out[17])
+char *mmf_trial__path(const mmf_plan *plan, size_t trial, const char *folder, const char *ending)
 {
-    snprintf(out, 17, "%016llx", (unsigned long long)plan->fingerprints[trial]);
+    const mmf_trial *const t = &plan->out->trials[trial];
+    return path_of(plan, folder, t->model, t->seed, ending);
 }
 
-mmf_status mmf_trial__save(const mmf_plan *plan, size_t trial, const mmf_trial *result)
+static void fingerprint_text(uint64_t fingerprint, char out[17])
 {
-    char mark[17];
-    fingerprint_text(plan, trial, mark);
-    json_t *const object = trial_json(plan->out, result);
-    put_text(object, "fingerprint", mark);
-    char *const text = dump(plan->ctx, object, EXACT_DIGITS);
-    char *const path = mmf_trial__path(plan, trial, "trials", "json");
+    snprintf(out, 17, "%016llx", (unsigned long long)fingerprint);
+}
+
+/* Takes over both. */
+static mmf_status write_object(const mmf_plan *plan, json_t *object, char *path)
+{
+    char *const text = mmf_json__dump(plan->ctx, object, EXACT_DIGITS);
     const mmf_status status =
         text && path ? mmf_write_text(plan->ctx, path, text, strlen(text)) : MMF_NOMEM;
     mmf_free(plan->ctx, text);
     mmf_free(plan->ctx, path);
     return status;
+}
+
+mmf_status mmf_trial__save(const mmf_plan *plan, size_t trial, const mmf_trial *result)
+{
+    char mark[17];
+    fingerprint_text(plan->fingerprints[trial], mark);
+    json_t *const object = mmf_trial__json(plan->out, result);
+    mmf_json__put_text(object, "fingerprint", mark);
+    return write_object(plan, object, mmf_trial__path(plan, trial, "trials", "json"));
 }
 
 static bool read_metrics(const json_t *object, mmf_metrics *out)
@@ -347,7 +239,7 @@ static void read_curve(const mmf_plan *plan, const json_t *list, mmf_trial *out)
 static bool read_trial(const mmf_plan *plan, size_t trial, const json_t *object)
 {
     char mark[17];
-    fingerprint_text(plan, trial, mark);
+    fingerprint_text(plan->fingerprints[trial], mark);
     const char *const found = json_string_value(json_object_get(object, "fingerprint"));
     mmf_trial result = plan->out->trials[trial];
     if (!found || strcmp(found, mark) != 0 || json_object_get(object, "error") ||
@@ -359,6 +251,8 @@ static bool read_trial(const mmf_plan *plan, size_t trial, const json_t *object)
     result.train_seconds = read_number(object, "train_seconds");
     result.latency = read_number(object, "latency_seconds");
     read_curve(plan, json_object_get(object, "curve"), &result);
+    const char *const aside = json_string_value(json_object_get(object, "left_aside"));
+    snprintf(result.left_aside, sizeof result.left_aside, "%s", aside ? aside : "");
     result.status = MMF_OK;
     result.error[0] = '\0';
     plan->out->trials[trial] = result;
@@ -373,6 +267,11 @@ void mmf_trial__read_record(const mmf_plan *plan, const char *record, mmf_trial 
     if (!read_metrics(json_object_get(object, "valid"), &out->valid))
         out->valid = (mmf_metrics){0};
     read_curve(plan, json_object_get(object, "curve"), out);
+    const json_t *const aside = json_object_get(object, "left_aside");
+    size_t used = 0;
+    for (size_t i = 0; i < json_array_size(aside) && used < sizeof out->left_aside; i++)
+        used += (size_t)snprintf(out->left_aside + used, sizeof out->left_aside - used, "%s%s",
+                                 i ? ", " : "", json_string_value(json_array_get(aside, i)));
     json_decref(object);
 }
 
@@ -387,6 +286,52 @@ bool mmf_trial__load(const mmf_plan *plan, size_t trial)
     mmf_free(plan->ctx, path);
     mmf_free(plan->ctx, rows);
     return found;
+}
+
+/* ---- One draw ---------------------------------------------------------------------------- */
+
+char *mmf_draw__path(const mmf_plan *plan, size_t draw)
+{
+    const mmf_draw *const row = &plan->out->draws[draw];
+    return path_of(plan, "tune", row->model, (uint64_t)row->number, "json");
+}
+
+mmf_status mmf_draw__save(const mmf_plan *plan, size_t draw, const char *record)
+{
+    mmf_trial trained = {.status = MMF_OK};
+    mmf_draw row = plan->out->draws[draw];
+    char mark[17];
+    mmf_trial__read_record(plan, record, &trained);
+    mmf_free(plan->ctx, trained.curve);
+    row.status = MMF_OK;
+    row.valid = trained.valid;
+    row.epochs = trained.epochs;
+    row.train_seconds = trained.train_seconds;
+    json_t *const object = mmf_draw__json(&row);
+    fingerprint_text(plan->tunings[draw].fingerprint, mark);
+    mmf_json__put_text(object, "fingerprint", mark);
+    return write_object(plan, object, mmf_draw__path(plan, draw));
+}
+
+bool mmf_draw__load(const mmf_plan *plan, size_t draw)
+{
+    mmf_draw *const row = &plan->out->draws[draw];
+    char mark[17];
+    char *const path = mmf_draw__path(plan, draw);
+    json_t *const object = path ? json_load_file(path, 0, NULL) : NULL;
+    const char *const found = json_string_value(json_object_get(object, "fingerprint"));
+    fingerprint_text(plan->tunings[draw].fingerprint, mark);
+    const bool fits = found && strcmp(found, mark) == 0 &&
+                      read_metrics(json_object_get(object, "valid"), &row->valid);
+    if (fits) {
+        row->epochs = json_integer_value(json_object_get(object, "epochs"));
+        row->train_seconds = read_number(object, "train_seconds");
+        row->status = MMF_OK;
+        row->error[0] = '\0';
+    }
+    json_decref(object);
+    mmf_free(plan->ctx, path);
+    return fits;
 }
 
 /* ---- Predictions of a trial -------------------------------------------------------------- */
@@ -422,7 +367,7 @@ static mmf_status add_part(const mmf_plan *plan, mmf_npz_writer *writer, const c
                            const mmf_trial_rows *part)
 {
     char name[32];
-    const int64_t width = plan->out->task.n_outputs;
+    const int64_t width = part->n_outputs;
     const mmf_array rows = array_of(MMF_I64, part->rows, part->n_rows, 0);
     const mmf_array values = array_of(MMF_F64, part->values, part->n_rows, width);
     snprintf(name, sizeof name, "%s.rows", part_name);
@@ -430,6 +375,8 @@ static mmf_status add_part(const mmf_plan *plan, mmf_npz_writer *writer, const c
     snprintf(name, sizeof name, "%s.prediction", part_name);
     MMF_TRY(mmf_npz_add(writer, name, &values));
     snprintf(name, sizeof name, "%s.target", part_name);
+    if (mmf_dataset_n_classes(plan->dataset) == 0)
+        return MMF_OK;
     return add_targets(plan, writer, name, part);
 }
 

@@ -41,7 +41,8 @@ static const char *refusal_of(const mmf_plan *plan, const mmf_def *def, const ch
         modality ? mmf_schema_find(&plan->schema, modality) : NULL;
     mmf_input_schema copy = input ? *input : (mmf_input_schema){0};
     const mmf_schema one = {1, &copy};
-    return mmf_model_refusal(def, input ? &one : &plan->schema, plan->out->task.kind);
+    return mmf_training_refusal(def, input ? &one : &plan->schema, plan->out->task.kind,
+                                plan->contrasts);
 }
 
 static double model_work(const mmf_plan *plan, const char *modality)
@@ -378,6 +379,8 @@ static void add_training(mmf_text *text, const mmf_train_options *o)
                  o->loss ? o->loss : "", o->smoothing, o->balance, o->refit, o->no_normalise,
                  (int)o->rules);
     mmf_text_add(text, "|%.17g %lld", o->modality_dropout, (long long)o->modality_dropout_rise);
+    if (o->aid)
+        mmf_text_add(text, "|%s", o->aid);
     const mmf_optimizer_options *const p = &o->optimizer;
     mmf_text_add(text, "|%d %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g", (int)p->kind, p->lr,
                  p->beta1, p->beta2, p->eps, p->momentum, p->weight_decay, p->clip_norm,
@@ -393,14 +396,17 @@ static void add_inputs(mmf_text *text, const mmf_schema *schema)
 }
 
 /* Everything that decides a trial's scores: a finished trial is kept only under the same. */
-static mmf_status fingerprint(mmf_plan *plan, size_t trial, uint64_t common)
+mmf_status mmf_plan__fingerprint(mmf_plan *plan, size_t trial)
 {
     const mmf_candidate *const c = mmf_plan__candidate(plan, trial);
+    const uint64_t common = plan->common[plan->n_splits == 1 ? 0 : trial % plan->n_seeds];
     char *const config = mmf_config_json(c->config);
     mmf_text text = {.ctx = plan->ctx};
     mmf_text_add(&text, "%s %s %llu %llu %s", mmf_version(), c->name,
                  (unsigned long long)plan->out->trials[trial].seed, (unsigned long long)common,
                  config ? config : "");
+    if (c->lr > 0)
+        mmf_text_add(&text, " %.17g", c->lr);
     plan->fingerprints[trial] = text.data ? mmf_rng_stream(text.data) : 0;
     const bool ok = config && text.status == MMF_OK;
     mmf_text_clear(&text);
@@ -420,21 +426,20 @@ static uint64_t hash(const char *bytes, size_t n)
 static mmf_status make_fingerprints(mmf_plan *plan)
 {
     plan->fingerprints = mmf_alloc_zero(plan->ctx, plan->out->n_trials, sizeof *plan->fingerprints);
-    uint64_t *const common = mmf_alloc_zero(plan->ctx, plan->n_splits, sizeof *common);
-    mmf_status status = plan->fingerprints && common ? MMF_OK : MMF_NOMEM;
+    plan->common = mmf_alloc_zero(plan->ctx, plan->n_splits, sizeof *plan->common);
+    mmf_status status = plan->fingerprints && plan->common ? MMF_OK : MMF_NOMEM;
     for (size_t i = 0; status == MMF_OK && i < plan->n_splits; i++) {
         mmf_text text = {.ctx = plan->ctx};
         mmf_text_add(&text, "%016llx", (unsigned long long)mmf_dataset_fingerprint(plan->dataset));
         add_inputs(&text, &plan->schema);
         add_training(&text, &plan->options->train);
         add_rows(&text, &plan->splits[i]);
-        common[i] = hash(text.data, text.length);
+        plan->common[i] = hash(text.data, text.length);
         status = text.status;
         mmf_text_clear(&text);
     }
     for (size_t t = 0; status == MMF_OK && t < plan->out->n_trials; t++)
-        status = fingerprint(plan, t, common[plan->n_splits == 1 ? 0 : t % plan->n_seeds]);
-    mmf_free(plan->ctx, common);
+        status = mmf_plan__fingerprint(plan, t);
     return status;
 }
 
@@ -448,6 +453,9 @@ static mmf_status check_options(mmf_plan *plan)
     if (o->n_seeds < 0 || o->n_seeds > MMF_COMPARE_MAX_SEEDS)
         return mmf_fail(plan->ctx, MMF_ARG, "%lld seeds, expected 1 to %d", (long long)o->n_seeds,
                         MMF_COMPARE_MAX_SEEDS);
+    if (o->n_tune < 0 || o->n_tune > MMF_COMPARE_MAX_DRAWS)
+        return mmf_fail(plan->ctx, MMF_ARG, "%lld settings to try, expected 1 to %d, or 0",
+                        (long long)o->n_tune, MMF_COMPARE_MAX_DRAWS);
     if (o->n_jobs < 0)
         return mmf_fail(plan->ctx, MMF_ARG, "%d trials side by side, expected 1 or more",
                         o->n_jobs);
@@ -468,7 +476,7 @@ static mmf_status own_task(mmf_plan *plan)
 {
     mmf_task *const task = &plan->out->task;
     char **const spare = plan->out->names + plan->n_candidates;
-    spare[0] = mmf_strdup(plan->ctx, task->target);
+    spare[0] = mmf_strdup(plan->ctx, task->target ? task->target : "label");
     if (!spare[0])
         return MMF_NOMEM;
     task->target = spare[0];
@@ -514,8 +522,9 @@ static mmf_status make_rows(mmf_plan *plan)
 
 static mmf_status make_folders(mmf_plan *plan)
 {
-    static const char *const names[] = {"trials", "predictions", "unimodal"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    static const char *const names[] = {"trials", "predictions", "unimodal", "tune"};
+    const size_t n = sizeof names / sizeof *names - (plan->out->n_draws == 0);
+    for (size_t i = 0; i < n; i++) {
         mmf_text path = {.ctx = plan->ctx};
         mmf_text_add(&path, "%s/%s", plan->options->folder, names[i]);
         const mmf_status status = path.data ? mmf_make_folder(plan->ctx, path.data) : path.status;
@@ -536,6 +545,9 @@ mmf_status mmf_plan__make(mmf_plan *plan)
         return MMF_NOMEM;
     MMF_TRY(mmf_task_of(plan->ctx, &out->task, plan->dataset, plan->options->train.rules));
     MMF_TRY(check_options(plan));
+    mmf_loss_list losses = {0};
+    MMF_TRY(mmf_loss_list_parse(plan->ctx, &losses, plan->options->train.loss));
+    plan->contrasts = mmf_loss_list_contrasts(&losses);
     MMF_TRY(mmf_schema_of(plan->ctx, &plan->schema, plan->dataset, NULL));
     mmf_schema_may_drop(&plan->schema, &plan->options->train);
     MMF_TRY(choose_models(plan));
@@ -544,9 +556,11 @@ mmf_status mmf_plan__make(mmf_plan *plan)
     MMF_TRY(make_rows(plan));
     MMF_TRY(make_splits(plan));
     MMF_TRY(make_fingerprints(plan));
+    MMF_TRY(mmf_plan__make_draws(plan));
     MMF_TRY(make_folders(plan));
     const int n_jobs = plan->options->n_jobs ? plan->options->n_jobs : mmf_ctx_threads(plan->ctx);
-    plan->n_side_by_side = (size_t)n_jobs < out->n_trials ? (size_t)n_jobs : out->n_trials;
+    const size_t n_all = out->n_trials + out->n_draws;
+    plan->n_side_by_side = (size_t)n_jobs < n_all ? (size_t)n_jobs : n_all;
     plan->n_threads = mmf_jobs_threads(plan->ctx, plan->n_side_by_side);
     return MMF_OK;
 }
@@ -560,6 +574,10 @@ void mmf_plan__clear(mmf_plan *plan)
     mmf_free(plan->ctx, plan->candidates);
     mmf_free(plan->ctx, plan->splits);
     mmf_free(plan->ctx, plan->fingerprints);
+    mmf_free(plan->ctx, plan->common);
+    for (size_t i = 0; plan->tunings && i < plan->out->n_draws; i++)
+        mmf_config_free(plan->tunings[i].config);
+    mmf_free(plan->ctx, plan->tunings);
     mmf_free(plan->ctx, plan->unimodal);
     mmf_free(plan->ctx, plan->schema.inputs);
 }

@@ -84,8 +84,9 @@ static mmf_status measure_latency(const mmf_plan *plan, mmf_model *model, const 
 static mmf_status score_part(const mmf_plan *plan, mmf_model *model, const mmf_split *split,
                              mmf_part part, mmf_trial_rows *rows, mmf_metrics *metrics)
 {
-    const int64_t n_outputs = plan->out->task.n_outputs;
-    *rows = (mmf_trial_rows){.rows = split->rows[part], .n_rows = split->count[part]};
+    const int64_t n_outputs = mmf_model_task(model)->n_outputs;
+    *rows = (mmf_trial_rows){
+        .rows = split->rows[part], .n_rows = split->count[part], .n_outputs = n_outputs};
     *metrics = (mmf_metrics){0};
     if (rows->n_rows == 0)
         return MMF_OK;
@@ -95,7 +96,7 @@ static mmf_status score_part(const mmf_plan *plan, mmf_model *model, const mmf_s
         return MMF_NOMEM;
     MMF_TRY(mmf_model_predict_rows(model, plan->dataset, rows->rows, rows->n_rows,
                                    MMF_ALL_MODALITIES, rows->values));
-    return mmf_task_score(plan->ctx, metrics, &plan->out->task, plan->dataset, rows->rows,
+    return mmf_task_score(plan->ctx, metrics, mmf_model_task(model), plan->dataset, rows->rows,
                           rows->n_rows, rows->values);
 }
 
@@ -119,17 +120,28 @@ static mmf_status evaluate(const mmf_plan *plan, size_t t, mmf_model *model, mmf
     return status;
 }
 
-mmf_status mmf_trial__run(const mmf_plan *plan, size_t trial)
+mmf_train_options mmf_trial__options(const mmf_plan *plan)
 {
-    const mmf_candidate *const c = mmf_plan__candidate(plan, trial);
-    mmf_trial result = plan->out->trials[trial];
     mmf_train_options options = plan->options->train;
-    options.seed = result.seed;
     options.checkpoint = NULL; /* one path for all trials would mix them up */
     options.resume = false;
     options.loss_where_possible = true; /* baselines of one modality have nothing to compare */
     options.watch = NULL;               /* the parent has the terminal */
-    options.unimodal_folder = c->is_late || c->modality ? plan->unimodal : NULL;
+    options.unimodal_folder = NULL;
+    return options;
+}
+
+mmf_status mmf_trial__run(const mmf_plan *plan, size_t trial)
+{
+    const mmf_candidate *const c = mmf_plan__candidate(plan, trial);
+    mmf_trial result = plan->out->trials[trial];
+    mmf_train_options options = mmf_trial__options(plan);
+    options.seed = result.seed;
+    /* A tuned model is no part of the late ones, which are not tuned. */
+    if (c->is_late || (c->modality && c->n_draws == 0))
+        options.unimodal_folder = plan->unimodal;
+    if (c->lr > 0)
+        options.optimizer.lr = c->lr;
     mmf_ctx_set_threads(plan->ctx, plan->n_threads);
     mmf_model *model = NULL;
     MMF_TRY(mmf_train(plan->ctx, &model, plan->dataset, mmf_plan__split(plan, trial), c->name,

@@ -132,6 +132,11 @@ static mmf_status prepare(mmf_explainer *e)
     if (mmf_dataset_target_kind(e->dataset) == MMF_TARGET_NONE)
         return mmf_fail(e->ctx, MMF_ARG, "%s: there is no target to score against",
                         mmf_dataset_path(e->dataset));
+    if (e->task.kind == MMF_TARGET_RETRIEVAL)
+        return mmf_fail(e->ctx, MMF_UNSUPPORTED,
+                        "%s: retrieval ranks one modality by another, so none of them can be taken "
+                        "away; `mmfuse eval` scores every direction",
+                        mmf_model_name(e->model));
     if (e->inputs->count > 63)
         return mmf_fail(e->ctx, MMF_LIMIT, "%zu modalities; at most 63 can be explained",
                         e->inputs->count);

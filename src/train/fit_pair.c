@@ -13,6 +13,52 @@
 #include "base/file.h"
 #include "train/trainer.h"
 
+#define DEFAULT_BATCH 32
+/* Steps an epoch that a model's own batch must leave. */
+#define FEWEST_STEPS 8
+
+/* ---- What a fit starts from -------------------------------------------------------------- */
+
+int64_t mmf_fit_batch(const mmf_fit *fit)
+{
+    const int64_t own = mmf_model_find(fit->name)->batch, most = fit->n_train / FEWEST_STEPS;
+    const int64_t asked = own < most ? own : most;
+    if (fit->options->batch > 0)
+        return fit->options->batch;
+    return asked > DEFAULT_BATCH ? asked : DEFAULT_BATCH;
+}
+
+double mmf_fit_lr(const mmf_fit *fit)
+{
+    const double own = mmf_model_find(fit->name)->lr;
+    const double standard = own > 0 ? own : MMF_DEFAULT_LR;
+    return fit->options->optimizer.lr > 0 ? fit->options->optimizer.lr : standard;
+}
+
+/* Labels beyond the sentiment papers' [-3, 3] are standardised, so that learning rates fit them. */
+void mmf_fit_target_scale(const mmf_fit *fit, double *shift, double *scale)
+{
+    if (fit->task->kind != MMF_TARGET_REAL)
+        return;
+    double sum = 0, square = 0, y = 0;
+    bool within = true;
+    for (int64_t i = 0; i < fit->n_train; i++) {
+        mmf_dataset_target(fit->dataset, fit->train_rows[i], &y);
+        within = within && fabs(y) <= 3;
+        sum += y;
+    }
+    const double mean = sum / (double)fit->n_train;
+    for (int64_t i = 0; i < fit->n_train; i++) {
+        mmf_dataset_target(fit->dataset, fit->train_rows[i], &y);
+        square += (y - mean) * (y - mean);
+    }
+    const double deviation = sqrt(square / (double)fit->n_train);
+    if (within || !(deviation > 0))
+        return;
+    *shift = mean;
+    *scale = deviation;
+}
+
 /* ---- Identity ---------------------------------------------------------------------------- */
 
 /* FNV-1a. */
@@ -60,6 +106,8 @@ mmf_status mmf_fit_fingerprint(mmf_ctx *ctx, const mmf_fit *fit, char out[MMF_FI
     h = hash_bytes(h, o->optimizer.group_lr, sizeof o->optimizer.group_lr);
     h = hash_bytes(h, whole, sizeof whole);
     h = hash_bytes(h, o->loss ? o->loss : "", o->loss ? strlen(o->loss) : 0);
+    if (o->aid && fit->aids->count > 0)
+        h = hash_bytes(h, o->aid, strlen(o->aid));
     mmf_free(ctx, config);
     snprintf(out, MMF_FINGERPRINT_BYTES, "%.120s %016" PRIx64 " %016" PRIx64 " %" PRIu64, fit->name,
              mmf_dataset_fingerprint(fit->dataset), h, o->seed);

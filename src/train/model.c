@@ -241,7 +241,7 @@ static mmf_tensor *infer(mmf_model *model, const mmf_batch_input *inputs, const 
     mmf_tape_begin(model->tape, &(mmf_pass){0});
     mmf_feed_put(&model->feed, model->tape, inputs, map, n_rows, use, &in);
     mmf_module_run(model->module, model->tape, &in, &step, out);
-    mmf_tensor *y = mmf_task_prediction(model->tape, &model->task, out);
+    mmf_tensor *y = mmf_task_prediction(model->tape, &model->task, mmf_model_inputs(model), out);
     if (model->task.kind == MMF_TARGET_REAL &&
         (model->target_scale != 1 || model->target_shift != 0))
         y = mmf_affine(model->tape, y, model->target_scale, model->target_shift);

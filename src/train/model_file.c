@@ -195,7 +195,7 @@ static mmf_status read_task(mmf_ctx *ctx, const json_t *object, mmf_task *out, c
     const char *const kind = json_string_value(json_object_get(object, "kind"));
     const char *const metrics = json_string_value(json_object_get(object, "metrics"));
     const json_t *const classes = json_object_get(object, "classes");
-    for (int k = MMF_TARGET_REAL; kind && k <= MMF_TARGET_SOFT; k++) {
+    for (int k = MMF_TARGET_REAL; kind && k <= MMF_TARGET_RETRIEVAL; k++) {
         if (strcmp(kind, mmf_task_name((mmf_target_kind)k)) == 0)
             out->kind = (mmf_target_kind)k;
     }
@@ -363,13 +363,26 @@ static int64_t most_parameters(const mmf_archive *archive)
 static mmf_status check_task(mmf_ctx *ctx, const mmf_config *config, const mmf_task *task)
 {
     const char *const mode = mmf_config_text(config, "train_mode");
-    const int64_t outputs =
-        task->kind == MMF_TARGET_REAL ? 1 : mmf_config_int(config, "num_classes");
+    int64_t outputs = task->kind == MMF_TARGET_REAL ? 1 : mmf_config_int(config, "num_classes");
+    if (task->kind == MMF_TARGET_RETRIEVAL) /* check_features looks at the model itself */
+        outputs = task->n_outputs;
     if (strcmp(mode, mmf_task_name(task->kind)) == 0 && outputs == task->n_outputs)
         return MMF_OK;
     return mmf_fail(
         ctx, MMF_FORMAT, "the metadata's task is %s with %lld outputs, its config %s with %lld",
         mmf_task_name(task->kind), (long long)task->n_outputs, mode, (long long)outputs);
+}
+
+static mmf_status check_features(mmf_ctx *ctx, const mmf_module *module, const mmf_task *task)
+{
+    const bool has_features = mmf_module_def(module)->takes & (MMF_RETRIEVES | MMF_COMMON_WIDTH);
+    const int64_t outputs =
+        has_features ? mmf_module_width(module) * (int64_t)mmf_module_schema(module)->count : 0;
+    if (task->kind != MMF_TARGET_RETRIEVAL || outputs == task->n_outputs)
+        return MMF_OK;
+    return mmf_fail(ctx, MMF_FORMAT,
+                    "the metadata's task is retrieval with %lld features, the model has %lld",
+                    (long long)task->n_outputs, (long long)outputs);
 }
 
 static mmf_status build_model(mmf_ctx *ctx, mmf_model **out, mmf_archive *archive,
@@ -392,6 +405,11 @@ static mmf_status build_model(mmf_ctx *ctx, mmf_model **out, mmf_archive *archiv
         status = mmf_module__create_within(ctx, &module, def, config, &facts->inputs, 0,
                                            most_parameters(archive));
     mmf_config_free(config);
+    if (status == MMF_OK) {
+        status = check_features(ctx, module, &facts->task);
+        if (status != MMF_OK)
+            mmf_module_free(module);
+    }
     if (status != MMF_OK)
         return mmf_fail_within(ctx, status, "%s: ", path);
     MMF_TRY(mmf_model__create(ctx, out, module, name, &facts->task,

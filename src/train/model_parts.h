@@ -22,7 +22,7 @@ struct mmf_model {
     char *record;                      /* JSON */
     mmf_feed feed;
     mmf_tape *tape;
-    mmf_batch_input *sample; /* memory of one sample, for mmf_model_predict */
+    mmf_batch_input *sample;  /* memory of one sample, for mmf_model_predict */
     mmf_learning_curve curve; /* of the fit that made it; empty when loaded */
 };
 
@@ -43,7 +43,8 @@ mmf_status mmf_model__map(const mmf_model *model, const mmf_dataset *dataset, si
 typedef struct mmf_inference {
     uint64_t use;         /* bit m: modality m may be used */
     bool tracks_presence; /* batches take mmf_batch_drop */
-    /** Changes a filled batch before the model sees it. @param rows  of the data set; NULL: nobody */
+    /** Changes a filled batch before the model sees it. @param rows  of the data set; NULL: nobody
+     */
     void (*change)(void *user, mmf_batch *batch, const size_t *map, const int64_t *rows);
     /** Sees what the model puts out for a batch. NULL: nobody */
     void (*look)(void *user, const mmf_named *outputs, int64_t n_rows);

@@ -15,8 +15,9 @@
 
 mmf_status mmf_task_of(mmf_ctx *ctx, mmf_task *out, const mmf_dataset *dataset, mmf_msa_rules rules)
 {
+    const bool retrieves = mmf_dataset_target_kind(dataset) == MMF_TARGET_RETRIEVAL;
     *out = (mmf_task){.kind = mmf_dataset_target_kind(dataset),
-                      .n_outputs = mmf_dataset_n_classes(dataset),
+                      .n_outputs = retrieves ? 1 : mmf_dataset_n_classes(dataset),
                       .target = mmf_dataset_target_name(dataset),
                       .rules = rules};
     if (out->kind == MMF_TARGET_NONE)
@@ -24,9 +25,9 @@ mmf_status mmf_task_of(mmf_ctx *ctx, mmf_task *out, const mmf_dataset *dataset, 
                         mmf_dataset_path(dataset));
     if (rules != MMF_MSA_NONE && out->kind != MMF_TARGET_REAL)
         return mmf_fail(ctx, MMF_ARG, "sentiment metrics score regression; target %s is for %s",
-                        out->target, mmf_task_name(out->kind));
+                        out->target ? out->target : "label", mmf_task_name(out->kind));
     const mmf_array names = mmf_dataset_class_names(dataset);
-    if (names.n_dims == 0)
+    if (names.n_dims == 0 || retrieves) /* classes are not what a model of retrieval puts out */
         return MMF_OK;
     /* One block: the pointers, then the names. */
     const size_t k = (size_t)out->n_outputs, width = names.item_bytes + 1;
@@ -68,8 +69,47 @@ static json_t *curve_json(const mmf_learning_curve *curve, const char *metric)
     return list;
 }
 
-static char *make_record(const mmf_fit *fit, const mmf_split *split, const mmf_fit_result *result,
-                         const mmf_metrics *valid, const mmf_learning_curve *curve)
+/* [{"name": "ogm-ge", "options": {...}}] */
+static json_t *aids_json(mmf_ctx *ctx, const mmf_aid_list *aids)
+{
+    json_t *const list = json_array();
+    for (size_t i = 0; i < aids->count; i++) {
+        json_t *const options = json_object();
+        const mmf_option *row = NULL;
+        char *const all = mmf_config_json(aids->configs[i]);
+        json_t *const given = all ? json_loads(all, 0, NULL) : NULL;
+        mmf_free(ctx, all);
+        while ((row = mmf_option_next(&aids->kinds[i]->def, row))) {
+            if (!mmf_option_is_common(row))
+                json_object_set(options, row->name, json_object_get(given, row->name));
+        }
+        json_decref(given);
+        json_array_append_new(
+            list, json_pack("{s:s, s:o}", "name", aids->kinds[i]->def.name, "options", options));
+    }
+    return list;
+}
+
+static json_t *left_aside_json(unsigned left_aside)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } names[] = {{MMF_ASIDE_LOSSES, "losses"},
+                 {MMF_ASIDE_AIDS, "aids"},
+                 {MMF_ASIDE_SMOOTHING, "smoothing"},
+                 {MMF_ASIDE_BALANCE, "balance"}};
+    json_t *const list = json_array();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (left_aside & names[i].bit)
+            json_array_append_new(list, json_string(names[i].name));
+    }
+    return list;
+}
+
+static char *make_record(mmf_ctx *ctx, const mmf_fit *fit, const mmf_split *split,
+                         const mmf_fit_result *result, const mmf_metrics *valid,
+                         const mmf_learning_curve *curve)
 {
     const mmf_train_options *const o = fit->options;
     json_t *const record = json_object();
@@ -84,11 +124,14 @@ static char *make_record(const mmf_fit *fit, const mmf_split *split, const mmf_f
     json_object_set_new(record, "valid_rows", json_integer(split->count[MMF_VALID]));
     json_object_set_new(record, "epochs", json_integer(result->epochs));
     json_object_set_new(record, "refit", json_boolean(o->refit));
-    json_object_set_new(record, "batch", json_integer(o->batch > 0 ? o->batch : 32));
+    json_object_set_new(record, "batch", json_integer(mmf_fit_batch(fit)));
     json_object_set_new(record, "lr", number(mmf_fit_lr(fit)));
     json_object_set_new(record, "weight_decay", number(o->optimizer.weight_decay));
     json_object_set_new(record, "modality_dropout", number(o->modality_dropout));
     json_object_set_new(record, "modality_dropout_rise", json_integer(o->modality_dropout_rise));
+    json_object_set_new(record, "aids", aids_json(ctx, fit->aids));
+    json_object_set_new(record, "left_aside",
+                        left_aside_json(result->left_aside | fit->left_aside));
     json_object_set_new(record, "train_loss", number(result->train_loss));
     json_object_set_new(record, "valid_loss", number(result->valid_loss));
     json_object_set_new(record, "seconds", number(result->seconds));
@@ -112,14 +155,14 @@ static mmf_status score_valid(mmf_ctx *ctx, mmf_model *model, const mmf_fit *fit
     *out = (mmf_metrics){0};
     if (fit->n_valid == 0)
         return MMF_OK;
-    double *const y = mmf_alloc_zero(ctx, (size_t)(fit->n_valid * fit->task->n_outputs), sizeof *y);
+    const mmf_task *const task = mmf_model_task(model);
+    double *const y = mmf_alloc_zero(ctx, (size_t)(fit->n_valid * task->n_outputs), sizeof *y);
     if (!y)
         return MMF_NOMEM;
     mmf_status status = mmf_model_predict_rows(model, fit->dataset, fit->valid_rows, fit->n_valid,
                                                MMF_ALL_MODALITIES, y);
     if (status == MMF_OK)
-        status =
-            mmf_task_score(ctx, out, fit->task, fit->dataset, fit->valid_rows, fit->n_valid, y);
+        status = mmf_task_score(ctx, out, task, fit->dataset, fit->valid_rows, fit->n_valid, y);
     mmf_free(ctx, y);
     return status;
 }
@@ -135,9 +178,9 @@ static mmf_status fit_model(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit,
         is_late ? mmf_late_fit(ctx, &pair, fit, refits) : mmf_fit_pair_run(ctx, &pair, fit, refits);
     if (status == MMF_OK)
         status = score_valid(ctx, pair.chosen, fit, &valid);
-    char *const record = status == MMF_OK
-                             ? make_record(fit, split, &pair.result, &valid, &pair.chosen->curve)
-                             : NULL;
+    char *const record =
+        status == MMF_OK ? make_record(ctx, fit, split, &pair.result, &valid, &pair.chosen->curve)
+                         : NULL;
     if (status == MMF_OK)
         status = record ? mmf_model__set_record(pair.final, record) : MMF_NOMEM;
     free(record);
@@ -165,7 +208,8 @@ static mmf_status complete_config(mmf_ctx *ctx, mmf_config **out, const mmf_def 
 }
 
 static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *name,
-                               const mmf_dataset *dataset, const mmf_train_options *options)
+                               const mmf_dataset *dataset, const mmf_train_options *options,
+                               const mmf_loss_list *losses)
 {
     const char *const only = mmf_model_only_modality(name);
     if (only && mmf_dataset_find(dataset, only) < 0)
@@ -173,7 +217,8 @@ static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *nam
                         only);
     mmf_schema inputs = {0};
     MMF_TRY(mmf_schema_of(ctx, &inputs, dataset, only));
-    const char *const why = mmf_model_refusal(def, &inputs, mmf_dataset_target_kind(dataset));
+    const char *const why = mmf_training_refusal(def, &inputs, mmf_dataset_target_kind(dataset),
+                                                 mmf_loss_list_contrasts(losses));
     const bool drops = mmf_drops_modalities(options, &inputs);
     mmf_free(ctx, inputs.inputs);
     if (!(options->modality_dropout >= 0 && options->modality_dropout < 1) ||
@@ -191,6 +236,38 @@ static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *nam
     return why ? mmf_fail(ctx, MMF_UNSUPPORTED, "%s: %s", name, why) : MMF_OK;
 }
 
+/* What stands beside the model in training. */
+typedef struct beside {
+    mmf_loss_list losses;
+    mmf_aid_list aids;
+    unsigned left_aside;
+} beside;
+
+/* Models that train one modality at a time have nothing to compare or to balance. */
+static mmf_status take_beside(mmf_ctx *ctx, beside *out, const mmf_def *def, const char *name,
+                              const mmf_train_options *options)
+{
+    MMF_TRY(mmf_loss_list_parse(ctx, &out->losses, options->loss));
+    MMF_TRY(mmf_aid_list_parse(ctx, &out->aids, options->aid));
+    if (!(def->takes & (MMF_LATE | MMF_ONE_ONLY)))
+        return MMF_OK;
+    if (!options->loss_where_possible && out->losses.count > 0)
+        return mmf_fail(ctx, MMF_UNSUPPORTED,
+                        "%s: loss %s compares the features of modalities, and this model trains "
+                        "one modality at a time",
+                        name, out->losses.defs[0]->name);
+    if (!options->loss_where_possible && out->aids.count > 0)
+        return mmf_fail(ctx, MMF_UNSUPPORTED,
+                        "%s: training aid %s balances the modalities of one network, and this "
+                        "model trains one modality at a time; use joint-concat or another "
+                        "intermediate model",
+                        name, out->aids.kinds[0]->def.name);
+    out->left_aside |= out->losses.count > 0 ? MMF_ASIDE_LOSSES : 0;
+    out->left_aside |= out->aids.count > 0 ? MMF_ASIDE_AIDS : 0;
+    out->losses.count = out->aids.count = 0; /* the configurations stay to be freed */
+    return MMF_OK;
+}
+
 mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const mmf_split *split,
                      const char *name, const mmf_config *config, const mmf_train_options *options)
 {
@@ -202,20 +279,14 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
                         nearest ? "; did you mean \"" : "; `mmfuse list` shows them",
                         nearest ? nearest : "", nearest ? "\"?" : "");
     }
-    mmf_loss_list losses = {0};
-    MMF_TRY(mmf_loss_list_parse(ctx, &losses, options->loss));
-    if (losses.count > 0 && (def->takes & (MMF_LATE | MMF_ONE_ONLY))) {
-        if (!options->loss_where_possible)
-            return mmf_fail(ctx, MMF_UNSUPPORTED,
-                            "%s: loss %s compares the features of modalities, and this model "
-                            "trains one modality at a time",
-                            name, losses.defs[0]->name);
-        losses.count = 0;
-    }
+    beside with = {0};
     mmf_task task = {0};
     mmf_config *complete = NULL;
-    MMF_TRY(mmf_task_of(ctx, &task, dataset, options->rules));
-    mmf_status status = check_inputs(ctx, def, name, dataset, options);
+    mmf_status status = take_beside(ctx, &with, def, name, options);
+    if (status == MMF_OK)
+        status = mmf_task_of(ctx, &task, dataset, options->rules);
+    if (status == MMF_OK)
+        status = check_inputs(ctx, def, name, dataset, options, &with.losses);
     if (status == MMF_OK)
         status = complete_config(ctx, &complete, def, config, &task);
     const mmf_fit fit = {.dataset = dataset,
@@ -228,9 +299,12 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
                          .n_valid = split->count[MMF_VALID],
                          .stage = "",
                          .options = options,
-                         .losses = &losses};
+                         .losses = &with.losses,
+                         .aids = &with.aids,
+                         .left_aside = with.left_aside};
     if (status == MMF_OK)
         status = fit_model(ctx, out, &fit, split);
+    mmf_aid_list_clear(&with.aids);
     mmf_config_free(complete);
     mmf_free(ctx, (void *)(uintptr_t)task.class_names);
     return status;

@@ -10,14 +10,11 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "tasks/task.h"
 
 #define DEFAULT_EPOCHS 100
-#define DEFAULT_BATCH 32
 #define DEFAULT_PATIENCE 15
-#define DEFAULT_LR 1e-3
 /* Rows of a validation batch. */
 #define VALID_BATCH 64
 /* Seconds between two events inside an epoch, and between two checkpoints. */
@@ -34,6 +31,7 @@ typedef struct trainer {
     mmf_model *model;
     mmf_fit_state state;
     mmf_auxiliary auxiliary;
+    mmf_aids_run aids;
     mmf_tape *tape;
     mmf_batch batch;
     mmf_normalisation normalisation; /* of the whole data set */
@@ -43,18 +41,12 @@ typedef struct trainer {
     mmf_loss_options loss;
     mmf_tensor class_weight;
     mmf_schedule schedule;
-    int64_t epochs, batch_rows, patience, n_steps;
+    int64_t epochs, batch_rows, max_rows, patience, n_steps;
+    unsigned left_aside;
     char checkpoint[1024]; /* "" for none */
     double started, last_event, last_checkpoint;
     bool estimated;
 } trainer;
-
-double mmf_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* ---- Preparation ------------------------------------------------------------------------- */
 
@@ -70,32 +62,17 @@ static mmf_status build_model(trainer *t)
     mmf_free(t->ctx, inputs.inputs);
     if (status != MMF_OK)
         return status;
-    return mmf_model__create(t->ctx, &t->model, module, fit->name, fit->task, NULL);
-}
-
-/* Labels beyond the sentiment papers' [-3, 3] are standardised, so that learning rates fit them. */
-static void scale_target(trainer *t)
-{
-    const mmf_fit *const fit = t->fit;
-    if (fit->task->kind != MMF_TARGET_REAL)
-        return;
-    double sum = 0, square = 0, y = 0;
-    bool within = true;
-    for (int64_t i = 0; i < fit->n_train; i++) {
-        mmf_dataset_target(fit->dataset, fit->train_rows[i], &y);
-        within = within && fabs(y) <= 3;
-        sum += y;
+    mmf_task task = *fit->task;
+    if (task.kind == MMF_TARGET_RETRIEVAL)
+        task.n_outputs = mmf_module_width(module) * (int64_t)mmf_module_schema(module)->count;
+    if (task.n_outputs < 1) {
+        mmf_module_free(module);
+        return mmf_fail(t->ctx, MMF_UNSUPPORTED,
+                        "%s: its features have different widths, so that they cannot be compared; "
+                        "give every encoder the same width, or use two-tower",
+                        fit->name);
     }
-    const double mean = sum / (double)fit->n_train;
-    for (int64_t i = 0; i < fit->n_train; i++) {
-        mmf_dataset_target(fit->dataset, fit->train_rows[i], &y);
-        square += (y - mean) * (y - mean);
-    }
-    const double deviation = sqrt(square / (double)fit->n_train);
-    if (within || !(deviation > 0))
-        return;
-    t->model->target_shift = mean;
-    t->model->target_scale = deviation;
+    return mmf_model__create(t->ctx, &t->model, module, fit->name, &task, NULL);
 }
 
 static mmf_status prepare_data(trainer *t)
@@ -104,8 +81,9 @@ static mmf_status prepare_data(trainer *t)
     const mmf_schema *const inputs = mmf_model_inputs(t->model);
     t->map = mmf_alloc_zero(t->ctx, inputs->count + 1, sizeof *t->map);
     t->order = mmf_alloc_zero(t->ctx, (size_t)fit->n_train + 1, sizeof *t->order);
-    t->predictions = mmf_alloc_zero(t->ctx, (size_t)(fit->n_valid * fit->task->n_outputs + 1),
-                                    sizeof *t->predictions);
+    const int64_t n_outputs = mmf_model_task(t->model)->n_outputs;
+    t->predictions =
+        mmf_alloc_zero(t->ctx, (size_t)(fit->n_valid * n_outputs + 1), sizeof *t->predictions);
     if (!t->map || !t->order || !t->predictions)
         return MMF_NOMEM;
     MMF_TRY(mmf_model__map(t->model, fit->dataset, t->map));
@@ -114,8 +92,8 @@ static mmf_status prepare_data(trainer *t)
                                       fit->n_train));
         MMF_TRY(mmf_model__set_normalisation(t->model, fit->dataset, &t->normalisation));
     }
-    const int64_t largest = t->batch_rows + 1 > VALID_BATCH ? t->batch_rows + 1 : VALID_BATCH;
-    MMF_TRY(mmf_batch_create(t->ctx, &t->batch, fit->dataset, largest));
+    t->max_rows = t->batch_rows + 1 > VALID_BATCH ? t->batch_rows + 1 : VALID_BATCH;
+    MMF_TRY(mmf_batch_create(t->ctx, &t->batch, fit->dataset, t->max_rows));
     if (mmf_drops_modalities(fit->options, inputs))
         MMF_TRY(mmf_batch_track_presence(&t->batch));
     t->batch.wanted = 0;
@@ -147,8 +125,10 @@ static mmf_tensor *target_of(trainer *t)
 {
     const mmf_batch *const b = &t->batch;
     const int64_t shape[] = {b->n_rows, t->fit->task->n_outputs};
-    if (t->fit->task->kind == MMF_TARGET_CLASS)
+    if (b->target_classes)
         return mmf_input_ints(t->tape, b->target_classes, 1, shape);
+    if (!b->target_values)
+        return NULL;
     mmf_tensor *const y = mmf_input(t->tape, b->target_values, 2, shape);
     if (t->model->target_scale == 1 && t->model->target_shift == 0)
         return y;
@@ -168,48 +148,152 @@ static void drop_modalities(trainer *t, const mmf_pass *pass)
                          mmf_modality_dropout_rate(t->fit->options, step, t->n_steps), &rng);
 }
 
-/* Fills the batch and runs the model. */
-static mmf_status forward(trainer *t, const int64_t *rows, int64_t n, const mmf_pass *pass,
-                          mmf_named *out, mmf_tensor **loss)
+/* A forward pass: what went in and came out. */
+typedef struct forward_pass {
+    mmf_named in, out;
+    mmf_step step;
+    mmf_aid_pass seen; /* the same as aids see it */
+    mmf_tensor *loss;  /* of the model */
+} forward_pass;
+
+/* A model with an objective of its own takes no part in smoothing and class weights. */
+static mmf_status check_objective(trainer *t, const mmf_named *out)
 {
-    MMF_TRY(mmf_batch_fill(&t->batch, t->fit->dataset,
-                           t->fit->options->no_normalise ? NULL : &t->normalisation, rows, n));
-    drop_modalities(t, pass);
-    mmf_named in = {0};
-    const mmf_step step = {
-        .training = pass->training, .epoch = t->state.progress.epoch, .step = (int64_t)pass->step};
-    mmf_tape_begin(t->tape, pass);
-    mmf_feed_put(&t->model->feed, t->tape, t->batch.inputs, t->map, n, MMF_ALL_MODALITIES, &in);
-    mmf_tensor *const target = target_of(t);
-    if (pass->training)
-        mmf_named_put(t->tape, &in, "label", target);
-    mmf_module_run(mmf_model_module(t->model), t->tape, &in, &step, out);
-    if (mmf_named_get(out, "objective") && (t->loss.class_weight || t->loss.smoothing > 0))
+    if (!mmf_named_get(out, "objective") || !(t->loss.class_weight || t->loss.smoothing > 0))
+        return MMF_OK;
+    if (!t->fit->options->loss_where_possible)
         return mmf_fail(t->ctx, MMF_UNSUPPORTED,
                         "%s brings its own loss, which class weights (--balance) and label "
                         "smoothing (--smoothing) do not reach; leave them out",
                         t->fit->name);
+    t->left_aside |= t->loss.smoothing > 0 ? MMF_ASIDE_SMOOTHING : 0;
+    t->left_aside |= t->loss.class_weight ? MMF_ASIDE_BALANCE : 0;
+    t->loss.smoothing = 0;
+    t->loss.class_weight = NULL;
+    return MMF_OK;
+}
+
+/* Fills the batch and runs the model. */
+static mmf_status forward(trainer *t, const int64_t *rows, int64_t n, const mmf_pass *pass,
+                          forward_pass *f)
+{
+    *f = (forward_pass){.step = {.training = pass->training,
+                                 .epoch = t->state.progress.epoch,
+                                 .step = (int64_t)pass->step}};
+    MMF_TRY(mmf_batch_fill(&t->batch, t->fit->dataset,
+                           t->fit->options->no_normalise ? NULL : &t->normalisation, rows, n));
+    drop_modalities(t, pass);
+    mmf_tape_begin(t->tape, pass);
+    mmf_feed_put(&t->model->feed, t->tape, t->batch.inputs, t->map, n, MMF_ALL_MODALITIES, &f->in);
+    mmf_tensor *const target = target_of(t);
     if (pass->training)
-        mmf_auxiliary_run(&t->auxiliary, t->tape, &in, &step, out);
-    *loss = mmf_task_loss(t->tape, t->fit->task, &t->loss, out, target);
+        mmf_named_put(t->tape, &f->in, "label", target);
+    mmf_module_run(mmf_model_module(t->model), t->tape, &f->in, &f->step, &f->out);
+    MMF_TRY(check_objective(t, &f->out));
+    if (pass->training)
+        mmf_auxiliary_run(&t->auxiliary, t->tape, &f->in, &f->step, &f->out);
+    /* Retrieval is validated by its ranking: a contrast within a small batch says little. */
+    if (pass->training || t->fit->task->kind != MMF_TARGET_RETRIEVAL)
+        f->loss = mmf_task_loss(t->tape, t->fit->task, &t->loss, &f->out, target);
+    f->seen = (mmf_aid_pass){.tape = t->tape,
+                             .in = &f->in,
+                             .out = &f->out,
+                             .step = &f->step,
+                             .rows = rows,
+                             .n_rows = n,
+                             .target = target,
+                             .seed = pass->seed};
+    return mmf_tape_status(t->tape);
+}
+
+/* What the model computes from the training rows. */
+static mmf_status fit_closed_form(trainer *t)
+{
+    const mmf_fit *const fit = t->fit;
+    mmf_module *const module = mmf_model_module(t->model);
+    for (int64_t first = 0; first < fit->n_train; first += VALID_BATCH) {
+        const int64_t n = fit->n_train - first < VALID_BATCH ? fit->n_train - first : VALID_BATCH;
+        mmf_named in = {0};
+        MMF_TRY(mmf_batch_fill(&t->batch, fit->dataset,
+                               fit->options->no_normalise ? NULL : &t->normalisation,
+                               fit->train_rows + first, n));
+        mmf_tape_begin(t->tape, &(mmf_pass){0});
+        mmf_feed_put(&t->model->feed, t->tape, t->batch.inputs, t->map, n, MMF_ALL_MODALITIES, &in);
+        mmf_module_fit(module, t->tape, &in, first);
+        MMF_TRY(mmf_tape_status(t->tape));
+    }
+    mmf_tape_begin(t->tape, &(mmf_pass){0});
+    mmf_module_fit(module, t->tape, NULL, fit->n_train);
     return mmf_tape_status(t->tape);
 }
 
 /* ---- Preparation of a fit ---------------------------------------------------------------- */
 
-/* What the losses over features are built for shows in a pass over a few rows. */
-static mmf_status prepare_auxiliary(trainer *t)
+/* Mean losses of the model and of an aid's heads, for mmf_aid_fit. */
+static mmf_status measure(void *user, mmf_aid *aid, const int64_t *rows, int64_t n_rows,
+                          double *means)
+{
+    trainer *const t = user;
+    const size_t n_heads = aid->features->count;
+    memset(means, 0, (n_heads + 1) * sizeof *means);
+    for (int64_t first = 0; first < n_rows; first += VALID_BATCH) {
+        const int64_t n = n_rows - first < VALID_BATCH ? n_rows - first : VALID_BATCH;
+        forward_pass f;
+        mmf_named heads = {0};
+        MMF_TRY(forward(t, rows + first, n, &(mmf_pass){0}, &f));
+        means[0] += (double)f.loss->data[0] * (double)n / (double)n_rows;
+        mmf_aid_heads_run(aid, &f.seen, false, &heads);
+        for (size_t m = 0; m < n_heads; m++) {
+            const mmf_tensor *const loss = mmf_aid_head_loss(aid, &f.seen, &heads, m);
+            means[m + 1] += loss ? (double)loss->data[0] * (double)n / (double)n_rows : 0;
+        }
+        MMF_TRY(mmf_tape_status(t->tape));
+    }
+    return MMF_OK;
+}
+
+/* What losses over features and aids are built for shows in a pass over a few rows. */
+static mmf_status prepare_beside(trainer *t)
 {
     const mmf_fit *const fit = t->fit;
-    mmf_named out = {0};
-    mmf_tensor *loss = NULL;
+    const mmf_schema *const inputs = mmf_model_inputs(t->model);
+    forward_pass f;
     t->state.auxiliary = &t->auxiliary;
-    if (fit->losses->count == 0)
+    t->state.aids = &t->aids;
+    if (fit->losses->count == 0 && fit->aids->count == 0)
         return MMF_OK;
     const int64_t n = fit->n_train < 2 ? fit->n_train : 2;
-    MMF_TRY(forward(t, fit->train_rows, n, &(mmf_pass){0}, &out, &loss));
-    return mmf_auxiliary_create(t->ctx, &t->auxiliary, fit->losses, mmf_model_inputs(t->model),
-                                &out, n, fit->name, fit->options, mmf_fit_lr(fit));
+    MMF_TRY(forward(t, fit->train_rows, n, &(mmf_pass){.record = true}, &f));
+    if (fit->losses->count > 0)
+        MMF_TRY(mmf_auxiliary_create(t->ctx, &t->auxiliary, fit->losses, inputs, &f.out, n,
+                                     fit->name, fit->options, mmf_fit_lr(fit)));
+    t->left_aside |= fit->losses->count > t->auxiliary.count ? MMF_ASIDE_LOSSES : 0;
+    if (fit->aids->count == 0)
+        return MMF_OK;
+    if (fit->task->kind == MMF_TARGET_RETRIEVAL)
+        return mmf_fail(t->ctx, MMF_UNSUPPORTED,
+                        "training aid %s balances predictions of single modalities, and retrieval "
+                        "has none; leave it out",
+                        fit->aids->kinds[0]->def.name);
+    const mmf_aid_fit known = {.task = fit->task,
+                               .loss = &t->loss,
+                               .options = fit->options,
+                               .dataset = fit->dataset,
+                               .params = t->state.params,
+                               .name = fit->name,
+                               .train_rows = fit->train_rows,
+                               .valid_rows = fit->valid_rows,
+                               .n_train = fit->n_train,
+                               .n_valid = fit->n_valid,
+                               .max_rows = t->max_rows,
+                               .lr = mmf_fit_lr(fit),
+                               .target_scale = t->model->target_scale,
+                               .target_shift = t->model->target_shift,
+                               .measure = measure,
+                               .trainer = t};
+    MMF_TRY(mmf_aids_create(t->ctx, &t->aids, fit->aids, inputs, &known, &f.seen));
+    t->left_aside |= t->aids.count == 0 ? MMF_ASIDE_AIDS : 0;
+    return MMF_OK;
 }
 
 /* A trailing batch of one row joins the one before it: batch norm cannot be trained on one row. */
@@ -219,13 +303,6 @@ static int64_t count_steps(int64_t n_rows, int64_t batch)
     return steps > 1 && n_rows % batch == 1 ? steps - 1 : steps;
 }
 
-double mmf_fit_lr(const mmf_fit *fit)
-{
-    const double own = mmf_model_find(fit->name)->lr;
-    const double standard = own > 0 ? own : DEFAULT_LR;
-    return fit->options->optimizer.lr > 0 ? fit->options->optimizer.lr : standard;
-}
-
 static mmf_status prepare(trainer *t)
 {
     const mmf_fit *const fit = t->fit;
@@ -233,17 +310,21 @@ static mmf_status prepare(trainer *t)
     t->started = mmf_seconds();
     t->epochs =
         fit->fixed_epochs > 0 ? fit->fixed_epochs : (o->epochs > 0 ? o->epochs : DEFAULT_EPOCHS);
-    t->batch_rows = o->batch > 0 ? o->batch : DEFAULT_BATCH;
+    t->batch_rows = mmf_fit_batch(fit);
     t->patience = o->patience > 0 ? o->patience : DEFAULT_PATIENCE;
     t->n_steps = count_steps(fit->n_train, t->batch_rows);
     MMF_TRY(build_model(t));
-    scale_target(t);
+    mmf_fit_target_scale(fit, &t->model->target_shift, &t->model->target_scale);
     MMF_TRY(prepare_data(t));
     MMF_TRY(prepare_loss(t));
     mmf_optimizer_options optimizer = o->optimizer;
     optimizer.lr = mmf_fit_lr(fit);
     mmf_fit_state *const s = &t->state;
     s->params = mmf_module_params(mmf_model_module(t->model));
+    if (mmf_params_size(s->params) == 0) { /* all of it is computed, nothing learned by steps */
+        t->n_steps = 0;
+        t->epochs = 1;
+    }
     MMF_TRY(mmf_optimizer_create(t->ctx, &s->optimizer, s->params, &optimizer));
     s->best_values =
         mmf_alloc_zero(t->ctx, (size_t)mmf_params_size(s->params) + 1, sizeof(mmf_real));
@@ -264,7 +345,7 @@ static mmf_status prepare(trainer *t)
     MMF_TRY(mmf_fit_fingerprint(t->ctx, fit, s->fingerprint));
     mmf_checkpoint_path(fit, t->checkpoint, sizeof t->checkpoint);
     MMF_TRY(mmf_tape_create(t->ctx, &t->tape));
-    return prepare_auxiliary(t);
+    return prepare_beside(t);
 }
 
 static void release(trainer *t)
@@ -274,6 +355,7 @@ static void release(trainer *t)
     mmf_normalisation_clear(t->ctx, &t->normalisation);
     mmf_optimizer_free(t->state.optimizer);
     mmf_auxiliary_clear(&t->auxiliary);
+    mmf_aids_clear(&t->aids);
     mmf_tape_free(t->tape);
     mmf_free(t->ctx, t->state.best_values);
     mmf_free(t->ctx, t->state.best_state);
@@ -307,16 +389,22 @@ static mmf_status take_step(trainer *t)
     const int64_t global = p->epoch * t->n_steps + p->step;
     const mmf_pass pass = {
         .record = true, .training = true, .seed = t->fit->options->seed, .step = (uint64_t)global};
-    mmf_named out = {0};
-    mmf_tensor *loss = NULL;
-    MMF_TRY(forward(t, t->order + first, n, &pass, &out, &loss));
+    forward_pass f;
+    MMF_TRY(forward(t, t->order + first, n, &pass, &f));
+    if (!f.loss)
+        return mmf_fail(t->ctx, MMF_UNSUPPORTED,
+                        "%s: there is no loss to learn from; add --loss clip-loss", t->fit->name);
+    mmf_tensor *const loss = mmf_aids_loss(&t->aids, &f.seen, f.loss);
+    MMF_TRY(mmf_tape_status(t->tape));
     if (!isfinite(loss->data[0]))
         return not_finite(t);
     MMF_TRY(mmf_tape_backward(t->tape, loss));
     mmf_params_finish_gradients(t->state.params, t->tape);
+    mmf_aids_gradients(&t->aids, &f.seen);
     const double lr_scale = mmf_schedule_at(&t->schedule, global);
     mmf_optimizer_step(t->state.optimizer, lr_scale);
     mmf_auxiliary_step(&t->auxiliary, t->tape, lr_scale);
+    mmf_aids_step(&t->aids, t->tape, lr_scale);
     p->loss_sum += (double)loss->data[0] * (double)n;
     p->step++;
     return MMF_OK;
@@ -336,16 +424,16 @@ static void shuffle(trainer *t)
 static mmf_status validate(trainer *t, double *loss)
 {
     const mmf_fit *const fit = t->fit;
-    const int64_t width = fit->task->n_outputs;
+    const int64_t width = mmf_model_task(t->model)->n_outputs;
     double sum = 0;
     for (int64_t first = 0; first < fit->n_valid; first += VALID_BATCH) {
         const int64_t n = fit->n_valid - first < VALID_BATCH ? fit->n_valid - first : VALID_BATCH;
-        mmf_named out = {0};
-        mmf_tensor *l = NULL;
-        MMF_TRY(forward(t, fit->valid_rows + first, n, &(mmf_pass){0}, &out, &l));
-        mmf_tensor *const y = mmf_task_prediction(t->tape, fit->task, &out);
+        forward_pass f;
+        MMF_TRY(forward(t, fit->valid_rows + first, n, &(mmf_pass){0}, &f));
+        mmf_tensor *const y =
+            mmf_task_prediction(t->tape, fit->task, mmf_model_inputs(t->model), &f.out);
         MMF_TRY(mmf_tape_status(t->tape));
-        sum += (double)l->data[0] * (double)n;
+        sum += f.loss ? (double)f.loss->data[0] * (double)n : 0;
         for (int64_t i = 0; i < n * width; i++)
             t->predictions[first * width + i] =
                 t->model->target_shift + t->model->target_scale * (double)y->data[i];
@@ -443,15 +531,20 @@ static mmf_status end_epoch(trainer *t)
 {
     mmf_fit_progress *const p = &t->state.progress;
     const mmf_fit *const fit = t->fit;
+    const mmf_def *const def = mmf_model_find(fit->name);
     double valid_loss = NAN, score = NAN;
     mmf_metrics metrics = {0};
-    p->last_loss = p->loss_sum / (double)fit->n_train;
+    p->last_loss = t->n_steps > 0 ? p->loss_sum / (double)fit->n_train : NAN;
     p->loss_sum = 0;
+    if (def->fit && !(def->takes & MMF_FITS_FIRST))
+        MMF_TRY(fit_closed_form(t));
     MMF_TRY(validate(t, &valid_loss));
     if (fit->n_valid > 0) {
-        MMF_TRY(mmf_task_score(t->ctx, &metrics, fit->task, fit->dataset, fit->valid_rows,
-                               fit->n_valid, t->predictions));
+        MMF_TRY(mmf_task_score(t->ctx, &metrics, mmf_model_task(t->model), fit->dataset,
+                               fit->valid_rows, fit->n_valid, t->predictions));
         score = mmf_metrics_get(&metrics, mmf_task_main_metric(fit->task->kind));
+        if (fit->task->kind == MMF_TARGET_RETRIEVAL)
+            valid_loss = isfinite(score) ? 1 - score : 1;
     }
     mmf_real *const point = t->state.curve + 3 * p->epoch;
     point[0] = (mmf_real)p->last_loss;
@@ -468,6 +561,7 @@ static mmf_status end_epoch(trainer *t)
     }
     mmf_schedule_epoch(&t->schedule, chooses ? valid_loss : p->last_loss);
     tell(t, true, valid_loss, score, is_best);
+    MMF_TRY(mmf_aids_epoch(&t->aids, p->epoch));
     if (mmf_seconds() - t->last_checkpoint > CHECKPOINT_INTERVAL)
         MMF_TRY(save_checkpoint(t));
     return MMF_OK;
@@ -515,7 +609,11 @@ static mmf_status start(trainer *t)
         copy_weights(t, false);
         return MMF_OK;
     }
+    if (!found)
+        MMF_TRY(mmf_aids_begin(&t->aids));
     t->last_checkpoint = mmf_seconds();
+    if (mmf_model_find(t->fit->name)->takes & MMF_FITS_FIRST)
+        MMF_TRY(fit_closed_form(t));
     return run_epochs(t);
 }
 
@@ -529,7 +627,8 @@ mmf_status mmf_fit_run(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit, mmf_fi
         *result = (mmf_fit_result){.epochs = t.state.progress.best_epoch,
                                    .valid_loss = chooses ? t.state.progress.best_loss : NAN,
                                    .train_loss = t.state.progress.last_loss,
-                                   .seconds = t.state.progress.seconds + mmf_seconds() - t.started};
+                                   .seconds = t.state.progress.seconds + mmf_seconds() - t.started,
+                                   .left_aside = t.left_aside};
         t.model->curve = (mmf_learning_curve){t.state.curve, t.state.progress.epoch};
         t.state.curve = NULL;
         *out = t.model;

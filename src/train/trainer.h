@@ -3,8 +3,10 @@
 #define MMFUSE_TRAIN_TRAINER_H
 
 #include "mmfuse/train.h"
+#include "train/aid.h"
 #include "train/auxiliary.h"
 #include "train/model_parts.h"
+#include "train/timing.h"
 
 /** One fit. Everything is borrowed for the call. */
 typedef struct mmf_fit {
@@ -18,7 +20,17 @@ typedef struct mmf_fit {
     const char *stage; /**< told to the watcher, and the checkpoint's suffix; "" for the only one */
     const mmf_train_options *options;
     const mmf_loss_list *losses; /**< of options->loss */
+    const mmf_aid_list *aids;    /**< of options->aid */
+    unsigned left_aside;         /**< before the fit */
 } mmf_fit;
+
+/** What was asked for and left aside; see loss_where_possible. */
+enum {
+    MMF_ASIDE_LOSSES = 1 << 0, /**< over features */
+    MMF_ASIDE_AIDS = 1 << 1,
+    MMF_ASIDE_SMOOTHING = 1 << 2,
+    MMF_ASIDE_BALANCE = 1 << 3
+};
 
 /** What a fit found out. */
 typedef struct mmf_fit_result {
@@ -26,10 +38,18 @@ typedef struct mmf_fit_result {
     double valid_loss; /**< NaN without validation rows */
     double train_loss; /**< of the last epoch */
     double seconds;
+    unsigned left_aside;
 } mmf_fit_result;
+
+#define MMF_DEFAULT_LR 1e-3 /* where neither options nor model say */
 
 /** Learning rate of a fit: the option's, else the model's own, else 1e-3. */
 double mmf_fit_lr(const mmf_fit *fit);
+/** Rows a step: the option's, else the model's own while that leaves a few steps an epoch, else 32.
+ */
+int64_t mmf_fit_batch(const mmf_fit *fit);
+/** Shift and scale of the target in training: left as they are where labels are in [-3, 3]. */
+void mmf_fit_target_scale(const mmf_fit *fit, double *shift, double *scale);
 /** @param out  the caller frees it with mmf_model_free; its record is empty */
 mmf_status mmf_fit_run(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit, mmf_fit_result *result);
 
@@ -72,6 +92,7 @@ typedef struct mmf_fit_state {
     mmf_params *params;
     mmf_optimizer *optimizer;
     mmf_auxiliary *auxiliary;
+    mmf_aids_run *aids;
     mmf_real *best_values, *best_state;
     mmf_real *curve; /* (most_epochs, 3) as mmf_learning_curve; rows of epochs to come are 0 */
     int64_t most_epochs;
@@ -84,9 +105,6 @@ void mmf_checkpoint_path(const mmf_fit *fit, char *out, size_t size);
 mmf_status mmf_checkpoint_save(mmf_ctx *ctx, const mmf_fit_state *state, const char *path);
 /** @param found  false if there is no such file  @errors STATE (another run's), FORMAT */
 mmf_status mmf_checkpoint_load(mmf_ctx *ctx, mmf_fit_state *state, const char *path, bool *found);
-
-/** Seconds of a monotonic clock. */
-double mmf_seconds(void);
 
 /* ---- Modality dropout -------------------------------------------------------------------- */
 

@@ -56,6 +56,13 @@ typedef struct model_case {
             "row", MMF_VECTOR, {3}, 0                                                              \
         }                                                                                          \
     }
+#define CASE_CAPTION                                                                               \
+    {                                                                                              \
+        {"row", MMF_VECTOR, {3}, 0},                                                               \
+        {                                                                                          \
+            "words", MMF_TOKENS, {5}, 7                                                            \
+        }                                                                                          \
+    }
 #define CASE_PAIR                                                                                  \
     {                                                                                              \
         {"view_a", MMF_SEQUENCE, {5, 3}, 0}, {"view_b", MMF_SEQUENCE, {5, 3}, 0},                  \
@@ -85,6 +92,7 @@ static const model_case model_cases[] = {
     {"vectors, absent", 2, CASE_VECTORS, false, true},
     {"sequences", 2, CASE_SEQUENCES, false, false},
     {"sequences, lengths, absent", 2, CASE_SEQUENCES, true, true},
+    {"vector, tokens, lengths, absent", 2, CASE_CAPTION, true, true},
     {"image, tokens, vector", 3, CASE_MIXED, false, false},
     {"image, tokens, vector, lengths, absent", 3, CASE_MIXED, true, true},
     {"text, audio, vision", 3, CASE_TRIO, false, false},

@@ -96,6 +96,43 @@ static void assert_says(mmf_comparison *c, const char *sentence)
     mmf_free(c->ctx, text);
 }
 
+static void tests_and_the_front_are_marked(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    example e;
+    fill(&e, ctx);
+    e.leaders[0].is_pareto = true;
+    e.leaders[0].against_single = (mmf_against){"only-audio", 0.41, 0.38, 0.44, 0.0001, 0.0002};
+    e.leaders[2].against_single = (mmf_against){"only-audio", -0.1, -0.2, 0.01, 0.06, 0.06};
+    snprintf(e.trials[2].left_aside, sizeof e.trials[2].left_aside, "smoothing");
+    snprintf(e.trials[3].left_aside, sizeof e.trials[3].left_aside, "smoothing");
+    mmf_draw draws[] = {{.model = "tfn", .number = 0},
+                        {.model = "tfn", .number = 1, .is_chosen = true},
+                        {.model = "only-audio", .number = 0, .is_chosen = true},
+                        {.model = "only-audio", .number = 1, .status = MMF_NUMERIC}};
+    e.comparison.draws = draws;
+    e.comparison.n_draws = 4;
+    char *const text = mmf_comparison_table(&e.comparison, false);
+    static const char *const pieces[] = {
+        "1  tfn †",
+        "over single",
+        " +0.410 ↑ ",
+        " -0.100 · ",
+        "† worth their time",
+        "(Holm), · may be chance",
+        "Tuned on validation: 2 settings of each of 2 models with one seed; another than the given "
+        "one was chosen for 1. 1 settings failed",
+        "Trained without smoothing, which they do not take: tfn\n"};
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        if (!strstr(text, pieces[i]))
+            fail_msg("\"%s\" is not in\n%s", pieces[i], text);
+    }
+    assert_null(strstr(text, "over concat "));
+    mmf_free(ctx, text);
+    mmf_ctx_free(ctx);
+}
+
 static void claims_are_honest(void **state)
 {
     (void)state;
@@ -147,6 +184,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_is_aligned),
+        cmocka_unit_test(tests_and_the_front_are_marked),
         cmocka_unit_test(claims_are_honest),
         cmocka_unit_test(colour_comes_only_when_asked_for),
     };

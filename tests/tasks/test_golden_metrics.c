@@ -154,7 +154,8 @@ static void refusals(void **state)
         mmf_status status;
         const char *piece;
     } rows[] = {
-        {"{\"kind\": \"retrieval\"}", classes, 2, MMF_UNSUPPORTED, "retrieval"},
+        {"{\"kind\": \"translation\"}", classes, 2, MMF_UNSUPPORTED, "retrieval"},
+        {"{\"kind\": \"retrieval\"}", classes, 2, MMF_FORMAT, "input.similarity is missing"},
         {"{\"kind\": 3}", classes, 2, MMF_FORMAT, "kind"},
         {"[", classes, 2, MMF_FORMAT, "not JSON"},
         {NULL, classes, 2, MMF_FORMAT, "kind"},

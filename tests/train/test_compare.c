@@ -6,109 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <jansson.h>
-
-#include "mmfuse/train.h"
-#include "support.h"
-
-enum { N_ROWS = 480, WIDTH = 6 };
-
-static void add(mmf_ctx *ctx, mmf_npz_writer *writer, const char *name, mmf_dtype dtype,
-                const void *data, int64_t width)
-{
-    const mmf_array array = {.dtype = dtype,
-                             .n_dims = width > 0 ? 2 : 1,
-                             .shape = {N_ROWS, width},
-                             .item_bytes = mmf_dtype_bytes(dtype),
-                             .data = data};
-    test_ok(ctx, mmf_npz_add(writer, name, &array));
-}
-
-/* `classes`: bits of left and right; else the target is left + right, with noise in both. */
-static void write_data(mmf_ctx *ctx, const char *path, bool classes, bool with_split)
-{
-    static float left[N_ROWS * WIDTH], right[N_ROWS * WIDTH];
-    static int64_t labels[N_ROWS], split[N_ROWS];
-    static double values[N_ROWS];
-    mmf_rng rng = mmf_rng_make(11, mmf_rng_stream("test"));
-    for (int64_t i = 0; i < N_ROWS; i++) {
-        const int64_t a = (int64_t)mmf_rng_below(&rng, 2), b = (int64_t)mmf_rng_below(&rng, 2);
-        for (int64_t j = 0; j < WIDTH; j++) {
-            left[i * WIDTH + j] = (float)(mmf_rng_normal(&rng) + (j == 0 ? 5.0 * (double)a : 0));
-            right[i * WIDTH + j] = (float)(mmf_rng_normal(&rng) + (j == 1 ? 5.0 * (double)b : 0));
-        }
-        labels[i] = 2 * a + b;
-        values[i] = (double)left[i * WIDTH] + (double)right[i * WIDTH + 1];
-        split[i] = i % 4 == 3 ? 2 : (i % 4 == 2 ? 1 : 0);
-    }
-    mmf_npz_writer *writer = NULL;
-    test_ok(ctx, mmf_npz_create(ctx, &writer, path, false));
-    add(ctx, writer, "left", MMF_F32, left, WIDTH);
-    add(ctx, writer, "right", MMF_F32, right, WIDTH);
-    if (classes)
-        add(ctx, writer, "label", MMF_I64, labels, 0);
-    else
-        add(ctx, writer, "label", MMF_F64, values, 0);
-    if (with_split)
-        add(ctx, writer, "split", MMF_I64, split, 0);
-    test_ok(ctx, mmf_npz_commit(writer));
-}
-
-static mmf_dataset *open_data(mmf_ctx *ctx, const char *name, bool classes, bool with_split)
-{
-    mmf_dataset *dataset = NULL;
-    write_data(ctx, test_path(name), classes, with_split);
-    test_ok(ctx, mmf_dataset_open(ctx, &dataset, test_path(name), NULL));
-    return dataset;
-}
-
-static mmf_compare_options quick(const char *folder, const char *models, int n_jobs)
-{
-    mmf_compare_options options = MMF_COMPARE_OPTIONS_INIT;
-    options.models = models;
-    options.n_seeds = 2;
-    options.n_jobs = n_jobs;
-    options.folder = folder;
-    options.train.seed = 5;
-    options.train.epochs = 12;
-    options.train.optimizer.lr = 1e-2;
-    return options;
-}
-
-static const mmf_leader *leader(const mmf_comparison *c, const char *model)
-{
-    for (size_t i = 0; i < c->n_leaders; i++) {
-        if (strcmp(c->leaders[i].model, model) == 0)
-            return &c->leaders[i];
-    }
-    fail_msg("%s is not on the leaderboard", model);
-    return NULL;
-}
-
-static double accuracy(const mmf_comparison *c, const char *model)
-{
-    return mmf_metrics_get(&leader(c, model)->test_mean, "accuracy");
-}
-
-static bool exists(const char *folder, const char *name)
-{
-    char path[1024];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return access(path, R_OK) == 0;
-}
-
-static json_t *results_of(const char *folder)
-{
-    char path[1024];
-    snprintf(path, sizeof path, "%s/results.json", folder);
-    json_error_t error;
-    json_t *const results = json_load_file(path, 0, &error);
-    if (!results)
-        fail_msg("%s: line %d: %s", path, error.line, error.text);
-    return results;
-}
+#include "train/compare_data.h"
 
 static const char models[] = "only, joint-concat,late-mean,late-stacking";
 
@@ -143,25 +42,6 @@ static void fusion_wins_where_each_modality_knows_half(void **state)
     mmf_comparison_clear(&c);
     mmf_dataset_close(dataset);
     mmf_ctx_free(ctx);
-}
-
-/* Everything but times, which differ from run to run. */
-static void assert_equal_scores(const mmf_comparison *a, const mmf_comparison *b)
-{
-    assert_int_equal(a->n_trials, b->n_trials);
-    for (size_t i = 0; i < a->n_trials; i++) {
-        const mmf_trial *const x = &a->trials[i], *const y = &b->trials[i];
-        assert_string_equal(x->model, y->model);
-        assert_int_equal(x->epochs, y->epochs);
-        assert_int_equal(x->test.count, y->test.count);
-        assert_int_equal(x->valid.count, y->valid.count);
-        assert_true(x->test.count > 0 && x->valid.count > 0);
-        for (size_t k = 0; k < x->test.count; k++)
-            assert_true(x->test.items[k].value == y->test.items[k].value);
-        for (size_t k = 0; k < x->valid.count; k++)
-            assert_true(x->valid.items[k].value == y->valid.items[k].value);
-    }
-    assert_true(a->gain == b->gain && a->gain_low == b->gain_low);
 }
 
 static void count_ended(void *user, const mmf_comparison *so_far, size_t n_done, size_t n_running,
@@ -256,6 +136,79 @@ static void files_say_what_the_comparison_says(void **state)
     json_decref(given);
     mmf_free(ctx, text);
     mmf_comparison_clear(&c);
+    mmf_dataset_close(dataset);
+    mmf_ctx_free(ctx);
+}
+
+static double number(const json_t *object, const char *name)
+{
+    const json_t *const value = json_object_get(object, name);
+    assert_true(json_is_number(value));
+    return json_number_value(value);
+}
+
+static void models_are_tested_against_two_references(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_dataset *const dataset = open_data(ctx, "against.npz", true, true);
+    const char *const folder = test_path("against");
+    const mmf_compare_options options = quick(folder, models, 2);
+    mmf_comparison c;
+    test_ok(ctx, mmf_compare(ctx, &c, dataset, &options));
+    json_t *const results = results_of(folder);
+    const json_t *const leaders = json_object_get(results, "leaderboard");
+    bool any_pareto = false;
+    for (size_t i = 0; i < c.n_leaders; i++) {
+        const mmf_leader *const l = &c.leaders[i];
+        const json_t *const row = json_array_get(leaders, i);
+        const json_t *const against = json_object_get(row, "against");
+        const bool is_concat = strcmp(l->model, "joint-concat") == 0;
+        const bool is_single = strcmp(l->model, c.best_single) == 0;
+        any_pareto = any_pareto || l->is_pareto;
+        assert_int_equal(json_is_true(json_object_get(row, "pareto")), l->is_pareto);
+        assert_int_equal(json_is_null(json_object_get(against, "joint-concat")), is_concat);
+        assert_int_equal(json_is_null(json_object_get(against, "best_single")), is_single);
+        if (is_single)
+            continue;
+        const json_t *const single = json_object_get(against, "best_single");
+        const double difference = accuracy(&c, l->model) - accuracy(&c, c.best_single);
+        assert_true(fabs(number(single, "difference") - difference) < 1e-9);
+        assert_true(number(single, "low") <= difference && difference <= number(single, "high"));
+        assert_true(number(single, "p_adjusted") >= number(single, "p"));
+        if (is_concat) /* half of the rows more, on each of 120 */
+            assert_true(number(single, "p") < 0.001 && number(single, "p_adjusted") < 0.005);
+    }
+    assert_true(any_pareto);
+    json_decref(results);
+    mmf_comparison_clear(&c);
+    mmf_dataset_close(dataset);
+    mmf_ctx_free(ctx);
+}
+
+/* Models with an objective on hard labels do without smoothing, and say so. */
+static void smoothing_is_left_aside_where_it_does_not_reach(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_dataset *const dataset = open_data(ctx, "smooth.npz", true, true);
+    mmf_compare_options options = quick(test_path("smooth"), "qmf,tmc,joint-concat,only-left", 2);
+    options.n_seeds = 1;
+    options.train.epochs = 3;
+    options.train.smoothing = 0.1;
+    options.train.balance = true;
+    options.train.aid = "unimodal-heads";
+    mmf_comparison c;
+    test_ok(ctx, mmf_compare(ctx, &c, dataset, &options));
+    for (size_t i = 0; i < c.n_trials; i++)
+        assert_int_equal(c.trials[i].status, MMF_OK);
+    assert_string_equal(c.trials[0].left_aside, "smoothing, balance");
+    assert_string_equal(c.trials[1].left_aside, "smoothing, balance");
+    assert_string_equal(c.trials[2].left_aside, "");
+    assert_string_equal(c.trials[3].left_aside, "aids");
+    mmf_comparison_clear(&c);
+    options.train.aid = "omg-ge";
+    test_fails(ctx, mmf_compare(ctx, &c, dataset, &options), MMF_ARG, "\"ogm-ge\"");
     mmf_dataset_close(dataset);
     mmf_ctx_free(ctx);
 }
@@ -432,6 +385,8 @@ int main(void)
         cmocka_unit_test(fusion_wins_where_each_modality_knows_half),
         cmocka_unit_test(scores_do_not_depend_on_jobs_and_resuming_runs_nothing),
         cmocka_unit_test(files_say_what_the_comparison_says),
+        cmocka_unit_test(models_are_tested_against_two_references),
+        cmocka_unit_test(smoothing_is_left_aside_where_it_does_not_reach),
         cmocka_unit_test(a_model_that_cannot_run_is_a_failed_row),
         cmocka_unit_test(a_trial_that_fails_in_its_process_is_a_failed_row),
         cmocka_unit_test(wrong_options_are_errors),

@@ -52,37 +52,48 @@ typedef struct run_case {
     bool at_end;
     const char *loss;
     double modality_dropout;
+    const char *aid;
 } run_case;
 
 static const run_case cases[] = {
     {"joint-concat", DATA_VECTORS, false, false, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM,
-     "joint-concat", 3, false, NULL, 0},
+     "joint-concat", 3, false, NULL, 0, NULL},
     {"joint-concat", DATA_MIXED, false, true, false, MMF_SCHEDULE_COSINE, MMF_ADAMW, "joint-concat",
-     1, false, NULL, 0},
+     1, false, NULL, 0, NULL},
     {"weighted", DATA_SEQUENCES, true, true, false, MMF_SCHEDULE_PLATEAU, MMF_SGD, "weighted", 4,
-     false, NULL, 0},
+     false, NULL, 0, NULL},
     {"joint-concat", DATA_VECTORS, false, true, true, MMF_SCHEDULE_COSINE, MMF_ADAM, "refit", 2,
-     false, "clip-loss:0.3,supcon:0.1", 0},
+     false, "clip-loss:0.3,supcon:0.1", 0, NULL},
     {"tfn", DATA_TRIO, true, false, false, MMF_SCHEDULE_LINEAR, MMF_ADAMW, "tfn", 3, false,
-     "mse,clip-loss", 0},
+     "mse,clip-loss", 0, NULL},
     {"misa", DATA_TRIO, false, true, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "misa", 2, false, NULL,
-     0},
-    {"tfn", DATA_TRIO, true, false, false, MMF_SCHEDULE_LINEAR, MMF_ADAM, "tfn", 2, true, NULL, 0},
-    {"lmf", DATA_TRIO, false, true, true, MMF_SCHEDULE_STEP, MMF_ADAM, "refit", 2, false, NULL, 0},
+     0, NULL},
+    {"tfn", DATA_TRIO, true, false, false, MMF_SCHEDULE_LINEAR, MMF_ADAM, "tfn", 2, true, NULL, 0,
+     NULL},
+    {"lmf", DATA_TRIO, false, true, true, MMF_SCHEDULE_STEP, MMF_ADAM, "refit", 2, false, NULL, 0,
+     NULL},
     {"ef-lstm", DATA_TRIO, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_SGD, "ef-lstm", 2, false,
-     NULL, 0},
+     NULL, 0, NULL},
     {"only-words", DATA_MIXED, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "refit", 1,
-     false, NULL, 0},
+     false, NULL, 0, NULL},
     {"late-mean", DATA_VECTORS, false, false, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "only-b", 2,
-     false, NULL, 0},
+     false, NULL, 0, NULL},
     {"late-mean", DATA_VECTORS, true, true, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "only-a.refit",
-     2, false, NULL, 0},
+     2, false, NULL, 0, NULL},
     {"late-learned", DATA_TRIO, false, false, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "only-audio",
-     1, false, NULL, 0},
+     1, false, NULL, 0, NULL},
     {"late-stacking", DATA_VECTORS, false, false, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM,
-     "only-b.fold2", 1, false, NULL, 0},
+     "only-b.fold2", 1, false, NULL, 0, NULL},
     {"joint-concat", DATA_TRIO, false, true, false, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "joint-concat",
-     3, false, NULL, 0.4},
+     3, false, NULL, 0.4, NULL},
+    {"joint-concat", DATA_MIXED, false, true, false, MMF_SCHEDULE_CONSTANT, MMF_SGD, "joint-concat",
+     3, false, NULL, 0, "ogm-ge:0.5"},
+    {"tfn", DATA_TRIO, true, false, false, MMF_SCHEDULE_COSINE, MMF_ADAM, "tfn", 4, false, NULL, 0,
+     "unimodal-heads:labels=generated"},
+    {"lmf", DATA_TRIO, false, true, false, MMF_SCHEDULE_CONSTANT, MMF_ADAMW, "lmf", 3, true,
+     "clip-loss:0.1", 0, "gradient-blend:2,unimodal-heads:0.3"},
+    {"joint-concat", DATA_TRIO, false, true, true, MMF_SCHEDULE_CONSTANT, MMF_ADAM, "refit", 2,
+     false, NULL, 0.3, "unimodal-heads"},
 };
 
 static mmf_train_options run_options(const run_case *c, const char *checkpoint)
@@ -99,6 +110,7 @@ static mmf_train_options run_options(const run_case *c, const char *checkpoint)
     o.modality_dropout = c->modality_dropout;
     o.modality_dropout_rise = 2;
     o.loss = c->loss;
+    o.aid = c->aid;
     o.checkpoint = checkpoint;
     return o;
 }
@@ -261,6 +273,7 @@ typedef enum change {
     NORMALISE,
     MODALITIES,
     RISE,
+    AID,
     CONFIG,
     ROWS,
     DATA,
@@ -286,6 +299,7 @@ static void change_options(mmf_train_options *o, change what)
     o->no_normalise = what == NORMALISE;
     o->modality_dropout += what == MODALITIES ? 0.1 : 0;
     o->modality_dropout_rise += what == RISE;
+    o->aid = what == AID ? "ogm-ge" : o->aid;
 }
 
 static void a_checkpoint_of_another_run_is_refused(void **state)

@@ -54,6 +54,13 @@ typedef struct mmf_channel_grad {
     mmf_real mean, factor, mean_dy, slope;
 } mmf_channel_grad;
 
+/** How a row was normalised: (x - mean - rest) scale. */
+typedef struct mmf_row_norm {
+    mmf_real mean, rest; /* rest: of rounding the mean; 0 for layer norm */
+    mmf_real scale;
+    mmf_real divisor; /* of the gradient's part along the normalised row */
+} mmf_row_norm;
+
 typedef struct mmf_kernels {
     /* y = f(x) */
     void (*unary)(mmf_unary f, int64_t n, const mmf_real *x, mmf_real *y, mmf_real p0, mmf_real p1);
@@ -104,13 +111,14 @@ typedef struct mmf_kernels {
     /* dx = beta dx + y (dy - sum y dy) */
     void (*softmax_row_grad)(int64_t n, const mmf_real *y, const mmf_real *dy, mmf_real beta,
                              mmf_real *dx);
-    /* y = (x - mean) rstd w + b; w, b may be NULL; stores mean and 1/deviation */
+    /* y = (x - mean) scale w + b, scale being 1 / sqrt(variance + eps), or by the unbiased
+     * deviation 1 / (deviation + eps); w, b may be NULL */
     void (*norm_row)(int64_t n, const mmf_real *x, const mmf_real *w, const mmf_real *b,
-                     mmf_real eps, mmf_real *y, mmf_real *mean, mmf_real *rstd);
+                     mmf_real eps, bool by_deviation, mmf_real *y, mmf_row_norm *row);
     /* Gradient of norm_row for x, and additions to dw, db (NULL: not wanted) */
-    void (*norm_row_grad)(int64_t n, const mmf_real *x, const mmf_real *w, mmf_real mean,
-                          mmf_real rstd, const mmf_real *dy, mmf_real beta, mmf_real *dx,
-                          mmf_real *dw, mmf_real *db);
+    void (*norm_row_grad)(int64_t n, const mmf_real *x, const mmf_real *w, const mmf_row_norm *row,
+                          const mmf_real *dy, mmf_real beta, mmf_real *dx, mmf_real *dw,
+                          mmf_real *db);
 
     /* Batch norm, one run of one channel: sum (x - mean)^2; sum dy (x - mean); (x - mean) scale +
      * shift; dx = factor (dy - mean_dy - (x - mean) slope) */

@@ -2,21 +2,47 @@
 #ifndef MMFUSE_KERNELS_NORM_H
 #define MMFUSE_KERNELS_NORM_H
 
+/* The largest element that the mask keeps; returns how many it keeps. */
+static int64_t masked_max(int64_t n, const mmf_real *restrict x, const mmf_real *restrict mask,
+                          mmf_real *top)
+{
+    mmf_real lanes[LANES], best = -(mmf_real)INFINITY;
+    int32_t kept[LANES] = {0};
+    int64_t i = 0, n_kept = 0;
+    for (int lane = 0; lane < LANES; lane++)
+        lanes[lane] = best;
+    for (; i + LANES <= n; i += LANES) {
+        for (int lane = 0; lane < LANES; lane++) {
+            const bool keep = mask[i + lane] != (mmf_real)0;
+            kept[lane] += keep;
+            lanes[lane] = keep && x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
+        }
+    }
+    for (; i < n; i++) {
+        n_kept += mask[i] != (mmf_real)0;
+        best = mask[i] != (mmf_real)0 && x[i] > best ? x[i] : best;
+    }
+    for (int lane = 0; lane < LANES; lane++) {
+        n_kept += kept[lane];
+        best = lanes[lane] > best ? lanes[lane] : best;
+    }
+    *top = best;
+    return n_kept;
+}
+
 static int64_t softmax_row(int64_t n, const mmf_real *restrict x, const mmf_real *restrict mask,
                            mmf_real *restrict y)
 {
     int64_t n_kept = n;
     mmf_real top = 0;
     if (mask) {
-        n_kept = 0;
-        for (int64_t i = 0; i < n; i++) {
-            if (mask[i] != (mmf_real)0 && (n_kept++ == 0 || x[i] > top))
-                top = x[i];
-        }
+        n_kept = masked_max(n, x, mask, &top);
         if (n_kept == 0)
             return 0;
-        for (int64_t i = 0; i < n; i++)
-            y[i] = mask[i] != (mmf_real)0 ? vexp(x[i] - top) : (mmf_real)0;
+        for (int64_t i = 0; i < n; i++) {
+            const mmf_real value = vexp(x[i] - top);
+            y[i] = mask[i] != (mmf_real)0 ? value : (mmf_real)0;
+        }
     } else {
         top = max(n, x);
         for (int64_t i = 0; i < n; i++)
@@ -37,13 +63,26 @@ static void softmax_row_grad(int64_t n, const mmf_real *restrict y, const mmf_re
 }
 
 static void norm_row(int64_t n, const mmf_real *restrict x, const mmf_real *restrict w,
-                     const mmf_real *restrict b, mmf_real eps, mmf_real *restrict y, mmf_real *mean,
-                     mmf_real *rstd)
+                     const mmf_real *restrict b, mmf_real eps, bool by_deviation,
+                     mmf_real *restrict y, mmf_row_norm *row)
 {
     const mmf_real m = sum(n, x) / (mmf_real)n;
     for (int64_t i = 0; i < n; i++)
         y[i] = x[i] - m;
-    const mmf_real r = 1 / vsqrt(dot(n, y, y) / (mmf_real)n + eps);
+    *row = (mmf_row_norm){m, 0, 0, (mmf_real)n};
+    if (by_deviation) {
+        /* What the mean was rounded by would count where a row is nearly constant. */
+        row->rest = sum(n, y) / (mmf_real)n;
+        for (int64_t i = 0; i < n; i++)
+            y[i] -= row->rest;
+        const mmf_real deviation = vsqrt(dot(n, y, y) / (mmf_real)(n - 1));
+        row->scale = 1 / (deviation + eps);
+        row->divisor = deviation > (mmf_real)0 ? (mmf_real)(n - 1) * deviation * row->scale
+                                               : (mmf_real)INFINITY;
+    } else {
+        row->scale = 1 / vsqrt(dot(n, y, y) / (mmf_real)n + eps);
+    }
+    const mmf_real r = row->scale;
     if (w && b) {
         for (int64_t i = 0; i < n; i++)
             y[i] = y[i] * r * w[i] + b[i];
@@ -54,18 +93,20 @@ static void norm_row(int64_t n, const mmf_real *restrict x, const mmf_real *rest
         for (int64_t i = 0; i < n; i++)
             y[i] = y[i] * r;
     }
-    *mean = m;
-    *rstd = r;
 }
 
-/* With u = (x - mean) rstd and g = dy w: dx = rstd (g - mean(g) - u mean(g u)). */
+/*
+ * With u the normalised row and g = dy w: dx = scale (g - mean(g) - u <g, u> / divisor), where the
+ * divisor is n, or (n - 1) s scale for the deviation s.
+ */
 static void norm_row_grad(int64_t n, const mmf_real *restrict x, const mmf_real *restrict w,
-                          mmf_real mean, mmf_real rstd, const mmf_real *restrict dy, mmf_real beta,
+                          const mmf_row_norm *row, const mmf_real *restrict dy, mmf_real beta,
                           mmf_real *restrict dx, mmf_real *restrict dw, mmf_real *restrict db)
 {
+    const mmf_real mean = row->mean, rest = row->rest, scale = row->scale;
     if (dw) {
         for (int64_t i = 0; i < n; i++)
-            dw[i] += dy[i] * (x[i] - mean) * rstd;
+            dw[i] += dy[i] * (x[i] - mean - rest) * scale;
     }
     if (db) {
         for (int64_t i = 0; i < n; i++)
@@ -79,20 +120,20 @@ static void norm_row_grad(int64_t n, const mmf_real *restrict x, const mmf_real 
         for (int lane = 0; lane < LANES; lane++) {
             const mmf_real g = w ? dy[i + lane] * w[i + lane] : dy[i + lane];
             g_lanes[lane] += g;
-            gu_lanes[lane] += g * (x[i + lane] - mean) * rstd;
+            gu_lanes[lane] += g * (x[i + lane] - mean - rest) * scale;
         }
     }
     for (int lane = 0; i < n; i++, lane++) {
         const mmf_real g = w ? dy[i] * w[i] : dy[i];
         g_lanes[lane] += g;
-        gu_lanes[lane] += g * (x[i] - mean) * rstd;
+        gu_lanes[lane] += g * (x[i] - mean - rest) * scale;
     }
     const mmf_real mean_g = (mmf_real)(fold(g_lanes) / (double)n);
-    const mmf_real mean_gu = (mmf_real)(fold(gu_lanes) / (double)n);
+    const mmf_real mean_gu = (mmf_real)(fold(gu_lanes) / (double)row->divisor);
     for (i = 0; i < n; i++) {
         const mmf_real g = w ? dy[i] * w[i] : dy[i];
-        const mmf_real u = (x[i] - mean) * rstd;
-        dx[i] = added(beta, dx[i], rstd * (g - mean_g - u * mean_gu));
+        const mmf_real u = (x[i] - mean - rest) * scale;
+        dx[i] = added(beta, dx[i], scale * (g - mean_g - u * mean_gu));
     }
 }
 

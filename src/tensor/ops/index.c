@@ -197,9 +197,15 @@ mmf_tensor *mmf_sinusoid(mmf_tape *tape, int64_t n_steps, int64_t width, int64_t
     for (int64_t k = 0; y && k < half; k++) {
         /* A single frequency is 1: the exponent's 0/0 is taken as 0. */
         const double rate = half > 1 ? exp(-(double)k * log(10000) / (double)(half - 1)) : 1;
+        /* A step turns by the rate: its error grows by one rounding a step, in double. */
+        const double turn_sin = sin(rate), turn_cos = cos(rate);
+        double s = sin((double)first * rate), c = cos((double)first * rate);
         for (int64_t t = 0; t < n_steps; t++) {
-            y->data[t * width + k] = (mmf_real)sin((double)(first + t) * rate);
-            y->data[t * width + half + k] = (mmf_real)cos((double)(first + t) * rate);
+            y->data[t * width + k] = (mmf_real)s;
+            y->data[t * width + half + k] = (mmf_real)c;
+            const double next = s * turn_cos + c * turn_sin;
+            c = c * turn_cos - s * turn_sin;
+            s = next;
         }
     }
     return y;

@@ -5,16 +5,16 @@
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
-typedef struct layer_norm_node {
+typedef struct row_norm_node {
     mmf_node node;
     mmf_tensor *x, *weight, *bias;
     int64_t width;
-    mmf_real *mean, *rstd;
-} layer_norm_node;
+    mmf_row_norm *rows;
+} row_norm_node;
 
-static void layer_norm_backward(mmf_tape *tape, mmf_node *node)
+static void row_norm_backward(mmf_tape *tape, mmf_node *node)
 {
-    layer_norm_node *const n = (layer_norm_node *)node;
+    row_norm_node *const n = (row_norm_node *)node;
     bool fresh = false;
     mmf_real *const dx = mmf_tape__grad(tape, n->x, &fresh);
     mmf_real *const dw = mmf_tape__grad_zeroed(tape, n->weight);
@@ -23,26 +23,49 @@ static void layer_norm_backward(mmf_tape *tape, mmf_node *node)
     for (int64_t r = 0; r < n->x->count / n->width; r++) {
         const int64_t at = r * n->width;
         tape->k->norm_row_grad(n->width, n->x->data + at, n->weight ? n->weight->data : NULL,
-                               n->mean[r], n->rstd[r], node->out->grad + at, beta,
-                               dx ? dx + at : NULL, dw, db);
+                               &n->rows[r], node->out->grad + at, beta, dx ? dx + at : NULL, dw,
+                               db);
     }
 }
 
 typedef struct norm_job {
     const mmf_tape *tape;
-    const layer_norm_node *n;
+    const row_norm_node *n;
     mmf_real eps;
+    bool by_deviation;
     mmf_real *y;
 } norm_job;
 
 static void norm_rows(void *argument, int64_t begin, int64_t end)
 {
     const norm_job *const j = argument;
-    const layer_norm_node *const n = j->n;
+    const row_norm_node *const n = j->n;
     for (int64_t r = begin; r < end; r++)
         j->tape->k->norm_row(n->width, n->x->data + r * n->width,
                              n->weight ? n->weight->data : NULL, n->bias ? n->bias->data : NULL,
-                             j->eps, j->y + r * n->width, &n->mean[r], &n->rstd[r]);
+                             j->eps, j->by_deviation, j->y + r * n->width, &n->rows[r]);
+}
+
+static mmf_tensor *normalise_rows(mmf_tape *tape, const char *op, mmf_tensor *x, mmf_tensor *weight,
+                                  mmf_tensor *bias, double eps, bool by_deviation)
+{
+    const int64_t width = x->shape[x->n_dims - 1], rows = x->count / width;
+    mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
+    row_norm_node n = {.x = x, .weight = weight, .bias = bias, .width = width};
+    n.rows = mmf_tape__alloc(tape, (size_t)rows * sizeof *n.rows);
+    if (!y || !n.rows)
+        return NULL;
+    norm_job job = {tape, &n, (mmf_real)eps, by_deviation, y->data};
+    mmf_tape__parallel(tape, rows, mmf_grain(4 * width), norm_rows, &job);
+    const bool wants =
+        x->wants_grad || (weight && weight->wants_grad) || (bias && bias->wants_grad);
+    row_norm_node *const node =
+        mmf_tape__record(tape, sizeof *node, op, y, wants, row_norm_backward);
+    if (node) {
+        n.node = node->node;
+        *node = n;
+    }
+    return y;
 }
 
 mmf_tensor *mmf_layer_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
@@ -54,90 +77,7 @@ mmf_tensor *mmf_layer_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mm
     const int64_t width = x->n_dims > 0 ? x->shape[x->n_dims - 1] : 0;
     if (width < 1 || (weight && weight->count != width) || (bias && bias->count != width))
         return mmf_tape__unfit(tape, op, x, weight ? weight : x, "one weight and bias a feature");
-    const int64_t rows = x->count / width;
-    mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
-    layer_norm_node n = {.x = x, .weight = weight, .bias = bias, .width = width};
-    n.mean = mmf_tape__reals(tape, rows);
-    n.rstd = mmf_tape__reals(tape, rows);
-    if (!y || !n.mean || !n.rstd)
-        return NULL;
-    norm_job job = {tape, &n, (mmf_real)eps, y->data};
-    mmf_tape__parallel(tape, rows, mmf_grain(4 * width), norm_rows, &job);
-    const bool wants =
-        x->wants_grad || (weight && weight->wants_grad) || (bias && bias->wants_grad);
-    layer_norm_node *const node =
-        mmf_tape__record(tape, sizeof *node, op, y, wants, layer_norm_backward);
-    if (node) {
-        n.node = node->node;
-        *node = n;
-    }
-    return y;
-}
-
-/* ---- Deviation norm ---------------------------------------------------------------------- */
-
-typedef struct deviation_node {
-    mmf_node node;
-    mmf_tensor *x, *weight, *bias;
-    int64_t width;
-    double eps;
-    double *mean, *deviation; /* a row */
-} deviation_node;
-
-/*
- * With c = x - mean, s the deviation and g = weight dy, of n elements:
- * dx = (g - mean(g)) / (s + eps) - c <g, c> / ((n - 1) s (s + eps)^2).
- */
-static void deviation_backward(mmf_tape *tape, mmf_node *node)
-{
-    deviation_node *const d = (deviation_node *)node;
-    const int64_t n = d->width;
-    mmf_real *const dx = mmf_tape__grad_zeroed(tape, d->x);
-    mmf_real *const dw = mmf_tape__grad_zeroed(tape, d->weight);
-    mmf_real *const db = mmf_tape__grad_zeroed(tape, d->bias);
-    for (int64_t r = 0; r < d->x->count / n; r++) {
-        const mmf_real *const x = d->x->data + r * n, *const g = node->out->grad + r * n;
-        const double mean = d->mean[r], s = d->deviation[r], scale = 1 / (s + d->eps);
-        double sum = 0, dot = 0;
-        for (int64_t i = 0; i < n; i++) {
-            const double c = (double)x[i] - mean, gi = (double)g[i];
-            const double weighted = gi * (double)d->weight->data[i];
-            sum += weighted;
-            dot += weighted * c;
-            if (dw)
-                dw[i] += (mmf_real)(gi * c * scale);
-            if (db)
-                db[i] += g[i];
-        }
-        const double along = s > 0 ? dot * scale * scale / ((double)(n - 1) * s) : 0;
-        for (int64_t i = 0; dx && i < n; i++) {
-            const double weighted = (double)g[i] * (double)d->weight->data[i];
-            dx[r * n + i] +=
-                (mmf_real)((weighted - sum / (double)n) * scale - ((double)x[i] - mean) * along);
-        }
-    }
-}
-
-static void deviation_rows(void *argument, int64_t begin, int64_t end)
-{
-    const deviation_node *const d = argument;
-    const int64_t n = d->width;
-    for (int64_t r = begin; r < end; r++) {
-        const mmf_real *const x = d->x->data + r * n;
-        mmf_real *const y = d->node.out->data + r * n;
-        double mean = 0, square = 0;
-        for (int64_t i = 0; i < n; i++)
-            mean += (double)x[i];
-        mean /= (double)n;
-        for (int64_t i = 0; i < n; i++)
-            square += ((double)x[i] - mean) * ((double)x[i] - mean);
-        d->mean[r] = mean;
-        d->deviation[r] = sqrt(square / (double)(n - 1));
-        const double scale = 1 / (d->deviation[r] + d->eps);
-        for (int64_t i = 0; i < n; i++)
-            y[i] = (mmf_real)(((double)x[i] - mean) * scale * (double)d->weight->data[i] +
-                              (double)d->bias->data[i]);
-    }
+    return normalise_rows(tape, op, x, weight, bias, eps, false);
 }
 
 mmf_tensor *mmf_deviation_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
@@ -150,23 +90,7 @@ mmf_tensor *mmf_deviation_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight
     if (width < 2 || weight->count != width || bias->count != width)
         return mmf_tape__unfit(tape, op, x, weight,
                                "two features or more, and one weight and bias a feature");
-    const int64_t rows = x->count / width;
-    mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
-    deviation_node d = {.node.out = y, .x = x, .weight = weight, .bias = bias, .width = width};
-    d.eps = eps;
-    d.mean = mmf_tape__alloc(tape, (size_t)rows * sizeof *d.mean);
-    d.deviation = mmf_tape__alloc(tape, (size_t)rows * sizeof *d.deviation);
-    if (!y || !d.mean || !d.deviation)
-        return NULL;
-    mmf_tape__parallel(tape, rows, mmf_grain(4 * width), deviation_rows, &d);
-    const bool wants = x->wants_grad || weight->wants_grad || bias->wants_grad;
-    deviation_node *const node =
-        mmf_tape__record(tape, sizeof *node, op, y, wants, deviation_backward);
-    if (node) {
-        d.node = node->node;
-        *node = d;
-    }
-    return y;
+    return normalise_rows(tape, op, x, weight, bias, eps, true);
 }
 
 /* ---- Batch norm -------------------------------------------------------------------------- */

@@ -267,6 +267,7 @@ mmf_tensor *mmf_pad(mmf_tape *tape, mmf_tensor *x, int axis, int64_t before, int
 typedef struct walk_node {
     mmf_node node;
     mmf_tensor *x;
+    bool repeats;       /* places of x have several in the output */
     mmf_broadcast walk; /* over the output; stride_a: strides of x */
 } walk_node;
 
@@ -291,7 +292,9 @@ static void gather_walk(const walk_node *w, const mmf_real *x, mmf_real *y)
 static void walk_backward(mmf_tape *tape, mmf_node *node)
 {
     walk_node *const w = (walk_node *)node;
-    mmf_real *const dx = mmf_tape__grad_zeroed(tape, w->x);
+    bool fresh = false;
+    mmf_real *const dx =
+        w->repeats ? mmf_tape__grad_zeroed(tape, w->x) : mmf_tape__grad(tape, w->x, &fresh);
     if (!dx)
         return;
     mmf_broadcast_rows rows;
@@ -300,8 +303,13 @@ static void walk_backward(mmf_tape *tape, mmf_node *node)
     const mmf_real *dy = node->out->grad;
     for (int64_t r = 0; r < rows.n_rows; r++, dy += rows.n_cols) {
         mmf_real *const to = dx + rows.offset_a;
-        for (int64_t j = 0; j < rows.n_cols; j++)
-            to[j * stride] += dy[j];
+        if (fresh) {
+            for (int64_t j = 0; j < rows.n_cols; j++)
+                to[j * stride] = dy[j];
+        } else {
+            for (int64_t j = 0; j < rows.n_cols; j++)
+                to[j * stride] += dy[j];
+        }
         mmf_broadcast__next(&w->walk, &rows);
     }
 }
@@ -309,6 +317,8 @@ static void walk_backward(mmf_tape *tape, mmf_node *node)
 static mmf_tensor *walk(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_broadcast *shape)
 {
     walk_node w = {.x = x, .walk = *shape};
+    for (int d = 0; d < shape->n_dims; d++)
+        w.repeats = w.repeats || (shape->stride_a[d] == 0 && shape->shape[d] > 1);
     mmf_tensor *const y = mmf_tape__tensor(tape, shape->n_dims, shape->shape);
     if (!y)
         return NULL;

@@ -1,0 +1,202 @@
+/*
+ * heads.c: the two products of attention for every head at once.
+ *
+ * Heads are columns [h D/H, (h + 1) D/H) of rows that stay where they are: a product reads and
+ * writes them with the row's full width as its step, so nothing is brought to (B, H, T, D / H) and
+ * back.
+ */
+#include "tensor/ops.h"
+#include "tensor/tape.h"
+
+/* Where the matrix of sample b and head h begins: data + b sample + h head, `step` to its next row.
+ */
+typedef struct side {
+    mmf_real *data;
+    int64_t step, sample, head;
+    bool transpose;
+} side;
+
+typedef struct head_job {
+    int64_t n_heads, m, n, k;
+    mmf_real alpha, beta;
+    side a, b, c;
+} head_job;
+
+static mmf_real *matrix_of(const side *s, int64_t sample, int64_t head)
+{
+    return s->data + sample * s->sample + head * s->head;
+}
+
+static void run_heads(void *argument, int64_t begin, int64_t end)
+{
+    const head_job *const j = argument;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t b = i / j->n_heads, h = i % j->n_heads;
+        mmf_blas_gemm(&(mmf_gemm){j->a.transpose, j->b.transpose, j->m, j->n, j->k, j->alpha,
+                                  matrix_of(&j->a, b, h), j->a.step, matrix_of(&j->b, b, h),
+                                  j->b.step, j->beta, matrix_of(&j->c, b, h), j->c.step});
+    }
+}
+
+/* C = alpha op(A) op(B) + beta C for every sample and head. */
+static void multiply(const mmf_tape *tape, int64_t n_samples, head_job job)
+{
+    const int64_t work = job.m * job.n * job.k;
+    mmf_tape__parallel(tape, n_samples * job.n_heads, mmf_grain(work / 16), run_heads, &job);
+}
+
+/* Columns of rows (B, T, D). */
+static side columns(mmf_real *data, const mmf_tensor *x, int64_t n_heads, bool transpose)
+{
+    const int64_t width = x->shape[2];
+    return (side){data, width, x->shape[1] * width, width / n_heads, transpose};
+}
+
+/* Whole matrices of (B, H, Tq, Tk). */
+static side matrices(mmf_real *data, const mmf_tensor *x, bool transpose)
+{
+    const int64_t size = x->shape[2] * x->shape[3];
+    return (side){data, x->shape[3], x->shape[1] * size, size, transpose};
+}
+
+typedef struct heads_node {
+    mmf_node node;
+    mmf_tensor *a, *b; /* queries and keys; weights and values */
+    int64_t n_heads;
+    mmf_real scale;
+} heads_node;
+
+static bool fits(const mmf_tensor *x, int64_t n_heads)
+{
+    return x->n_dims == 3 && !x->is_int && n_heads > 0 && x->shape[2] % n_heads == 0;
+}
+
+static mmf_tensor *record(mmf_tape *tape, const char *op, mmf_tensor *y, heads_node fields,
+                          mmf_backward_fn *backward)
+{
+    const bool wants = fields.a->wants_grad || fields.b->wants_grad;
+    heads_node *const node = mmf_tape__record(tape, sizeof *node, op, y, wants, backward);
+    if (node) {
+        fields.node = node->node;
+        *node = fields;
+    }
+    return y;
+}
+
+/* ---- Scores ------------------------------------------------------------------------------ */
+
+/* S = scale Q K', G = dS:  dQ = scale G K,  dK = scale G' Q. */
+static void scores_backward(mmf_tape *tape, mmf_node *node)
+{
+    heads_node *const p = (heads_node *)node;
+    mmf_tensor *const q = p->a, *const k = p->b, *const y = node->out;
+    const int64_t h = p->n_heads, tq = q->shape[1], tk = k->shape[1], width = q->shape[2] / h;
+    bool fresh = false;
+    mmf_real *const dq = mmf_tape__grad(tape, q, &fresh);
+    if (dq)
+        multiply(tape, q->shape[0],
+                 (head_job){h, tq, width, tk, p->scale, fresh ? 0 : 1, matrices(y->grad, y, false),
+                            columns(k->data, k, h, false), columns(dq, q, h, false)});
+    mmf_real *const dk = mmf_tape__grad(tape, k, &fresh);
+    if (dk)
+        multiply(tape, q->shape[0],
+                 (head_job){h, tk, width, tq, p->scale, fresh ? 0 : 1, matrices(y->grad, y, true),
+                            columns(q->data, q, h, false), columns(dk, k, h, false)});
+}
+
+mmf_tensor *mmf_head_scores(mmf_tape *tape, mmf_tensor *q, mmf_tensor *k, int64_t n_heads,
+                            double scale)
+{
+    static const char op[] = "head_scores";
+    if (!q || !k)
+        return mmf_tape__missing(tape, op);
+    if (!fits(q, n_heads) || !fits(k, n_heads) || q->shape[0] != k->shape[0] ||
+        q->shape[2] != k->shape[2])
+        return mmf_tape__unfit(tape, op, q, k,
+                               "queries and keys (B, T, D), D a multiple of the heads");
+    const int64_t shape[] = {q->shape[0], n_heads, q->shape[1], k->shape[1]};
+    mmf_tensor *const y = mmf_tape__tensor(tape, 4, shape);
+    if (!y)
+        return NULL;
+    multiply(tape, shape[0],
+             (head_job){n_heads, shape[2], shape[3], q->shape[2] / n_heads, (mmf_real)scale, 0,
+                        columns(q->data, q, n_heads, false), columns(k->data, k, n_heads, true),
+                        matrices(y->data, y, false)});
+    return record(tape, op, y,
+                  (heads_node){.a = q, .b = k, .n_heads = n_heads, .scale = (mmf_real)scale},
+                  scores_backward);
+}
+
+/* ---- Mixtures ---------------------------------------------------------------------------- */
+
+/* Y = A V, G = dY:  dA = G V',  dV = A' G. */
+static void mix_backward(mmf_tape *tape, mmf_node *node)
+{
+    heads_node *const p = (heads_node *)node;
+    mmf_tensor *const a = p->a, *const v = p->b, *const y = node->out;
+    const int64_t h = p->n_heads, tq = a->shape[2], tk = a->shape[3], width = v->shape[2] / h;
+    bool fresh = false;
+    mmf_real *const da = mmf_tape__grad(tape, a, &fresh);
+    if (da)
+        multiply(tape, a->shape[0],
+                 (head_job){h, tq, tk, width, 1, fresh ? 0 : 1, columns(y->grad, y, h, false),
+                            columns(v->data, v, h, true), matrices(da, a, false)});
+    mmf_real *const dv = mmf_tape__grad(tape, v, &fresh);
+    if (dv)
+        multiply(tape, a->shape[0],
+                 (head_job){h, tk, width, tq, 1, fresh ? 0 : 1, matrices(a->data, a, true),
+                            columns(y->grad, y, h, false), columns(dv, v, h, false)});
+}
+
+mmf_tensor *mmf_head_mix(mmf_tape *tape, mmf_tensor *a, mmf_tensor *v)
+{
+    static const char op[] = "head_mix";
+    if (!a || !v)
+        return mmf_tape__missing(tape, op);
+    if (a->n_dims != 4 || a->is_int || !fits(v, a->shape[1]) || a->shape[0] != v->shape[0] ||
+        a->shape[3] != v->shape[1])
+        return mmf_tape__unfit(tape, op, a, v,
+                               "weights (B, H, Tq, Tk) and values (B, Tk, E), E a multiple of H");
+    const int64_t n_heads = a->shape[1], shape[] = {a->shape[0], a->shape[2], v->shape[2]};
+    mmf_tensor *const y = mmf_tape__tensor(tape, 3, shape);
+    if (!y)
+        return NULL;
+    multiply(tape, shape[0],
+             (head_job){n_heads, shape[1], shape[2] / n_heads, a->shape[3], 1, 0,
+                        matrices(a->data, a, false), columns(v->data, v, n_heads, false),
+                        columns(y->data, y, n_heads, false)});
+    return record(tape, op, y, (heads_node){.a = a, .b = v, .n_heads = n_heads}, mix_backward);
+}
+
+/* ---- Examples ---------------------------------------------------------------------------- */
+
+static mmf_tensor *head_scores_example(mmf_op_case *c)
+{
+    const int64_t heads = c->index + 1, width = 3 * heads * c->scale;
+    mmf_tensor *const q = mmf_case_input(c, -1, 1, 3, (int64_t[]){2, 4, width});
+    mmf_tensor *const k =
+        c->index == 2 ? q : mmf_case_input(c, -1, 1, 3, (int64_t[]){2, 5 * c->scale, width});
+    return mmf_head_scores(c->tape, q, k, heads, 0.7);
+}
+
+static mmf_tensor *head_mix_example(mmf_op_case *c)
+{
+    const int64_t heads = c->index + 1, steps = 5 * c->scale;
+    mmf_tensor *const a = mmf_case_input(c, -1, 1, 4, (int64_t[]){2, heads, 4, steps});
+    mmf_tensor *const v = mmf_case_input(c, -1, 1, 3, (int64_t[]){2, steps, 3 * heads});
+    return mmf_head_mix(c->tape, a, v);
+}
+
+static double head_scores_flops(const mmf_op_case *c, const mmf_tensor *out)
+{
+    const int64_t width = c->inputs[0]->shape[2] / out->shape[1];
+    return 2.0 * (double)out->count * (double)width;
+}
+
+static double head_mix_flops(const mmf_op_case *c, const mmf_tensor *out)
+{
+    return 2.0 * (double)out->count * (double)c->inputs[0]->shape[3];
+}
+
+const mmf_op mmf_op_head_scores = {"head_scores", 3, head_scores_example, head_scores_flops, true};
+const mmf_op mmf_op_head_mix = {"head_mix", 2, head_mix_example, head_mix_flops, true};
