@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#define GUTTER_PADDING 14
+#define GUTTER_PADDING 20 /* 10 to the axis; the rest for letters that are wider than most */
 
 /* ---- Scales ------------------------------------------------------------------------------ */
 
@@ -60,11 +60,12 @@ double mmf_scale_at(const mmf_scale *scale, double value)
 static int log_ticks(const mmf_scale *scale, double out[MMF_MAX_TICKS])
 {
     static const double leads[] = {1, 2, 5};
-    const bool wide = scale->high / scale->low > 200; /* then powers of ten are enough */
+    const int n_leads = scale->high / scale->low > 200 ? 1 : 3; /* wide: powers of ten are enough */
+    const int first = (int)floor(log10(scale->low)), last = (int)floor(log10(scale->high));
     int n = 0;
-    for (double power = pow(10, floor(log10(scale->low))); power <= scale->high; power *= 10) {
-        for (int i = 0; i < (wide ? 1 : 3); i++) {
-            const double tick = power * leads[i];
+    for (int power = first; power <= last; power++) {
+        for (int i = 0; i < n_leads; i++) {
+            const double tick = leads[i] * pow(10, power);
             if (tick >= scale->low && tick <= scale->high && n < MMF_MAX_TICKS)
                 out[n++] = tick;
         }
@@ -78,9 +79,10 @@ int mmf_scale_ticks(const mmf_scale *scale, int wanted, double out[MMF_MAX_TICKS
         return log_ticks(scale, out);
     const double step = round_step((scale->high - scale->low) / wanted);
     int n = 0;
-    for (double k = ceil(scale->low / step - 1e-9);
-         k * step <= scale->high + 1e-9 * step && n < MMF_MAX_TICKS; k++)
-        out[n++] = k * step;
+    const int64_t first = (int64_t)ceil(scale->low / step - 1e-9);
+    const int64_t last = (int64_t)floor(scale->high / step + 1e-9);
+    for (int64_t k = first; k <= last && n < MMF_MAX_TICKS; k++)
+        out[n++] = (double)k * step;
     return n;
 }
 

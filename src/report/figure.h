@@ -11,7 +11,7 @@
 #include "report/html.h"
 
 #define MMF_MAX_TICKS 24
-#define MMF_CHARACTER 7.6 /* pixels that a character of a label may take */
+#define MMF_CHARACTER 8.0 /* pixels that a character of a label may take */
 #define MMF_N_COLOURS 8
 
 /* ---- Scales ------------------------------------------------------------------------------ */

@@ -159,7 +159,7 @@ static json_t *axis_json(const output_sums *o, int d, const mmf_schema *inputs)
     json_object_set_new(object, "length", json_integer((json_int_t)n));
     if (n > MAX_AXIS)
         return object;
-    const double share = o->n * (double)(o->count / n);
+    const double share = o->n * (double)o->count / (double)n;
     for (int64_t i = 0; i < o->count; i++) {
         mean[i / inner % n] += o->sum[i] / share;
         deviation[i / inner % n] += o->squares[i] / share;
