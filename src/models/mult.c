@@ -137,7 +137,7 @@ static void order_inputs(const mmf_schema *inputs, mult_model *model)
     static const char *const kernels[] = {"conv1d_kernel_size_l", "conv1d_kernel_size_a",
                                           "conv1d_kernel_size_v"};
     const bool is_trio = mmf_is_sentiment_trio(inputs);
-    for (size_t i = 0; i < inputs->count; i++) {
+    for (size_t i = 0; i < (is_trio ? 3 : inputs->count); i++) {
         modality *const m = &model->m[i];
         m->input = is_trio ? mmf_schema_find(inputs, names[i]) : &inputs->inputs[i];
         m->key = is_trio ? keys[i] : m->input->name;

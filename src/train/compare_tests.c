@@ -126,7 +126,6 @@ static mmf_status compute_gain(const mmf_plan *plan, row_scores *scores)
     mmf_comparison *const c = plan->out;
     mmf_interval gain = {0};
     int64_t n = 0;
-    c->gain = c->gain_low = c->gain_high = NAN;
     if (!c->best_fusion || !c->best_single)
         return MMF_OK;
     MMF_TRY(pair_scores(plan, scores, c->best_fusion, c->best_single, &n));
@@ -203,6 +202,9 @@ mmf_status mmf_compare__test(const mmf_plan *plan)
     row_scores scores;
     mmf_comparison *const c = plan->out;
     const char *const concat = find_leader(c, concat_name);
+    c->gain = c->gain_low = c->gain_high = NAN;
+    if (c->task.kind == MMF_TARGET_RETRIEVAL) /* a row has no score without the others */
+        return MMF_OK;
     MMF_TRY(reserve(plan, &scores));
     mmf_status status = compute_gain(plan, &scores);
     if (status == MMF_OK && concat)

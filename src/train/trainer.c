@@ -5,7 +5,7 @@
  * Everything random is a function of (seed, epoch, step), so a run that was interrupted anywhere
  * and resumed ends with the bits of an unbroken one.
  */
-#include "train/trainer.h"
+#include "train/trainer_inside.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,8 +15,6 @@
 
 #define DEFAULT_EPOCHS 100
 #define DEFAULT_PATIENCE 15
-/* Rows of a validation batch. */
-#define VALID_BATCH 64
 /* Seconds between two events inside an epoch, and between two checkpoints. */
 #define EVENT_INTERVAL 0.1
 #define CHECKPOINT_INTERVAL 5
@@ -24,29 +22,6 @@
 #define LONG_RUN 10
 /* Steps that are timed before the estimate; the first one also grows the memory. */
 #define ESTIMATE_STEPS 4
-
-typedef struct trainer {
-    mmf_ctx *ctx;
-    const mmf_fit *fit;
-    mmf_model *model;
-    mmf_fit_state state;
-    mmf_auxiliary auxiliary;
-    mmf_aids_run aids;
-    mmf_tape *tape;
-    mmf_batch batch;
-    mmf_normalisation normalisation; /* of the whole data set */
-    size_t *map;
-    int64_t *order; /* train rows, shuffled for the epoch */
-    double *predictions;
-    mmf_loss_options loss;
-    mmf_tensor class_weight;
-    mmf_schedule schedule;
-    int64_t epochs, batch_rows, max_rows, patience, n_steps;
-    unsigned left_aside;
-    char checkpoint[1024]; /* "" for none */
-    double started, last_event, last_checkpoint;
-    bool estimated;
-} trainer;
 
 /* ---- Preparation ------------------------------------------------------------------------- */
 
@@ -92,7 +67,7 @@ static mmf_status prepare_data(trainer *t)
                                       fit->n_train));
         MMF_TRY(mmf_model__set_normalisation(t->model, fit->dataset, &t->normalisation));
     }
-    t->max_rows = t->batch_rows + 1 > VALID_BATCH ? t->batch_rows + 1 : VALID_BATCH;
+    t->max_rows = t->batch_rows + 1 > MMF_VALID_BATCH ? t->batch_rows + 1 : MMF_VALID_BATCH;
     MMF_TRY(mmf_batch_create(t->ctx, &t->batch, fit->dataset, t->max_rows));
     if (mmf_drops_modalities(fit->options, inputs))
         MMF_TRY(mmf_batch_track_presence(&t->batch));
@@ -148,14 +123,6 @@ static void drop_modalities(trainer *t, const mmf_pass *pass)
                          mmf_modality_dropout_rate(t->fit->options, step, t->n_steps), &rng);
 }
 
-/* A forward pass: what went in and came out. */
-typedef struct forward_pass {
-    mmf_named in, out;
-    mmf_step step;
-    mmf_aid_pass seen; /* the same as aids see it */
-    mmf_tensor *loss;  /* of the model */
-} forward_pass;
-
 /* A model with an objective of its own takes no part in smoothing and class weights. */
 static mmf_status check_objective(trainer *t, const mmf_named *out)
 {
@@ -174,8 +141,8 @@ static mmf_status check_objective(trainer *t, const mmf_named *out)
 }
 
 /* Fills the batch and runs the model. */
-static mmf_status forward(trainer *t, const int64_t *rows, int64_t n, const mmf_pass *pass,
-                          forward_pass *f)
+mmf_status mmf_trainer__forward(trainer *t, const int64_t *rows, int64_t n, const mmf_pass *pass,
+                                forward_pass *f)
 {
     *f = (forward_pass){.step = {.training = pass->training,
                                  .epoch = t->state.progress.epoch,
@@ -193,8 +160,9 @@ static mmf_status forward(trainer *t, const int64_t *rows, int64_t n, const mmf_
     if (pass->training)
         mmf_auxiliary_run(&t->auxiliary, t->tape, &f->in, &f->step, &f->out);
     /* Retrieval is validated by its ranking: a contrast within a small batch says little. */
-    if (pass->training || t->fit->task->kind != MMF_TARGET_RETRIEVAL)
-        f->loss = mmf_task_loss(t->tape, t->fit->task, &t->loss, &f->out, target);
+    f->loss = pass->training || t->fit->task->kind != MMF_TARGET_RETRIEVAL
+                  ? mmf_task_loss(t->tape, t->fit->task, &t->loss, &f->out, target)
+                  : NULL;
     f->seen = (mmf_aid_pass){.tape = t->tape,
                              .in = &f->in,
                              .out = &f->out,
@@ -206,95 +174,7 @@ static mmf_status forward(trainer *t, const int64_t *rows, int64_t n, const mmf_
     return mmf_tape_status(t->tape);
 }
 
-/* What the model computes from the training rows. */
-static mmf_status fit_closed_form(trainer *t)
-{
-    const mmf_fit *const fit = t->fit;
-    mmf_module *const module = mmf_model_module(t->model);
-    for (int64_t first = 0; first < fit->n_train; first += VALID_BATCH) {
-        const int64_t n = fit->n_train - first < VALID_BATCH ? fit->n_train - first : VALID_BATCH;
-        mmf_named in = {0};
-        MMF_TRY(mmf_batch_fill(&t->batch, fit->dataset,
-                               fit->options->no_normalise ? NULL : &t->normalisation,
-                               fit->train_rows + first, n));
-        mmf_tape_begin(t->tape, &(mmf_pass){0});
-        mmf_feed_put(&t->model->feed, t->tape, t->batch.inputs, t->map, n, MMF_ALL_MODALITIES, &in);
-        mmf_module_fit(module, t->tape, &in, first);
-        MMF_TRY(mmf_tape_status(t->tape));
-    }
-    mmf_tape_begin(t->tape, &(mmf_pass){0});
-    mmf_module_fit(module, t->tape, NULL, fit->n_train);
-    return mmf_tape_status(t->tape);
-}
-
 /* ---- Preparation of a fit ---------------------------------------------------------------- */
-
-/* Mean losses of the model and of an aid's heads, for mmf_aid_fit. */
-static mmf_status measure(void *user, mmf_aid *aid, const int64_t *rows, int64_t n_rows,
-                          double *means)
-{
-    trainer *const t = user;
-    const size_t n_heads = aid->features->count;
-    memset(means, 0, (n_heads + 1) * sizeof *means);
-    for (int64_t first = 0; first < n_rows; first += VALID_BATCH) {
-        const int64_t n = n_rows - first < VALID_BATCH ? n_rows - first : VALID_BATCH;
-        forward_pass f;
-        mmf_named heads = {0};
-        MMF_TRY(forward(t, rows + first, n, &(mmf_pass){0}, &f));
-        means[0] += (double)f.loss->data[0] * (double)n / (double)n_rows;
-        mmf_aid_heads_run(aid, &f.seen, false, &heads);
-        for (size_t m = 0; m < n_heads; m++) {
-            const mmf_tensor *const loss = mmf_aid_head_loss(aid, &f.seen, &heads, m);
-            means[m + 1] += loss ? (double)loss->data[0] * (double)n / (double)n_rows : 0;
-        }
-        MMF_TRY(mmf_tape_status(t->tape));
-    }
-    return MMF_OK;
-}
-
-/* What losses over features and aids are built for shows in a pass over a few rows. */
-static mmf_status prepare_beside(trainer *t)
-{
-    const mmf_fit *const fit = t->fit;
-    const mmf_schema *const inputs = mmf_model_inputs(t->model);
-    forward_pass f;
-    t->state.auxiliary = &t->auxiliary;
-    t->state.aids = &t->aids;
-    if (fit->losses->count == 0 && fit->aids->count == 0)
-        return MMF_OK;
-    const int64_t n = fit->n_train < 2 ? fit->n_train : 2;
-    MMF_TRY(forward(t, fit->train_rows, n, &(mmf_pass){.record = true}, &f));
-    if (fit->losses->count > 0)
-        MMF_TRY(mmf_auxiliary_create(t->ctx, &t->auxiliary, fit->losses, inputs, &f.out, n,
-                                     fit->name, fit->options, mmf_fit_lr(fit)));
-    t->left_aside |= fit->losses->count > t->auxiliary.count ? MMF_ASIDE_LOSSES : 0;
-    if (fit->aids->count == 0)
-        return MMF_OK;
-    if (fit->task->kind == MMF_TARGET_RETRIEVAL)
-        return mmf_fail(t->ctx, MMF_UNSUPPORTED,
-                        "training aid %s balances predictions of single modalities, and retrieval "
-                        "has none; leave it out",
-                        fit->aids->kinds[0]->def.name);
-    const mmf_aid_fit known = {.task = fit->task,
-                               .loss = &t->loss,
-                               .options = fit->options,
-                               .dataset = fit->dataset,
-                               .params = t->state.params,
-                               .name = fit->name,
-                               .train_rows = fit->train_rows,
-                               .valid_rows = fit->valid_rows,
-                               .n_train = fit->n_train,
-                               .n_valid = fit->n_valid,
-                               .max_rows = t->max_rows,
-                               .lr = mmf_fit_lr(fit),
-                               .target_scale = t->model->target_scale,
-                               .target_shift = t->model->target_shift,
-                               .measure = measure,
-                               .trainer = t};
-    MMF_TRY(mmf_aids_create(t->ctx, &t->aids, fit->aids, inputs, &known, &f.seen));
-    t->left_aside |= t->aids.count == 0 ? MMF_ASIDE_AIDS : 0;
-    return MMF_OK;
-}
 
 /* A trailing batch of one row joins the one before it: batch norm cannot be trained on one row. */
 static int64_t count_steps(int64_t n_rows, int64_t batch)
@@ -345,7 +225,7 @@ static mmf_status prepare(trainer *t)
     MMF_TRY(mmf_fit_fingerprint(t->ctx, fit, s->fingerprint));
     mmf_checkpoint_path(fit, t->checkpoint, sizeof t->checkpoint);
     MMF_TRY(mmf_tape_create(t->ctx, &t->tape));
-    return prepare_beside(t);
+    return mmf_trainer__prepare_beside(t);
 }
 
 static void release(trainer *t)
@@ -390,7 +270,7 @@ static mmf_status take_step(trainer *t)
     const mmf_pass pass = {
         .record = true, .training = true, .seed = t->fit->options->seed, .step = (uint64_t)global};
     forward_pass f;
-    MMF_TRY(forward(t, t->order + first, n, &pass, &f));
+    MMF_TRY(mmf_trainer__forward(t, t->order + first, n, &pass, &f));
     if (!f.loss)
         return mmf_fail(t->ctx, MMF_UNSUPPORTED,
                         "%s: there is no loss to learn from; add --loss clip-loss", t->fit->name);
@@ -426,10 +306,11 @@ static mmf_status validate(trainer *t, double *loss)
     const mmf_fit *const fit = t->fit;
     const int64_t width = mmf_model_task(t->model)->n_outputs;
     double sum = 0;
-    for (int64_t first = 0; first < fit->n_valid; first += VALID_BATCH) {
-        const int64_t n = fit->n_valid - first < VALID_BATCH ? fit->n_valid - first : VALID_BATCH;
+    for (int64_t first = 0; first < fit->n_valid; first += MMF_VALID_BATCH) {
+        const int64_t n =
+            fit->n_valid - first < MMF_VALID_BATCH ? fit->n_valid - first : MMF_VALID_BATCH;
         forward_pass f;
-        MMF_TRY(forward(t, fit->valid_rows + first, n, &(mmf_pass){0}, &f));
+        MMF_TRY(mmf_trainer__forward(t, fit->valid_rows + first, n, &(mmf_pass){0}, &f));
         mmf_tensor *const y =
             mmf_task_prediction(t->tape, fit->task, mmf_model_inputs(t->model), &f.out);
         MMF_TRY(mmf_tape_status(t->tape));
@@ -537,7 +418,7 @@ static mmf_status end_epoch(trainer *t)
     p->last_loss = t->n_steps > 0 ? p->loss_sum / (double)fit->n_train : NAN;
     p->loss_sum = 0;
     if (def->fit && !(def->takes & MMF_FITS_FIRST))
-        MMF_TRY(fit_closed_form(t));
+        MMF_TRY(mmf_trainer__fit_closed_form(t));
     MMF_TRY(validate(t, &valid_loss));
     if (fit->n_valid > 0) {
         MMF_TRY(mmf_task_score(t->ctx, &metrics, mmf_model_task(t->model), fit->dataset,
@@ -613,7 +494,7 @@ static mmf_status start(trainer *t)
         MMF_TRY(mmf_aids_begin(&t->aids));
     t->last_checkpoint = mmf_seconds();
     if (mmf_model_find(t->fit->name)->takes & MMF_FITS_FIRST)
-        MMF_TRY(fit_closed_form(t));
+        MMF_TRY(mmf_trainer__fit_closed_form(t));
     return run_epochs(t);
 }
 
