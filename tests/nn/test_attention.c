@@ -347,6 +347,56 @@ static void deviation_norm_gives_the_published_numbers(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* What the mean of equal numbers is rounded by is far larger than eps allows. */
+static void a_constant_row_is_zero_though_its_mean_is_rounded(void **state)
+{
+    (void)state;
+    enum { WIDTH = 100 };
+    mmf_ctx *const ctx = test_ctx();
+    mmf_tape *tape = NULL;
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    mmf_tape_begin(tape, &(mmf_pass){.record = true});
+    mmf_real row[WIDTH], ones[WIDTH], cotangent[WIDTH] = {1};
+    for (int i = 0; i < WIDTH; i++) {
+        row[i] = (mmf_real)1000.1;
+        ones[i] = 1;
+    }
+    const int64_t width = WIDTH, shape[] = {1, WIDTH};
+    mmf_tensor *const x = mmf_variable(tape, row, 2, shape);
+    mmf_tensor *const bias = mmf_full(tape, 1, &width, 0);
+    mmf_tensor *const y = mmf_deviation_norm(tape, x, mmf_input(tape, ones, 1, &width), bias, 1e-6);
+    test_ok(ctx, mmf_tape_backward_from(tape, y, cotangent));
+    for (int i = 0; i < WIDTH; i++)
+        assert_true(fabs((double)y->data[i]) < 1e-3);
+    assert_true(fabs((double)x->grad[0] / (0.99 * 1e6) - 1) < 1e-3);
+    assert_true(fabs((double)x->grad[1] / (-0.01 * 1e6) - 1) < 1e-3);
+    mmf_tape_free(tape);
+    mmf_ctx_free(ctx);
+}
+
+/* Steps turn from one to the next: far ones must still be where sine and cosine have them. */
+static void far_positions_are_exact(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_tape *tape = NULL;
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    mmf_tape_begin(tape, &(mmf_pass){0});
+    const int64_t n_steps = 20000, width = 8, half = 4, first = 7;
+    const mmf_tensor *const table = mmf_sinusoid(tape, n_steps, width, first);
+    test_ok(ctx, mmf_tape_status(tape));
+    for (int64_t t = n_steps - 50; t < n_steps; t++) {
+        for (int64_t k = 0; k < half; k++) {
+            const double angle =
+                (double)(first + t) * exp(-(double)k * log(10000) / (double)(half - 1));
+            assert_true(fabs((double)table->data[t * width + k] - sin(angle)) < 1e-6);
+            assert_true(fabs((double)table->data[t * width + half + k] - cos(angle)) < 1e-6);
+        }
+    }
+    mmf_tape_free(tape);
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +409,8 @@ int main(void)
         cmocka_unit_test(a_perceiver_reads_a_set_of_valid_tokens),
         cmocka_unit_test(tables_and_masks_hold_what_they_say),
         cmocka_unit_test(deviation_norm_gives_the_published_numbers),
+        cmocka_unit_test(a_constant_row_is_zero_though_its_mean_is_rounded),
+        cmocka_unit_test(far_positions_are_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

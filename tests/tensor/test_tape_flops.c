@@ -40,6 +40,12 @@ static void batches_windows_and_steps_are_counted(void **state)
                variable(tape, 3, (const int64_t[]){2, 4, 5}), false, false);
     double wanted = 2 * 2 * 3 * 4 * 5;
     assert_true(mmf_tape_flops(tape) == wanted);
+    /* 2 samples, 3 heads of 2 columns, 4 queries, 5 keys: scores, and what they mix */
+    mmf_tensor *const q = variable(tape, 3, (const int64_t[]){2, 4, 6});
+    mmf_tensor *const k = variable(tape, 3, (const int64_t[]){2, 5, 6});
+    mmf_head_mix(tape, mmf_head_scores(tape, q, k, 3, 1), k);
+    wanted += 2 * (2 * 2 * 3 * 2 * 4 * 5);
+    assert_true(mmf_tape_flops(tape) == wanted);
     /* 2 x 2 places of the window, 1 x 2 x 2 weights each, 2 outputs */
     mmf_conv2d(tape, variable(tape, 4, (const int64_t[]){1, 1, 3, 3}),
                variable(tape, 4, (const int64_t[]){2, 1, 2, 2}), NULL,

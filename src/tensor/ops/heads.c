@@ -39,9 +39,10 @@ static void run_heads(void *argument, int64_t begin, int64_t end)
 }
 
 /* C = alpha op(A) op(B) + beta C for every sample and head. */
-static void multiply(const mmf_tape *tape, int64_t n_samples, head_job job)
+static void multiply(mmf_tape *tape, int64_t n_samples, head_job job)
 {
     const int64_t work = job.m * job.n * job.k;
+    mmf_tape__count_products(tape, n_samples * job.n_heads, job.m, job.n, job.k);
     mmf_tape__parallel(tape, n_samples * job.n_heads, mmf_grain(work / 16), run_heads, &job);
 }
 
