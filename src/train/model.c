@@ -19,6 +19,11 @@ static int64_t sample_size(const mmf_input_schema *in)
     return n;
 }
 
+static bool is_timed(const mmf_input_schema *in)
+{
+    return in->kind == MMF_SEQUENCE || in->kind == MMF_TOKENS;
+}
+
 /* Memory for one sample, so that predicting allocates nothing. */
 static mmf_status allocate_sample(mmf_model *model)
 {
@@ -34,10 +39,12 @@ static mmf_status allocate_sample(mmf_model *model)
             s->tokens = mmf_alloc_zero(model->ctx, n, sizeof *s->tokens);
         else
             s->values = mmf_alloc_zero(model->ctx, n, sizeof *s->values);
-        s->length = mmf_alloc_zero(model->ctx, 1, sizeof *s->length);
+        if (is_timed(in))
+            s->length = mmf_alloc_zero(model->ctx, 1, sizeof *s->length);
         if (in->has_present)
             s->present = mmf_alloc_zero(model->ctx, 1, sizeof *s->present);
-        if (!(s->tokens || s->values) || !s->length || (in->has_present && !s->present))
+        if (!(s->tokens || s->values) || (is_timed(in) && !s->length) ||
+            (in->has_present && !s->present))
             return MMF_NOMEM;
     }
     return MMF_OK;
@@ -290,23 +297,25 @@ static mmf_status put_sample(mmf_model *model, size_t m, const mmf_sample *given
 {
     const mmf_input_schema *const in = &mmf_module_schema(model->module)->inputs[m];
     mmf_batch_input *const s = &model->sample[m];
-    const bool timed = in->kind == MMF_SEQUENCE || in->kind == MMF_TOKENS;
-    const int64_t steps = timed ? in->shape[0] : 0;
+    const int64_t steps = is_timed(in) ? in->shape[0] : 1;
     const bool absent = given->absent || !(in->kind == MMF_TOKENS ? (const void *)given->tokens
                                                                   : (const void *)given->values);
     if (absent)
         *use &= ~(UINT64_C(1) << m);
     if (s->present)
         s->present[0] = 1;
-    s->length[0] = 1;
+    if (s->length)
+        s->length[0] = 1;
     if (absent)
         return MMF_OK;
-    if (given->length < 0 || (timed && given->length > steps))
+    if (given->length < 0 || (is_timed(in) && given->length > steps))
         return mmf_fail(model->ctx, MMF_ARG, "%s: length %lld, the model takes 1 to %lld", in->name,
                         (long long)given->length, (long long)steps);
-    s->length[0] = given->length ? given->length : (timed ? steps : 1);
-    return in->kind == MMF_TOKENS ? put_tokens(model, m, given, s->length[0])
-                                  : put_values(model, m, given, s->length[0]);
+    const int64_t length = given->length ? given->length : steps;
+    if (s->length)
+        s->length[0] = length;
+    return in->kind == MMF_TOKENS ? put_tokens(model, m, given, length)
+                                  : put_values(model, m, given, length);
 }
 
 mmf_status mmf_model_predict(mmf_model *model, const mmf_sample *samples, double *out)
