@@ -18,8 +18,8 @@
  * under a rule: they get fewer. So do modules of many parameters, which repeat a few kinds of
  * layers. */
 #define FULL_CASES 2
-#define EACH_FEW 16
-#define N_DIRECTIONS_FEW 4
+#define EACH_FEW 2
+#define N_DIRECTIONS_FEW 3
 #define LARGE 3000
 
 static const double steps[] = {1e-5, 1e-6, 1e-7};
@@ -244,7 +244,9 @@ static void check_case(mmf_ctx *ctx, const mmf_def *def, case_data *data, void *
     for (const mmf_option *row = mmf_option_next(def, NULL); row && !mmf_option_is_common(row);
          row = mmf_option_next(def, row)) {
         char choice[64];
-        const char *const choices = row->type == MMF_OPTION_BOOL ? "false|true" : row->choices;
+        const char *const choices = row->type == MMF_OPTION_BOOL   ? "false|true"
+                                    : row->type == MMF_OPTION_TEXT ? row->choices
+                                                                   : NULL; /* of numbers: a range */
         for (const char *at = choices; at && *at && data->inputs[0].kind == MMF_VECTOR;) {
             const size_t n = strcspn(at, "|");
             snprintf(choice, sizeof choice, "%.*s", (int)n, at);
