@@ -1,10 +1,11 @@
 /*
- * pair_losses.c: losses of disentangled models (MISA and its kin) beside any model: what makes the
- * features of two modalities alike (cmd, adversarial) or keeps them apart (difference).
+ * pair_losses.c: losses over pairs of modalities beside any model: what makes their features alike
+ * (cmd, adversarial), keeps them apart (difference), or lets each find the other (vse-pp).
  *
  * All see features that are brought to one width and to length one.
  */
 #include "nn/disentangle.h"
+#include "nn/hinge.h"
 #include "nn/views.h"
 
 static const mmf_option cmd_options[] = {
@@ -23,10 +24,16 @@ static const mmf_option adversarial_options[] = {
     {0},
 };
 
+static const mmf_option vse_pp_options[] = {
+    {"margin", NULL, MMF_OPTION_REAL, 0, 1e6, NULL, "0.2", "of the hinge"},
+    MMF_VIEW_WIDTH_OPTION,
+    {0},
+};
+
 typedef struct pair_loss {
     mmf_views views;
     int moments;
-    double reversal;
+    double reversal, margin;
     mmf_linear_layer hidden, out; /* adversarial: which modality is it? */
 } pair_loss;
 
@@ -72,6 +79,15 @@ static mmf_status build_adversarial(mmf_builder *b, const mmf_config *config,
     return mmf_builder_status(b);
 }
 
+static mmf_status build_vse_pp(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                               void **self)
+{
+    pair_loss *const loss = build_views(b, config, inputs, self);
+    if (loss)
+        loss->margin = mmf_config_real(config, "margin");
+    return mmf_builder_status(b);
+}
+
 /* Mean of a distance over all pairs of modalities. */
 static mmf_tensor *mean_of_pairs(mmf_tape *tape, const pair_loss *l, const mmf_named *in,
                                  mmf_tensor *(*distance)(mmf_tape *, const pair_loss *, size_t,
@@ -111,6 +127,17 @@ static mmf_tensor *difference(mmf_tape *tape, const pair_loss *l, size_t i, size
     return mmf_sum(tape, mmf_mul(tape, covariance, covariance), MMF_ALL_AXES);
 }
 
+/* The hardest negative of every row and column, over the rows that have both. */
+static mmf_tensor *hardest(mmf_tape *tape, const pair_loss *l, size_t i, size_t j)
+{
+    const mmf_views *const v = &l->views;
+    mmf_tensor *const both = mmf_both_present(tape, v->present[i], v->present[j]);
+    mmf_tensor *const s = mmf_matmul(tape, v->x[i], v->x[j], false, true);
+    mmf_tensor *const sum = mmf_hinge_losses(tape, s, both, l->margin).max;
+    return both ? mmf_div(tape, sum, mmf_row_count(tape, both))
+                : mmf_affine(tape, sum, s ? 1 / (double)s->shape[0] : 1, 0);
+}
+
 static void run_cmd(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
                     mmf_named *out)
 {
@@ -123,6 +150,13 @@ static void run_difference(mmf_tape *tape, void *self, const mmf_named *in, cons
 {
     (void)step;
     mmf_named_put(tape, out, "loss", mean_of_pairs(tape, self, in, difference));
+}
+
+static void run_vse_pp(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
+                       mmf_named *out)
+{
+    (void)step;
+    mmf_named_put(tape, out, "loss", mean_of_pairs(tape, self, in, hardest));
 }
 
 /* -log p(m | z_m), meaned over rows and modalities; features get its gradient reversed. */
@@ -147,14 +181,14 @@ static void run_adversarial(mmf_tape *tape, void *self, const mmf_named *in, con
     mmf_named_put(tape, out, "loss", mmf_affine(tape, sum, -1 / (double)n, 0));
 }
 
-#define PAIR_LOSS(id, text, about, source, formula, absent)                                        \
+#define PAIR_LOSS(id, text, about, source, formula, absent, family)                                \
     const mmf_def mmf_loss_##id = {                                                                \
         .name = text,                                                                              \
         .title = about,                                                                            \
         .paper = source,                                                                           \
         .equations = formula,                                                                      \
         .missing = absent,                                                                         \
-        .structure = "disentangled",                                                               \
+        .structure = family,                                                                       \
         .kind = MMF_KIND_LOSS,                                                                     \
         .takes = MMF_TAKES_VECTORS | MMF_MISSING_OK | MMF_ANY_TASK,                                \
         .options = id##_options,                                                                   \
@@ -167,14 +201,21 @@ PAIR_LOSS(cmd, "cmd", "Central moment discrepancy between modalities",
           "learning, ICLR 2017, arXiv:1702.08811",
           "z_m = (f_m / |f_m| + 1) / 2; |E z_a - E z_b| + sum_k |c_k(z_a) - c_k(z_b)|, mean over "
           "pairs of modalities",
-          "rows without it are left out of its moments");
+          "rows without it are left out of its moments", "disentangled");
 PAIR_LOSS(difference, "difference", "Difference loss between modalities",
           "Bousmalis et al., Domain separation networks, NeurIPS 2016, arXiv:1608.06019",
           "|Cov(z_a, z_b)|_F^2 of features of length one, mean over pairs of modalities; the paper "
           "has |Z_a' Z_b|_F^2, which grows with the batch",
-          "rows that lack one of two modalities are left out");
+          "rows that lack one of two modalities are left out", "disentangled");
 PAIR_LOSS(adversarial, "adversarial", "Adversarial loss: tell the modality from its feature",
           "Ganin, Lempitsky, Unsupervised domain adaptation by backpropagation, ICML 2015, "
           "arXiv:1409.7495",
           "-mean_m log p(m | z_m), p = softmax(W2 relu(W1 z)); the features' gradient is reversed",
-          "rows without it are left out");
+          "rows without it are left out", "disentangled");
+PAIR_LOSS(
+    vse_pp, "vse-pp", "Hinge over the hardest negatives",
+    "Faghri et al., VSE++: improving visual-semantic embeddings with hard negatives, BMVC "
+    "2018, arXiv:1707.05612",
+    "mean_i max_j [a + S_ij - S_ii]+ + mean_j max_i [a + S_ij - S_jj]+, j != i, S = z_a z_b'; "
+    "mean over pairs of modalities; the paper has sums over the batch",
+    "rows that lack one of two modalities are neither asked nor negatives", "contrastive");

@@ -30,6 +30,19 @@ static views random_views(size_t m, uint64_t seed)
     return v;
 }
 
+/* A layer or model may have the name too. */
+static const mmf_def *find_loss(const char *name)
+{
+    size_t n = 0;
+    const mmf_def *const *const losses = mmf_catalogue(MMF_KIND_LOSS, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(losses[i]->name, name) == 0)
+            return losses[i];
+    }
+    fail_msg("there is no loss %s", name);
+    return NULL;
+}
+
 static double loss_of(mmf_ctx *ctx, const char *name, views *v)
 {
     static const char *const names[MAX_M] = {"p", "q", "r"};
@@ -44,7 +57,7 @@ static double loss_of(mmf_ctx *ctx, const char *name, views *v)
                                        .shape = {WIDTH},
                                        .has_present = v->has_present};
     const mmf_schema schema = {v->m, inputs};
-    test_ok(ctx, mmf_module_create(ctx, &module, mmf_definition_find(name), NULL, &schema, 1));
+    test_ok(ctx, mmf_module_create(ctx, &module, find_loss(name), NULL, &schema, 1));
     test_ok(ctx, mmf_tape_create(ctx, &tape));
     mmf_tape_begin(tape, &(mmf_pass){0});
     for (size_t m = 0; m < v->m; m++) {
@@ -67,7 +80,8 @@ static double loss_of(mmf_ctx *ctx, const char *name, views *v)
     return value;
 }
 
-static const char *const all_names[] = {"clip-loss", "supcon", "cmd", "difference", "adversarial"};
+static const char *const all_names[] = {"clip-loss",  "supcon",      "cmd",
+                                        "difference", "adversarial", "vse-pp"};
 
 /* Equal features everywhere: every candidate is as likely as any other. */
 static void equal_features_give_the_logarithm_of_the_candidates(void **state)
@@ -104,7 +118,7 @@ static void rows_that_lack_a_modality_are_left_out(void **state)
 static void three_modalities_are_the_mean_over_pairs(void **state)
 {
     (void)state;
-    static const char *const pairwise[] = {"clip-loss", "cmd", "difference"};
+    static const char *const pairwise[] = {"clip-loss", "cmd", "difference", "vse-pp"};
     static const size_t pairs[][2] = {{0, 1}, {0, 2}, {1, 2}};
     mmf_ctx *const ctx = test_ctx();
     views v = random_views(3, 7);
