@@ -121,8 +121,8 @@ static void tests_and_the_front_are_marked(void **state)
         " -0.100 · ",
         "† worth their time",
         "(Holm), · may be chance",
-        "Tuned on validation: 2 settings of each of 2 models with one seed; another than the given "
-        "one was chosen for 1. 1 settings failed",
+        ("Tuned on validation: 2 settings of each of 2 models with one seed; another than the "
+         "given one was chosen for 1. 1 settings failed"),
         "Trained without smoothing, which they do not take: tfn\n"};
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
         if (!strstr(text, pieces[i]))
