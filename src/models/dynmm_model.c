@@ -126,8 +126,7 @@ static void build_gate(mmf_builder *b, const mmf_config *config, dynmm_model *mo
     const mmf_schema *const inputs = model->encoders.inputs;
     const bool first = strcmp(mmf_config_text(config, "gate_sees"), "first") == 0;
     const int64_t hidden = mmf_config_int(config, "gate_hidden");
-    const uint64_t all =
-        inputs->count < 64 ? (UINT64_C(1) << inputs->count) - 1 : MMF_ALL_MODALITIES;
+    const uint64_t all = inputs->count < 64 ? (UINT64_C(1) << inputs->count) - 1 : UINT64_MAX;
     model->gate_sees = first ? model->experts[0].sees : all;
     for (size_t m = 0; m < inputs->count; m++)
         model->gate_sees_presence = model->gate_sees_presence || inputs->inputs[m].has_present;

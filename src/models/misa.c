@@ -183,8 +183,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->parts = mmf_builder_alloc(b, inputs->count * sizeof *model->parts);
     model->codes = mmf_builder_alloc(b, 2 * inputs->count * sizeof(mmf_tensor *));
     for (size_t m = 0; mmf_builder_status(b) == MMF_OK && m < inputs->count; m++) {
-        model->parts[m].input =
-            model->trio ? mmf_schema_find(inputs, paper[m]) : &inputs->inputs[m];
+        const bool is_named = model->trio && m < sizeof paper / sizeof *paper;
+        model->parts[m].input = is_named ? mmf_schema_find(inputs, paper[m]) : &inputs->inputs[m];
         build_part(b, config, model, &model->parts[m]);
     }
     if (mmf_builder_status(b) == MMF_OK)
