@@ -30,7 +30,7 @@ static void confused_pairs(mmf_text *out, const json_t *classes, const json_t *c
     double below = INFINITY;
     size_t last = 0;
     mmf_table_open(out, "Table: what is confused most", heads, 4);
-    for (int shown = 0; shown < MAX_PAIRS; shown++) {
+    for (int shown = 0; n > 0 && shown < MAX_PAIRS; shown++) {
         double best = 0, sum = 0;
         size_t place = 0;
         for (size_t at = 0; at < n * n; at++) {
