@@ -359,8 +359,7 @@ static mmf_status retrieval(const golden *g)
 {
     static const char *const groups[] = {"image_to_text", "text_to_image"};
     const json_t *const unit = json_object_get(g->config, "unit");
-    const bool percent =
-        unit && json_is_string(unit) && !strcmp(json_string_value(unit), "percent");
+    const bool percent = json_is_string(unit) && strcmp(json_string_value(unit), "percent") == 0;
     const mmf_array *matrix = NULL;
     int64_t k = 1;
     MMF_TRY(whole(g, "captions_per_image", 1, &k));
