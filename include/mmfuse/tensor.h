@@ -116,8 +116,6 @@ MMF_API mmf_tensor *mmf_input_ints(mmf_tape *tape, int64_t *data, int n_dims, co
 MMF_API mmf_tensor *mmf_full(mmf_tape *tape, int n_dims, const int64_t *shape, double value);
 /** `n` evenly spaced numbers from `low` to `high`, both included; for n = 1 `low`. @return (n) */
 MMF_API mmf_tensor *mmf_linspace(mmf_tape *tape, int64_t n, double low, double high);
-/** The identity matrix. @return (n, n) */
-MMF_API mmf_tensor *mmf_eye(mmf_tape *tape, int64_t n);
 
 /* ---- Arithmetic (numpy broadcasting) ----------------------------------------------------- */
 

@@ -180,7 +180,7 @@ static mmf_tensor *edges(mmf_tape *tape, const graph_model *model, mmf_tensor *p
 static mmf_tensor *run_gcn(mmf_tape *tape, const graph_model *model, mmf_tensor *h,
                            mmf_tensor *adjacency)
 {
-    mmf_tensor *const eye = mmf_eye(tape, model->n_nodes);
+    mmf_tensor *const eye = mmf_identity(tape, model->n_nodes);
     mmf_tensor *const weights = /* 1, on the diagonal self_loop */
         mmf_affine(tape, eye, model->self_loop - 1, 1);
     mmf_tensor *const s =

@@ -155,7 +155,7 @@ static mmf_tensor *adjacency(mmf_tape *tape, const pair_model *model, mmf_tensor
     mmf_tensor *const d = far_apart(tape, places);
     /* A region itself comes after all others. */
     mmf_tensor *const near =
-        mmf_sub(tape, mmf_affine(tape, d, -1, 0), mmf_affine(tape, mmf_eye(tape, n), 1e30, 0));
+        mmf_sub(tape, mmf_affine(tape, d, -1, 0), mmf_affine(tape, mmf_identity(tape, n), 1e30, 0));
     mmf_tensor *const top =
         mmf_top_rows(tape, mmf_reshape(tape, near, 2, (int64_t[]){rows * n, n}), k);
     if (!top)

@@ -156,7 +156,7 @@ static apartness compare(mmf_tape *tape, const population_model *model, const su
     mmf_tensor *const p = population->x[m], *const x = a->x[m];
     const bool by_correlation = model->by_correlation && p && p->shape[1] >= LEAST_FOR_CORRELATION;
     mmf_tensor *const among = distances(tape, p, p, by_correlation);
-    mmf_tensor *const others = mmf_affine(tape, mmf_eye(tape, p ? p->shape[0] : 1), -1, 1);
+    mmf_tensor *const others = mmf_affine(tape, mmf_identity(tape, p ? p->shape[0] : 1), -1, 1);
     mmf_tensor *const pairs = mmf_mul(tape, both_have(tape, population, population, m), others);
     mmf_tensor *const n = mmf_clamp(tape, mmf_sum(tape, pairs, MMF_ALL_AXES), 1, INFINITY);
     mmf_tensor *scale = mmf_div(tape, mmf_sum(tape, mmf_mul(tape, among, pairs), MMF_ALL_AXES), n);

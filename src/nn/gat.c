@@ -262,8 +262,8 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     mmf_tensor *const x = mmf_named_get(in, "node");
     const int64_t n = a ? a->shape[0] : 1, width = x ? x->shape[1] : 1;
     mmf_tensor *const edges = mmf_sign(tape, mmf_abs(tape, mmf_detach(tape, a)));
-    mmf_tensor *const mask =
-        mmf_reshape(tape, mmf_maximum(tape, edges, mmf_eye(tape, n)), 4, (int64_t[]){1, 1, n, n});
+    mmf_tensor *const mask = mmf_reshape(tape, mmf_maximum(tape, edges, mmf_identity(tape, n)), 4,
+                                         (int64_t[]){1, 1, n, n});
     mmf_tensor *h = mmf_reshape(tape, x, 3, (int64_t[]){1, n, width}), *attention = NULL;
     h = activate(tape, net, mmf_gat_run(tape, &net->layers[0], h, mask, &attention));
     mmf_named_put(tape, out, net->n_layers == 2 ? "attention.1" : "attention", attention);

@@ -129,7 +129,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
 static mmf_tensor *dense_propagation(mmf_tape *tape, const gcn_classifier *net, mmf_tensor *a)
 {
     a = mmf_detach(tape, a);
-    mmf_tensor *const eye = mmf_eye(tape, a ? a->shape[0] : 1);
+    mmf_tensor *const eye = mmf_identity(tape, a ? a->shape[0] : 1);
     mmf_tensor *const loops = mmf_add(tape, mmf_mul(tape, a, mmf_affine(tape, eye, -1, 1)),
                                       mmf_affine(tape, eye, net->self_loop, 0));
     return mmf_graph_propagation(tape, loops, net->norm);

@@ -115,7 +115,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
 /* D^-1/2 W D^-1/2 with a zero diagonal, for (pairs views) graphs where each pair has its own. */
 static mmf_tensor *propagation(mmf_tape *tape, const mv_gcn *net, mmf_tensor *w)
 {
-    mmf_tensor *const others = mmf_affine(tape, mmf_eye(tape, net->nodes), -1, 1);
+    mmf_tensor *const others = mmf_affine(tape, mmf_identity(tape, net->nodes), -1, 1);
     mmf_tensor *const s = mmf_graph_propagation(tape, mmf_mul(tape, w, others), MMF_GRAPH_SYM);
     if (!s || s->n_dims == 2)
         return s;

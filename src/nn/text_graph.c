@@ -184,7 +184,7 @@ mmf_tensor *mmf_token_pairs(mmf_tape *tape, mmf_tensor *mask, int64_t rows, int6
     mmf_tensor *const valid = mask ? mask : mmf_full(tape, 2, (int64_t[]){rows, n}, 1);
     mmf_tensor *const pairs =
         mmf_mul(tape, mask_as(tape, valid, false), mask_as(tape, valid, true));
-    mmf_tensor *const eye = mmf_eye(tape, n);
+    mmf_tensor *const eye = mmf_identity(tape, n);
     mmf_tensor *const others = mmf_mul(tape, pairs, mmf_affine(tape, eye, -1, 1));
     /* 1 where a sample has a single token: it alone may attend to itself. */
     mmf_tensor *const more = mmf_affine(tape, mmf_sum(tape, valid, -1), 1, -1);

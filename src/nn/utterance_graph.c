@@ -25,7 +25,7 @@ mmf_tensor *mmf_angular_edges(mmf_tape *tape, mmf_tensor *nodes, mmf_tensor *mas
     if (!nodes)
         return NULL;
     mmf_tensor *const unit = mmf_l2_normalise(tape, nodes, SHORTEST);
-    mmf_tensor *const eye = mmf_eye(tape, nodes->shape[nodes->n_dims - 2]);
+    mmf_tensor *const eye = mmf_identity(tape, nodes->shape[nodes->n_dims - 2]);
     mmf_tensor *cosine = mmf_matmul(tape, unit, unit, false, true);
     /* A node and itself: 1 by definition, and the steep slope there must not amplify rounding. */
     cosine = mmf_add(tape, mmf_mul(tape, cosine, mmf_affine(tape, eye, -1, 1)), eye);
@@ -184,12 +184,13 @@ static mmf_tensor *joined(mmf_tape *tape, int64_t m, int64_t u, const mmf_tensor
 {
     mmf_tensor *const same = lengths ? mmf_same_rows(tape, mmf_segments(tape, lengths, u))
                                      : mmf_full(tape, 2, (int64_t[]){u, u}, 1);
-    mmf_tensor *const modality = mmf_reshape(tape, mmf_eye(tape, m), 4, (int64_t[]){m, 1, m, 1});
+    mmf_tensor *const modality =
+        mmf_reshape(tape, mmf_identity(tape, m), 4, (int64_t[]){m, 1, m, 1});
     mmf_tensor *const within =
         mmf_mul(tape, modality, mmf_reshape(tape, same, 4, (int64_t[]){1, u, 1, u}));
     mmf_tensor *const across =
         mmf_mul(tape, mmf_affine(tape, modality, -1, 1),
-                mmf_reshape(tape, mmf_eye(tape, u), 4, (int64_t[]){1, u, 1, u}));
+                mmf_reshape(tape, mmf_identity(tape, u), 4, (int64_t[]){1, u, 1, u}));
     return mmf_reshape(tape, mmf_add(tape, within, across), 2, (int64_t[]){m * u, m * u});
 }
 

@@ -218,14 +218,6 @@ mmf_tensor *mmf_linspace(mmf_tape *tape, int64_t n, double low, double high)
     return tensor;
 }
 
-mmf_tensor *mmf_eye(mmf_tape *tape, int64_t n)
-{
-    mmf_tensor *const tensor = mmf_full(tape, 2, (int64_t[]){n, n}, 0);
-    for (int64_t i = 0; tensor && i < n; i++)
-        tensor->data[i * n + i] = 1;
-    return tensor;
-}
-
 /* ---- Errors ------------------------------------------------------------------------------ */
 
 mmf_tensor *mmf_tape__fail(mmf_tape *tape, mmf_status status, const char *op, const char *format,

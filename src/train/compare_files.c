@@ -15,8 +15,6 @@
 #include "train/compare.h"
 #include "train/compare_json.h"
 
-#define EXACT_DIGITS 17 /* a kept trial has the bits of one that has just ended */
-
 /* ---- CSV --------------------------------------------------------------------------------- */
 
 static void add_cell(mmf_text *text, const char *cell)
@@ -178,7 +176,7 @@ static void fingerprint_text(uint64_t fingerprint, char out[17])
 /* Takes over both. */
 static mmf_status write_object(const mmf_plan *plan, json_t *object, char *path)
 {
-    char *const text = mmf_json__dump(plan->ctx, object, EXACT_DIGITS);
+    char *const text = mmf_json_dump(plan->ctx, object, MMF_JSON_EXACT);
     const mmf_status status =
         text && path ? mmf_write_text(plan->ctx, path, text, strlen(text)) : MMF_NOMEM;
     mmf_free(plan->ctx, text);
@@ -191,7 +189,7 @@ mmf_status mmf_trial__save(const mmf_plan *plan, size_t trial, const mmf_trial *
     char mark[17];
     fingerprint_text(plan->fingerprints[trial], mark);
     json_t *const object = mmf_trial__json(plan->out, result);
-    mmf_json__put_text(object, "fingerprint", mark);
+    json_object_set_new(object, "fingerprint", json_string(mark));
     return write_object(plan, object, mmf_trial__path(plan, trial, "trials", "json"));
 }
 
@@ -309,7 +307,7 @@ mmf_status mmf_draw__save(const mmf_plan *plan, size_t draw, const char *record)
     row.train_seconds = trained.train_seconds;
     json_t *const object = mmf_draw__json(&row);
     fingerprint_text(plan->tunings[draw].fingerprint, mark);
-    mmf_json__put_text(object, "fingerprint", mark);
+    json_object_set_new(object, "fingerprint", json_string(mark));
     return write_object(plan, object, mmf_draw__path(plan, draw));
 }
 

@@ -2,18 +2,14 @@
 #include "train/compare_json.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tasks/task.h"
 
-#define RESULT_DIGITS 12
-
-/* Adds a number; JSON knows neither NaN nor infinity. */
 static void put_number(json_t *object, const char *name, double value)
 {
-    json_object_set_new(object, name, isfinite(value) ? json_real(value) : json_null());
+    json_object_set_new(object, name, mmf_json_number(value));
 }
 
 static void put_integer(json_t *object, const char *name, int64_t value)
@@ -21,13 +17,9 @@ static void put_integer(json_t *object, const char *name, int64_t value)
     json_object_set_new(object, name, json_integer((json_int_t)value));
 }
 
-void mmf_json__put_text(json_t *object, const char *name, const char *text)
+static void put_text(json_t *object, const char *name, const char *text)
 {
-    /* Names may come from a file in another encoding than UTF-8. */
-    json_t *value = text ? json_string(text) : json_null();
-    if (!value)
-        value = json_string("?");
-    json_object_set_new(object, name, value);
+    json_object_set_new(object, name, mmf_json_text(text));
 }
 
 static json_t *metrics_json(const mmf_metrics *metrics)
@@ -41,15 +33,10 @@ static json_t *metrics_json(const mmf_metrics *metrics)
 static json_t *curve_json(const mmf_trial *trial, const char *metric)
 {
     json_t *const list = json_array();
-    char score[MMF_METRIC_NAME_BYTES + 8];
-    snprintf(score, sizeof score, "valid_%s", metric);
     for (int64_t i = 0; i < trial->n_curve; i++) {
-        json_t *const row = json_object();
-        put_integer(row, "epoch", i + 1);
-        put_number(row, "train_loss", trial->curve[i].train_loss);
-        put_number(row, "valid_loss", trial->curve[i].valid_loss);
-        put_number(row, score, trial->curve[i].score);
-        json_array_append_new(list, row);
+        const mmf_epoch_scores *const e = &trial->curve[i];
+        json_array_append_new(
+            list, mmf_json_epoch(i + 1, e->train_loss, e->valid_loss, e->score, metric));
     }
     return list;
 }
@@ -57,19 +44,19 @@ static json_t *curve_json(const mmf_trial *trial, const char *metric)
 json_t *mmf_trial__json(const mmf_comparison *c, const mmf_trial *trial)
 {
     json_t *const object = json_object();
-    mmf_json__put_text(object, "model", trial->model);
+    put_text(object, "model", trial->model);
     put_integer(object, "seed", (int64_t)trial->seed);
     json_object_set_new(object, "metrics", metrics_json(&trial->test));
     json_object_set_new(object, "valid", metrics_json(&trial->valid));
     if (!mmf_trial__is_done(trial)) {
-        mmf_json__put_text(object, "error", trial->error);
+        put_text(object, "error", trial->error);
         return object;
     }
     put_integer(object, "parameters", trial->n_parameters);
     put_integer(object, "epochs", trial->epochs);
     put_number(object, "train_seconds", trial->train_seconds);
     put_number(object, "latency_seconds", trial->latency);
-    mmf_json__put_text(object, "left_aside", trial->left_aside);
+    put_text(object, "left_aside", trial->left_aside);
     if (trial->n_curve > 0)
         json_object_set_new(object, "curve", curve_json(trial, mmf_task_main_metric(c->task.kind)));
     return object;
@@ -89,7 +76,7 @@ json_t *mmf_draw__json(const mmf_draw *draw)
     json_object_set_new(object, "setting", parse(draw->setting));
     json_object_set_new(object, "valid", metrics_json(&draw->valid));
     if (draw->status != MMF_OK) {
-        mmf_json__put_text(object, "error", draw->error);
+        put_text(object, "error", draw->error);
         return object;
     }
     put_integer(object, "epochs", draw->epochs);
@@ -111,7 +98,7 @@ static json_t *tune_json(const mmf_comparison *c)
         if (i == 0 || strcmp(draw->model, c->draws[i - 1].model) != 0) {
             model = json_object();
             draws = json_array();
-            mmf_json__put_text(model, "model", draw->model);
+            put_text(model, "model", draw->model);
             json_object_set_new(model, "chosen", json_null());
             json_object_set_new(model, "draws", draws);
             json_array_append_new(models, model);
@@ -122,7 +109,7 @@ static json_t *tune_json(const mmf_comparison *c)
             json_array_append_new(draws, mmf_draw__json(draw));
     }
     json_t *const object = json_object();
-    mmf_json__put_text(object, "metric", mmf_task_main_metric(c->task.kind));
+    put_text(object, "metric", mmf_task_main_metric(c->task.kind));
     put_integer(object, "seed", c->n_trials ? (int64_t)c->trials[0].seed : 0);
     json_object_set_new(object, "models", models);
     return object;
@@ -134,7 +121,7 @@ static json_t *against_json(const mmf_against *against, bool with_name)
         return json_null();
     json_t *const object = json_object();
     if (with_name)
-        mmf_json__put_text(object, "model", against->reference);
+        put_text(object, "model", against->reference);
     put_number(object, "difference", against->difference);
     put_number(object, "low", against->low);
     put_number(object, "high", against->high);
@@ -172,8 +159,8 @@ static json_t *leader_json(const mmf_comparison *c, const mmf_leader *leader)
 {
     json_t *const object = json_object();
     const mmf_def *const def = mmf_model_find(leader->model);
-    mmf_json__put_text(object, "model", leader->model);
-    mmf_json__put_text(object, "structure", def ? def->structure : NULL);
+    put_text(object, "model", leader->model);
+    put_text(object, "structure", def ? def->structure : NULL);
     put_integer(object, "seeds", leader->n_seeds);
     json_object_set_new(object, "metrics", summaries_json(c, leader, true));
     json_object_set_new(object, "valid", summaries_json(c, leader, false));
@@ -194,13 +181,13 @@ static json_t *leader_json(const mmf_comparison *c, const mmf_leader *leader)
 static json_t *tests_json(const mmf_comparison *c)
 {
     json_t *const object = json_object();
-    mmf_json__put_text(object, "metric", mmf_compare__gain_metric(c->task.kind));
-    mmf_json__put_text(object, "sign", "positive: better than the reference");
-    mmf_json__put_text(object, "rows", "test rows, averaged over the seeds that both models have");
-    mmf_json__put_text(object, "interval", "paired bootstrap over rows");
+    put_text(object, "metric", mmf_compare__gain_metric(c->task.kind));
+    put_text(object, "sign", "positive: better than the reference");
+    put_text(object, "rows", "test rows, averaged over the seeds that both models have");
+    put_text(object, "interval", "paired bootstrap over rows");
     put_number(object, "level", MMF_COMPARE_LEVEL);
-    mmf_json__put_text(object, "p", "two-sided sign-flip permutation over rows");
-    mmf_json__put_text(object, "p_adjusted", "Holm over all models of the leaderboard");
+    put_text(object, "p", "two-sided sign-flip permutation over rows");
+    put_text(object, "p_adjusted", "Holm over all models of the leaderboard");
     return object;
 }
 
@@ -209,9 +196,9 @@ static json_t *gain_json(const mmf_comparison *c)
     if (!isfinite(c->gain))
         return json_null();
     json_t *const object = json_object();
-    mmf_json__put_text(object, "metric", mmf_compare__gain_metric(c->task.kind));
-    mmf_json__put_text(object, "model", c->best_fusion);
-    mmf_json__put_text(object, "over", c->best_single);
+    put_text(object, "metric", mmf_compare__gain_metric(c->task.kind));
+    put_text(object, "model", c->best_fusion);
+    put_text(object, "over", c->best_single);
     put_number(object, "mean", c->gain);
     put_number(object, "low", c->gain_low);
     put_number(object, "high", c->gain_high);
@@ -222,9 +209,9 @@ static json_t *gain_json(const mmf_comparison *c)
 static json_t *comparison_json(const mmf_comparison *c)
 {
     json_t *const object = json_object();
-    mmf_json__put_text(object, "data", c->data);
-    mmf_json__put_text(object, "task", mmf_task_name(c->task.kind));
-    mmf_json__put_text(object, "main_metric", mmf_task_main_metric(c->task.kind));
+    put_text(object, "data", c->data);
+    put_text(object, "task", mmf_task_name(c->task.kind));
+    put_text(object, "main_metric", mmf_task_main_metric(c->task.kind));
     json_t *const trials = json_array();
     for (size_t i = 0; i < c->n_trials; i++) {
         if (!mmf_trial__is_pending(&c->trials[i]))
@@ -235,8 +222,8 @@ static json_t *comparison_json(const mmf_comparison *c)
     for (size_t i = 0; i < c->n_leaders; i++)
         json_array_append_new(leaders, leader_json(c, &c->leaders[i]));
     json_object_set_new(object, "leaderboard", leaders);
-    mmf_json__put_text(object, "best_single", c->best_single);
-    mmf_json__put_text(object, "best_fusion", c->best_fusion);
+    put_text(object, "best_single", c->best_single);
+    put_text(object, "best_fusion", c->best_fusion);
     json_object_set_new(object, "gain", gain_json(c));
     json_object_set_new(object, "tests", tests_json(c));
     json_object_set_new(object, "tune", tune_json(c));
@@ -244,17 +231,7 @@ static json_t *comparison_json(const mmf_comparison *c)
     return object;
 }
 
-char *mmf_json__dump(mmf_ctx *ctx, json_t *object, size_t n_digits)
-{
-    char *const text =
-        object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(n_digits)) : NULL;
-    json_decref(object);
-    char *const copy = text ? mmf_strdup(ctx, text) : NULL;
-    free(text);
-    return copy;
-}
-
 char *mmf_comparison_json(const mmf_comparison *comparison)
 {
-    return mmf_json__dump(comparison->ctx, comparison_json(comparison), RESULT_DIGITS);
+    return mmf_json_dump(comparison->ctx, comparison_json(comparison), MMF_JSON_DIGITS);
 }

@@ -232,6 +232,6 @@ mmf_status mmf_explain(mmf_ctx *ctx, char **json, mmf_model *model, mmf_dataset 
         json_decref(e.json);
         return status;
     }
-    *json = mmf_json_dump(ctx, e.json);
+    *json = mmf_json_dump(ctx, e.json, MMF_JSON_DIGITS);
     return *json ? MMF_OK : MMF_NOMEM;
 }

@@ -2,9 +2,8 @@
 #include "train/json_values.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
-
-#define DIGITS 12
 
 json_t *mmf_json_number(double value)
 {
@@ -26,10 +25,23 @@ json_t *mmf_json_numbers(const double *values, int64_t n)
     return list;
 }
 
-char *mmf_json_dump(mmf_ctx *ctx, json_t *object)
+json_t *mmf_json_epoch(int64_t epoch, double train_loss, double valid_loss, double score,
+                       const char *metric)
+{
+    json_t *const row = json_object();
+    char name[MMF_METRIC_NAME_BYTES + 8];
+    snprintf(name, sizeof name, "valid_%s", metric);
+    json_object_set_new(row, "epoch", json_integer((json_int_t)epoch));
+    json_object_set_new(row, "train_loss", mmf_json_number(train_loss));
+    json_object_set_new(row, "valid_loss", mmf_json_number(valid_loss));
+    json_object_set_new(row, name, mmf_json_number(score));
+    return row;
+}
+
+char *mmf_json_dump(mmf_ctx *ctx, json_t *object, size_t n_digits)
 {
     char *const text =
-        object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS)) : NULL;
+        object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(n_digits)) : NULL;
     json_decref(object);
     char *const copy = text ? mmf_strdup(ctx, text) : NULL;
     free(text);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tasks/task.h"
+#include "train/json_values.h"
 #include "train/trainer.h"
 
 /* ---- Task -------------------------------------------------------------------------------- */
@@ -47,24 +48,13 @@ mmf_status mmf_task_of(mmf_ctx *ctx, mmf_task *out, const mmf_dataset *dataset, 
 
 /* ---- Record ------------------------------------------------------------------------------ */
 
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *curve_json(const mmf_learning_curve *curve, const char *metric)
 {
     json_t *const list = json_array();
-    char score[MMF_METRIC_NAME_BYTES + 8];
-    snprintf(score, sizeof score, "valid_%s", metric);
     for (int64_t i = 0; i < curve->n_epochs; i++) {
         const mmf_real *const point = curve->values + 3 * i;
-        json_t *const row = json_object();
-        json_object_set_new(row, "epoch", json_integer((json_int_t)i + 1));
-        json_object_set_new(row, "train_loss", number((double)point[0]));
-        json_object_set_new(row, "valid_loss", number((double)point[1]));
-        json_object_set_new(row, score, number((double)point[2]));
-        json_array_append_new(list, row);
+        json_array_append_new(list, mmf_json_epoch(i + 1, (double)point[0], (double)point[1],
+                                                   (double)point[2], metric));
     }
     return list;
 }
@@ -125,19 +115,19 @@ static char *make_record(mmf_ctx *ctx, const mmf_fit *fit, const mmf_split *spli
     json_object_set_new(record, "epochs", json_integer(result->epochs));
     json_object_set_new(record, "refit", json_boolean(o->refit));
     json_object_set_new(record, "batch", json_integer(mmf_fit_batch(fit)));
-    json_object_set_new(record, "lr", number(mmf_fit_lr(fit)));
-    json_object_set_new(record, "weight_decay", number(o->optimizer.weight_decay));
-    json_object_set_new(record, "modality_dropout", number(o->modality_dropout));
+    json_object_set_new(record, "lr", mmf_json_number(mmf_fit_lr(fit)));
+    json_object_set_new(record, "weight_decay", mmf_json_number(o->optimizer.weight_decay));
+    json_object_set_new(record, "modality_dropout", mmf_json_number(o->modality_dropout));
     json_object_set_new(record, "modality_dropout_rise", json_integer(o->modality_dropout_rise));
     json_object_set_new(record, "aids", aids_json(ctx, fit->aids));
     json_object_set_new(record, "left_aside",
                         left_aside_json(result->left_aside | fit->left_aside));
-    json_object_set_new(record, "train_loss", number(result->train_loss));
-    json_object_set_new(record, "valid_loss", number(result->valid_loss));
-    json_object_set_new(record, "seconds", number(result->seconds));
+    json_object_set_new(record, "train_loss", mmf_json_number(result->train_loss));
+    json_object_set_new(record, "valid_loss", mmf_json_number(result->valid_loss));
+    json_object_set_new(record, "seconds", mmf_json_number(result->seconds));
     json_t *const scores = json_object();
     for (size_t i = 0; i < valid->count; i++)
-        json_object_set_new(scores, valid->items[i].name, number(valid->items[i].value));
+        json_object_set_new(scores, valid->items[i].name, mmf_json_number(valid->items[i].value));
     json_object_set_new(record, "valid", scores);
     if (curve->n_epochs > 0)
         json_object_set_new(record, "curve",
