@@ -63,6 +63,19 @@ mmf_bert_sizes mmf_bert_sizes_read(mmf_builder *b, const mmf_config *config,
     return s;
 }
 
+const mmf_input_schema *mmf_bert_text(const mmf_schema *inputs)
+{
+    const mmf_input_schema *text = NULL;
+    for (size_t m = 0; m < inputs->count; m++) {
+        if (inputs->inputs[m].kind != MMF_TOKENS)
+            continue;
+        if (text)
+            return NULL;
+        text = &inputs->inputs[m];
+    }
+    return text;
+}
+
 /* ---- Parts ------------------------------------------------------------------------------- */
 
 mmf_linear_layer mmf_bert_linear_build(mmf_builder *b, const char *name, int64_t inputs,
@@ -241,7 +254,11 @@ mmf_bert mmf_bert_build(mmf_builder *b, const char *scope, const mmf_bert_sizes 
 mmf_tensor *mmf_bert_embed_input(mmf_tape *tape, const mmf_bert *bert, const mmf_named *in,
                                  const char *name)
 {
-    mmf_tensor *const words = mmf_bert_words(tape, &bert->embeddings, mmf_named_get(in, name));
+    mmf_tensor *words = mmf_bert_words(tape, &bert->embeddings, mmf_named_get(in, name));
+    mmf_tensor *const present = mmf_named_part(in, name, "present");
+    if (present)
+        words =
+            mmf_mul(tape, words, mmf_reshape(tape, present, 3, (int64_t[]){present->count, 1, 1}));
     return mmf_bert_embed(tape, &bert->embeddings, words, mmf_named_part(in, name, "segments"), 0);
 }
 

@@ -82,6 +82,9 @@ typedef struct mmf_bert_sizes {
 mmf_bert_sizes mmf_bert_sizes_read(mmf_builder *builder, const mmf_config *config,
                                    const mmf_input_schema *text);
 
+/** The text of a model: the only input of tokens; NULL if there is none or several. */
+const mmf_input_schema *mmf_bert_text(const mmf_schema *inputs);
+
 /** A linear layer with BERT's initialisation: weights N(0, 0.02^2), biases 0. */
 mmf_linear_layer mmf_bert_linear_build(mmf_builder *builder, const char *name, int64_t inputs,
                                        int64_t outputs);
@@ -169,7 +172,8 @@ typedef struct mmf_bert {
 /** `<scope>.embeddings`, `<scope>.encoder.layer.N`, `<scope>.pooler.dense`; "" is no scope. */
 mmf_bert mmf_bert_build(mmf_builder *builder, const char *scope, const mmf_bert_sizes *sizes,
                         bool with_pooler);
-/** Embeds the modality `name`, with `<name>.segments` where there are any. @return (B, T, D) */
+/** Embeds the modality `name`, with `<name>.segments` where there are any; words of an absent text
+ * are zeros. @return (B, T, D) */
 mmf_tensor *mmf_bert_embed_input(mmf_tape *tape, const mmf_bert *bert, const mmf_named *in,
                                  const char *name);
 /**
