@@ -60,6 +60,8 @@ typedef struct mmf_pass {
     bool training; /**< dropout drops, batch norm uses and updates batch statistics */
     uint64_t seed; /**< dropout masks depend on (seed, step, site, element) */
     uint64_t step;
+    bool fixed; /**< parameters keep their values until a pass of this tape without it: operations
+                   may keep other layouts of them for the next pass */
 } mmf_pass;
 
 /** @param out the caller owns it and frees it with mmf_tape_free; the context must outlive it */
