@@ -326,7 +326,7 @@ static void finish_frame(mmf_media_stream *s, worker *w)
 static mmf_status take_bytes(mmf_media_stream *s, worker *w, const unsigned char *bytes, size_t n)
 {
     while (n > 0) {
-        const bool in_header = w->n_header < MMF_MEDIA_HEADER_BYTES;
+        const bool in_header = !w->payload;
         const size_t wanted = in_header ? MMF_MEDIA_HEADER_BYTES - w->n_header
                                         : (size_t)w->frame.n_bytes - w->n_payload;
         const size_t taken = n < wanted ? n : wanted;
