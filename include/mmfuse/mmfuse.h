@@ -4,7 +4,7 @@
  * Read them in this order: base (status, context, arrays), io (files of named arrays), media
  * (images, sound and video in files), data (data sets and batches), tensor (operations with
  * gradients), nn (parameters, layers, optimizers), metrics (named scores), model (the catalogue,
- * trained models), train (training, comparing).
+ * trained models), train (training, comparing), prepare (data sets of raw files).
  */
 #ifndef MMFUSE_MMFUSE_H
 #define MMFUSE_MMFUSE_H
@@ -18,5 +18,6 @@
 #include "mmfuse/metrics.h"
 #include "mmfuse/model.h"
 #include "mmfuse/train.h"
+#include "mmfuse/prepare.h"
 
 #endif

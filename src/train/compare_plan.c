@@ -379,6 +379,8 @@ static void add_training(mmf_text *text, const mmf_train_options *o)
                  o->loss ? o->loss : "", o->smoothing, o->balance, o->refit, o->no_normalise,
                  (int)o->rules);
     mmf_text_add(text, "|%.17g %lld", o->modality_dropout, (long long)o->modality_dropout_rise);
+    if (o->augment)
+        mmf_text_add(text, "|%s", o->augment);
     if (o->aid)
         mmf_text_add(text, "|%s", o->aid);
     const mmf_optimizer_options *const p = &o->optimizer;
