@@ -34,21 +34,13 @@ mmf_augment_options mmf_augment_read(const mmf_config *config)
                                  .time_share = mmf_config_real(config, "time_mask_share")};
 }
 
-static unsigned takes_kind(mmf_modality_kind kind)
-{
-    static const unsigned flags[] = {[MMF_VECTOR] = MMF_TAKES_VECTORS,
-                                     [MMF_SEQUENCE] = MMF_TAKES_SEQUENCES,
-                                     [MMF_IMAGE] = MMF_TAKES_IMAGES,
-                                     [MMF_TOKENS] = MMF_TAKES_TOKENS};
-    return flags[kind];
-}
-
 const char *mmf_encoder_default(const mmf_input_schema *input)
 {
     static const char *const names[] = {[MMF_VECTOR] = "mlp",
                                         [MMF_SEQUENCE] = "cnn1d",
                                         [MMF_IMAGE] = "cnn2d",
-                                        [MMF_TOKENS] = "lstm"};
+                                        [MMF_TOKENS] = "lstm",
+                                        [MMF_VIDEO] = "video"};
     const bool varies = input->kind == MMF_SEQUENCE && input->has_length;
     return varies ? "gru" : names[input->kind];
 }
@@ -61,7 +53,7 @@ static const mmf_def *find_encoder(mmf_builder *b, const mmf_input_schema *input
     const char *names[N_ENCODERS];
     size_t n_names = 0;
     for (size_t i = 0; i < N_ENCODERS; i++) {
-        if (!(encoders[i]->takes & takes_kind(input->kind)))
+        if (!(encoders[i]->takes & mmf_takes_kind(input->kind)))
             continue;
         if (strlen(encoders[i]->name) == n && strncmp(encoders[i]->name, name, n) == 0)
             return encoders[i];

@@ -65,7 +65,7 @@ const mmf_def *const *mmf_encoder_table(size_t *count);
 
 /**
  * "mlp" for vectors, "cnn1d" for sequences of one length, "gru" for those of their own lengths,
- * "cnn2d" for images, "lstm" over embeddings for tokens.
+ * "cnn2d" for images, "lstm" over embeddings for tokens, "video" for video.
  */
 const char *mmf_encoder_default(const mmf_input_schema *input);
 
