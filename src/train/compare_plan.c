@@ -561,6 +561,7 @@ mmf_status mmf_plan__make(mmf_plan *plan)
     MMF_TRY(make_fingerprints(plan));
     MMF_TRY(mmf_plan__make_draws(plan));
     MMF_TRY(make_folders(plan));
+    MMF_TRY(mmf_lock_folder(plan->ctx, plan->options->folder, &plan->lock));
     const int n_jobs = plan->options->n_jobs ? plan->options->n_jobs : mmf_ctx_threads(plan->ctx);
     const size_t n_all = out->n_trials + out->n_draws;
     plan->n_side_by_side = (size_t)n_jobs < n_all ? (size_t)n_jobs : n_all;
@@ -583,4 +584,5 @@ void mmf_plan__clear(mmf_plan *plan)
     mmf_free(plan->ctx, plan->tunings);
     mmf_free(plan->ctx, plan->unimodal);
     mmf_free(plan->ctx, plan->schema.inputs);
+    mmf_unlock_folder(plan->lock);
 }

@@ -86,6 +86,13 @@ typedef struct model_case {
             "number", MMF_SEQUENCE, {2, 2}, 0                                                      \
         }                                                                                          \
     }
+#define CASE_ALIGNED                                                                               \
+    {                                                                                              \
+        {"text", MMF_TOKENS, {5}, 7}, {"audio", MMF_SEQUENCE, {5, 3}, 0},                          \
+        {                                                                                          \
+            "vision", MMF_SEQUENCE, {5, 2}, 0                                                      \
+        }                                                                                          \
+    }
 #define CASE_FLAT_TRIO                                                                             \
     {                                                                                              \
         {"text", MMF_SEQUENCE, {4, 3}, 0}, {"audio", MMF_VECTOR, {3}, 0},                          \
@@ -108,13 +115,15 @@ static const model_case model_cases[] = {
     {"text, audio, vision, lengths", 3, CASE_TRIO, true, false},
     {"text, audio, vision, lengths, absent", 3, CASE_TRIO, true, true},
     {"text sequence, audio and vision vectors", 3, CASE_FLAT_TRIO, false, true},
+    {"tokens with frames beside them", 3, CASE_ALIGNED, false, false},
+    {"tokens with frames beside them, lengths, absent", 3, CASE_ALIGNED, true, true},
     {"views of a pair", 3, CASE_PAIR, false, false},
     {"question, tokens and regions in places", 6, CASE_SCENE, false, false},
     {"question, tokens and regions in places, lengths", 6, CASE_SCENE, true, false},
 };
 
 /* The last ones are for models on inputs of certain names alone. */
-enum { N_MODEL_CASES = sizeof model_cases / sizeof *model_cases, N_NAMED_CASES = 3 };
+enum { N_MODEL_CASES = sizeof model_cases / sizeof *model_cases, N_NAMED_CASES = 5 };
 
 /** Values of a case for some rows. Values behind a length and of absent modalities are not zero. */
 typedef struct case_data {
