@@ -6,6 +6,7 @@
 #define MMFUSE_NN_RESNET_H
 
 #include "mmfuse/nn.h"
+#include "tensor/conv_program.h"
 
 enum { MMF_RESNET_STAGES = 8, MMF_RESNET_BLOCK_CONVS = 3 };
 
@@ -46,8 +47,9 @@ typedef struct mmf_resnet {
     mmf_resnet_conv stem;
     mmf_resnet_block *blocks; /**< all stages behind each other */
     int n_blocks;
-    int64_t width;         /**< of the last stage */
-    bool fixed_statistics; /**< batch norm keeps its running statistics in training too */
+    int64_t width;            /**< of the last stage */
+    mmf_conv_program program; /**< the whole network, where nothing is recorded */
+    bool fixed_statistics;    /**< batch norm keeps its running statistics in training too */
 } mmf_resnet;
 
 /** Sizes of "resnet18", "resnet34", "resnet50", "resnet101", "resnet152" for images of three
