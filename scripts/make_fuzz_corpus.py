@@ -120,8 +120,56 @@ def safetensors():
     yield "long-header", struct.pack("<Q", 2**63) + b"{}"
 
 
+def wordpiece():
+    for name, text in {
+        "words": "a abc b.a \u4e2d\u4e2d",
+        "marks": "e\u0301\u0323 \u0344 \u302e\U0001d165 \uac00 \u0130\u03a3",
+        "special": "[MASK] x[SEP]y [[PAD]",
+        "control": "a\x00\u200b\ufffd\u2028b",
+        "long": "a" * 120,
+    }.items():
+        for length in (2, 9, 64):
+            yield f"{name}-{length}", bytes([length]) + text.encode()
+    yield "broken", b"\x20a\xff\xc3 \xed\xa0\x80\xf4\x90\x80\x80"
+
+
+def vocabulary():
+    yield "lines", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\nun\n##aff\n##able\nb\n"
+    yield "returns", b"[UNK]\r\n[CLS]\r\n[SEP]\r\n\r\nb\r\nb\r\n"
+    model = {"type": "WordPiece", "unk_token": "[UNK]", "vocab": {"[UNK]": 0, "b": 1, "##b": 2, "[CLS]": 3, "[SEP]": 4}}
+    cls, sep = ({"SpecialToken": {"id": name, "type_id": 0}} for name in ("[CLS]", "[SEP]"))
+    first, second = ({"Sequence": {"id": name, "type_id": n}} for n, name in enumerate("AB"))
+    whole = {
+        "added_tokens": [{"id": 5, "content": "[MASK]", "normalized": False, "special": True}],
+        "normalizer": {"type": "BertNormalizer", "lowercase": True, "strip_accents": None},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [cls, first, sep],
+            "pair": [cls, first, sep, second, sep],
+            "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [3]}, "[SEP]": {"id": "[SEP]", "ids": [4]}},
+        },
+        "model": model,
+    }
+    yield "whole", json.dumps(whole).encode()
+    processing = {"type": "BertProcessing", "sep": ["[SEP]", 4], "cls": ["[CLS]", 3]}
+    yield "processing", json.dumps({**whole, "post_processor": processing}).encode()
+    yield "split", json.dumps({"model": model, "pre_tokenizer": {"type": "WhitespaceSplit"}}).encode()
+    yield "bpe", json.dumps({**whole, "model": {"type": "BPE", "vocab": {}, "merges": []}}).encode()
+
+
+def shard_index():
+    def index(**files):
+        return json.dumps({"metadata": {"total_size": 8}, "weight_map": files}).encode()
+
+    yield "two", index(a="model-1.safetensors", b="model-2.safetensors", c="model-1.safetensors")
+    yield "outside", index(a="../model.safetensors")
+    yield "number", index(a=3)
+    yield "empty", index()
+
+
 def main():
-    for target in (npy, npz, csv, safetensors):
+    for target in (npy, npz, csv, safetensors, wordpiece, vocabulary, shard_index):
         folder = CORPUS / f"fuzz_{target.__name__}"
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in target():
