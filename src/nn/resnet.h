@@ -61,6 +61,12 @@ int64_t mmf_resnet_width(const mmf_resnet_sizes *sizes);
 void mmf_resnet_grid(const mmf_resnet_sizes *sizes, int64_t height, int64_t width, int64_t *rows,
                      int64_t *columns);
 
+/** Options of encoders and models that have a network by name; `layers` and `base` "" are its own.
+ */
+mmf_resnet_sizes mmf_resnet_chosen(mmf_builder *builder, const char *name, const mmf_config *config,
+                                   const char *layers, const char *base,
+                                   const mmf_input_schema *image);
+
 /** @param names  NULL: those of torchvision */
 mmf_resnet mmf_resnet_build(mmf_builder *builder, const mmf_resnet_sizes *sizes,
                             const mmf_resnet_names *names);
