@@ -3,7 +3,7 @@
  *
  * Kiela, Bhooshan, Firooz, Perez, Testuggine, 2019: supervised multimodal bitransformers. Names of
  * the reference: the image's embeddings share the tables of the text's, so both names are one
- * tensor. Its layer `enc.clf`, which nothing reads, is left out.
+ * tensor. Its layer `enc.clf`, which nothing reads, is kept for its files.
  */
 #include "models/image_cells.h"
 #include "models/parts.h"
@@ -81,6 +81,13 @@ static void share_tables(mmf_builder *b, const mmf_bert_embeddings *e)
     mmf_layer_norm_alias(b, "enc.img_embeddings.LayerNorm", &e->norm);
 }
 
+static void keep_unused(mmf_builder *b, int64_t width, int64_t n_outputs)
+{
+    const mmf_init zero = mmf_init_constant(0);
+    mmf_builder_param(b, "enc.clf.weight", MMF_PARAM_FIXED, zero, 2, (int64_t[]){n_outputs, width});
+    mmf_builder_param(b, "enc.clf.bias", MMF_PARAM_FIXED, zero, 1, &n_outputs);
+}
+
 static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
                         void **self)
 {
@@ -119,6 +126,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     const int64_t given = mmf_config_int(config, "n_classes");
     model->clf =
         mmf_linear_build(b, "clf", sizes.width, given ? given : mmf_n_outputs(config), true);
+    keep_unused(b, sizes.width, given ? given : mmf_n_outputs(config));
     model->is_regression = given ? given == 1 : mmf_is_value(config);
     *self = model;
     return mmf_builder_status(b);

@@ -122,8 +122,10 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->cross = one_layer(b, "ent2img_attention", &sizes);
     model->ent2img_pooler = mmf_bert_linear_build(b, "ent2img_pooler.dense", d, d);
     model->comb = one_layer(b, "comb_attention", &sizes);
-    model->text_pooler = mmf_bert_linear_build(b, "text_pooler.dense", d, d);
-    model->img_pooler = mmf_bert_linear_build(b, "img_pooler.dense", d, d);
+    if (model->pooling != POOL_FIRST)
+        model->text_pooler = mmf_bert_linear_build(b, "text_pooler.dense", d, d);
+    if (model->pooling != POOL_CLS)
+        model->img_pooler = mmf_bert_linear_build(b, "img_pooler.dense", d, d);
     model->classifier =
         mmf_bert_linear_build(b, "classifier", model->pooling == POOL_BOTH ? 2 * d : d,
                               given ? given : mmf_n_outputs(config));

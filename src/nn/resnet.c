@@ -59,6 +59,36 @@ void mmf_resnet_grid(const mmf_resnet_sizes *sizes, int64_t height, int64_t widt
     }
 }
 
+mmf_resnet_sizes mmf_resnet_chosen(mmf_builder *b, const char *name, const mmf_config *config,
+                                   const char *layers, const char *base,
+                                   const mmf_input_schema *image)
+{
+    mmf_resnet_sizes s = {0};
+    const size_t n_stages = mmf_config_count(config, layers);
+    if (!mmf_resnet_named(name, &s)) {
+        mmf_builder_fail(b, MMF_ARG, "there is no image network \"%s\"", name);
+        return s;
+    }
+    if (n_stages > MMF_RESNET_STAGES)
+        mmf_builder_fail(b, MMF_ARG, "%s has %zu stages, at most %d are possible", layers, n_stages,
+                         MMF_RESNET_STAGES);
+    for (size_t i = 0; i < n_stages && i < MMF_RESNET_STAGES; i++)
+        s.layers[i] = (int64_t)mmf_config_number_at(config, layers, i);
+    if (n_stages > 0)
+        s.n_stages = n_stages > MMF_RESNET_STAGES ? MMF_RESNET_STAGES : (int)n_stages;
+    if (mmf_config_int(config, base) > 0)
+        s.width = mmf_config_int(config, base);
+    s.channels = image->shape[0];
+    const int64_t least = (int64_t)1 << (s.n_stages + (s.small_stem ? -1 : 1));
+    if (image->n_dims != 3 || image->shape[1] < least || image->shape[2] < least)
+        mmf_builder_fail(b, MMF_SHAPE,
+                         "%s: images of %s are %lld x %lld, at least %lld x %lld are needed; "
+                         "enlarge them, or choose cnn2d",
+                         name, image->name, (long long)image->shape[1], (long long)image->shape[2],
+                         (long long)least, (long long)least);
+    return s;
+}
+
 /* ---- Convolutions and blocks
  * ---------------------------------------------------------------------------- */
 
