@@ -58,10 +58,10 @@ struct mmf_preparation_kind {
     /** What the decoder is asked for, besides its kind; media only. */
     void (*decode)(const mmf_config *config, mmf_media_options *options);
     /** True while some option waits for the data: `look` then sees the first items, decoded as they
-     * are, and `settle` sets these options. */
+     * are (`look` NULL: none), and `settle` sets these options. */
     bool (*waits)(const mmf_config *config);
     void (*look)(mmf_preparation_facts *facts, const mmf_raw_item *item);
-    mmf_status (*settle)(mmf_config *config, const mmf_preparation_facts *facts);
+    mmf_status (*settle)(mmf_ctx *ctx, mmf_config *config, const mmf_preparation_facts *facts);
     mmf_status (*open)(mmf_preparer *p);
     /** @errors FORMAT and others: of this item; the message names no file. NOMEM: of all */
     mmf_status (*run)(mmf_preparer *p, const mmf_raw_item *item, mmf_prepared *out);

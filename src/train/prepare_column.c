@@ -274,8 +274,10 @@ static mmf_status settle(column_job *job)
     const mmf_preparation_kind *const kind = column->kind;
     if (!kind->waits || !kind->waits(column->config))
         return MMF_OK;
-    const int64_t n = column->n_stored < MAX_SETTLING ? column->n_stored : MAX_SETTLING;
     mmf_preparation_facts facts = {0};
+    if (!kind->look)
+        return kind->settle(job->ctx, column->config, &facts);
+    const int64_t n = column->n_stored < MAX_SETTLING ? column->n_stored : MAX_SETTLING;
     mmf_media_stream *stream = NULL;
     mmf_status status = n > 0 ? open_stream(job, &stream, 0, n, true) : MMF_OK;
     for (int64_t i = 0; status == MMF_OK && i < n; i++) {
@@ -291,7 +293,7 @@ static mmf_status settle(column_job *job)
                           "%s: column \"%s\": none of its first %lld files can be read, so that "
                           "nothing says what to make of them",
                           job->manifest->path, column->name, (long long)n);
-    return status == MMF_OK ? kind->settle(column->config, &facts) : status;
+    return status == MMF_OK ? kind->settle(job->ctx, column->config, &facts) : status;
 }
 
 static void tell(column_job *job, bool last)
@@ -535,7 +537,8 @@ static mmf_status make_locked(column_job *job)
         status = mmf_config_copy(job->ctx, &asked, job->column->config);
     if (status == MMF_OK && asked)
         status = make(job, asked);
-    mmf_journal_close(&job->journal, status == MMF_OK);
+    /* What stands empty would only puzzle whoever looks into the folder. */
+    mmf_journal_close(&job->journal, status == MMF_OK || job->journal.n_rows == 0);
     mmf_config_free(asked);
     mmf_free(job->ctx, path);
     return status;
