@@ -158,8 +158,18 @@ def vocabulary():
     yield "bpe", json.dumps({**whole, "model": {"type": "BPE", "vocab": {}, "merges": []}}).encode()
 
 
+def shard_index():
+    def index(**files):
+        return json.dumps({"metadata": {"total_size": 8}, "weight_map": files}).encode()
+
+    yield "two", index(a="model-1.safetensors", b="model-2.safetensors", c="model-1.safetensors")
+    yield "outside", index(a="../model.safetensors")
+    yield "number", index(a=3)
+    yield "empty", index()
+
+
 def main():
-    for target in (npy, npz, csv, safetensors, wordpiece, vocabulary):
+    for target in (npy, npz, csv, safetensors, wordpiece, vocabulary, shard_index):
         folder = CORPUS / f"fuzz_{target.__name__}"
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in target():

@@ -216,3 +216,30 @@ void mmf_unlock_folder(int lock)
     if (lock >= 0)
         close(lock);
 }
+
+mmf_status mmf_path_join(mmf_ctx *ctx, char *out, size_t size, const char *folder, size_t n_folder,
+                         const char *name)
+{
+    const int n = snprintf(out, size, "%.*s%s%s", (int)n_folder, folder, n_folder ? "/" : "", name);
+    if (n < 0 || (size_t)n >= size)
+        return mmf_fail(ctx, MMF_LIMIT, "%s: the path is longer than %zu bytes", folder, size);
+    return MMF_OK;
+}
+
+mmf_status mmf_path_beside(mmf_ctx *ctx, char *out, size_t size, const char *path, const char *name)
+{
+    const char *const slash = strrchr(path, '/');
+    return mmf_path_join(ctx, out, size, path, slash ? (size_t)(slash - path) : 0, name);
+}
+
+bool mmf_path_is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool mmf_path_is_file(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}

@@ -3,10 +3,8 @@
  * tokenizer.json of a vocabulary that a model file carries.
  */
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/file.h"
 #include "data/unicode.h"
@@ -329,21 +327,6 @@ static void apply_config(mmf_wordpiece *w, const json_t *config)
 
 /* ---- Files ------------------------------------------------------------------------------- */
 
-static bool is_file(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
-}
-
-static mmf_status join(mmf_ctx *ctx, char *out, size_t size, const char *folder, size_t n_folder,
-                       const char *name)
-{
-    const int n = snprintf(out, size, "%.*s%s%s", (int)n_folder, folder, n_folder ? "/" : "", name);
-    if (n < 0 || (size_t)n >= size)
-        return mmf_fail(ctx, MMF_LIMIT, "%s: the path is longer than %zu bytes", folder, size);
-    return MMF_OK;
-}
-
 static mmf_status read_bytes(mmf_wordpiece *w, const mmf_mapping *file, bool is_json,
                              const special_names *names)
 {
@@ -363,12 +346,10 @@ static mmf_status read_bytes(mmf_wordpiece *w, const mmf_mapping *file, bool is_
 static mmf_status load_file(mmf_wordpiece *w, const char *path)
 {
     char beside[4096];
-    const char *const slash = strrchr(path, '/');
     const size_t n = strlen(path);
     json_t *config = NULL;
-    MMF_TRY(join(w->ctx, beside, sizeof beside, path, slash ? (size_t)(slash - path) : 0,
-                 "tokenizer_config.json"));
-    if (is_file(beside))
+    MMF_TRY(mmf_path_beside(w->ctx, beside, sizeof beside, path, "tokenizer_config.json"));
+    if (mmf_path_is_file(beside))
         MMF_TRY(mmf_json_read(w->ctx, &config, beside, MAX_FILE_BYTES, MAX_VALUES));
     special_names names = usual_names;
     read_names(config, &names);
@@ -389,13 +370,12 @@ static mmf_status load_file(mmf_wordpiece *w, const char *path)
 static mmf_status load(mmf_wordpiece *w, const char *path)
 {
     static const char *const names[] = {"tokenizer.json", "vocab.txt"};
-    struct stat info;
-    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+    if (!mmf_path_is_folder(path))
         return load_file(w, path);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char inside[4096];
-        MMF_TRY(join(w->ctx, inside, sizeof inside, path, strlen(path), names[i]));
-        if (is_file(inside))
+        MMF_TRY(mmf_path_join(w->ctx, inside, sizeof inside, path, strlen(path), names[i]));
+        if (mmf_path_is_file(inside))
             return load_file(w, inside);
     }
     return mmf_fail(w->ctx, MMF_IO, "%s: the folder has neither tokenizer.json nor vocab.txt",
