@@ -43,7 +43,7 @@ typedef struct mmf_preparer {
     int n_dims;
     int64_t shape[MMF_MAX_DIMS - 2];
     bool is_timed;
-    int64_t most_steps; /**< of a timed one; 0: as many as there are */
+    int64_t most_steps; /**< of a timed one; 0: nothing is known */
     void *own;          /**< freed by `close` */
 } mmf_preparer;
 
@@ -89,10 +89,6 @@ int64_t mmf_preparer_step(const mmf_preparer *p);
 
 /** The own options of a configuration as a JSON object; the caller frees it with mmf_free. */
 char *mmf_preparation_settings(mmf_ctx *ctx, const mmf_config *config);
-/** Reads NAME[:OPTION=VALUE...][=SOURCE]. @param config  the caller frees it  @errors ARG */
-mmf_status mmf_preparation_parse(mmf_ctx *ctx, const char *spec, const mmf_preparation_kind **kind,
-                                 mmf_config **config);
-
 /* ---- One column -------------------------------------------------------------------------- */
 
 /** A raw column with its preparation, and what became of it. */
@@ -101,12 +97,22 @@ typedef struct mmf_raw_column {
     size_t column;
     const mmf_preparation_kind *kind;
     mmf_config *config; /**< settled once the column is prepared */
-    int64_t *stored;    /**< (n_rows): the stored row of each row, -1 where the cell is empty */
-    int64_t *first;     /**< (n_stored): the first row that names it */
+    /** A frozen encoder behind the preparation: its specification, where its weights are, and a
+     * hash of them (0: not looked at yet). NULL: none. Owned. */
+    char *encoder, *source;
+    uint64_t weights;
+    int64_t *stored; /**< (n_rows): the stored row of each row, -1 where the cell is empty */
+    int64_t *first;  /**< (n_stored): the first row that names it */
     int64_t n_stored;
     mmf_archive *cache; /**< "values", "length", "present", "vocab" of the stored rows */
 } mmf_raw_column;
 
+/**
+ * Reads NAME[:OPTION=VALUE...][=SOURCE], where NAME is a preparation or a frozen encoder, into
+ * `kind`, `config`, `encoder` and `source`, which mmf_raw_column_clear frees.
+ * @errors  ARG; of encoders, those of reading the source
+ */
+mmf_status mmf_preparation_parse(mmf_ctx *ctx, const char *spec, mmf_raw_column *out);
 /** Decides what is stored: every text, every file once. */
 mmf_status mmf_raw_column_plan(const mmf_manifest *manifest, mmf_raw_column *column);
 /** Opens the column's arrays in the cache, made before if they are not there. */

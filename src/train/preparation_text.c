@@ -82,6 +82,7 @@ static mmf_status open_text(mmf_preparer *p)
     MMF_TRY(mmf_wordpiece_parse_json(p->ctx, &t->wordpiece, json, strlen(json)));
     t->ids = mmf_alloc_zero(p->ctx, (size_t)t->most, sizeof *t->ids);
     t->tokens = mmf_alloc_zero(p->ctx, (size_t)t->most, sizeof *t->tokens);
+    p->most_steps = t->most;
     return t->ids && t->tokens ? list_pieces(p, t) : MMF_NOMEM;
 }
 

@@ -487,6 +487,77 @@ static void models_take_the_table(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* A model of one modality as a frozen encoder: its features, and those of rows that lack it. */
+static void trained_models_encode(void **state)
+{
+    (void)state;
+    needs_media();
+    write_files();
+    mmf_ctx *const ctx = test_ctx();
+    mmf_prepare_options options = prepare_options(test_path("cache-features"));
+    static char many[4096];
+    write_many(many, sizeof many, 24);
+    mmf_archive *archive = NULL;
+    mmf_dataset *dataset = NULL;
+    mmf_model *model = NULL;
+    mmf_split split;
+    const mmf_split_options all = {.size = sizeof all, .fractions = {1, 0, 0}};
+    test_ok(ctx, mmf_prepare(ctx, &archive, write_table("many.csv", many), &options));
+    test_ok(ctx, mmf_dataset_from_archive(ctx, &dataset, archive, NULL));
+    test_ok(ctx, mmf_split_make(ctx, &split, dataset, &all));
+    mmf_train_options training = MMF_TRAIN_OPTIONS_INIT;
+    training.epochs = 2;
+    test_ok(ctx, mmf_train(ctx, &model, dataset, &split, "only-sound", NULL, &training));
+    test_ok(ctx, mmf_model_save(model, test_path("sound.mmf")));
+    mmf_model_free(model);
+    mmf_dataset_close(dataset);
+    mmf_split_clear(ctx, &split);
+    char spec[512], wrong[512];
+    snprintf(spec, sizeof spec, "sound=features=%s", test_path("sound.mmf"));
+    snprintf(wrong, sizeof wrong, "picture=features=%s", test_path("sound.mmf"));
+    const char *const specs[] = {spec, wrong};
+    options.specs = specs;
+    options.n_specs = 1;
+    const char *const path =
+        write_table("few.csv", "label,sound,picture\n0,s1.wav,p0.png\n1,,p1.png\n0,s3.wav,\n");
+    test_ok(ctx, mmf_prepare(ctx, &archive, path, &options));
+    const mmf_array features = load_array(ctx, archive, "sound");
+    const mmf_array present = load_array(ctx, archive, "sound.present");
+    assert_int_equal(features.n_dims, 2);
+    assert_int_equal(features.shape[0], 2);
+    assert_int_equal(mmf_array_integer(&present, 1), 0);
+    assert_int_equal(mmf_archive_find(archive, "sound.length"), -1);
+    double different = 0;
+    for (int64_t d = 0; d < features.shape[1]; d++)
+        different += fabs(mmf_array_number(&features, d) -
+                          mmf_array_number(&features, features.shape[1] + d));
+    assert_true(different > 0);
+    /* What was settled does it again, and knows the weights. */
+    mmf_prepare_options again = prepare_options(test_path("cache-features-again"));
+    test_ok(ctx, mmf_dataset_from_archive(ctx, &dataset, archive, NULL));
+    again.settled = mmf_dataset_preparations(dataset);
+    test_ok(ctx, mmf_prepare(ctx, &archive, path, &again));
+    const mmf_array same = load_array(ctx, archive, "sound");
+    assert_memory_equal(features.data, same.data, (size_t)mmf_array_count(&same) * same.item_bytes);
+    mmf_archive_close(archive);
+    FILE *const file = fopen(test_path("sound.mmf"), "ab");
+    fputc(' ', file);
+    fclose(file);
+    test_fails(ctx, mmf_prepare(ctx, &archive, path, &again), MMF_FORMAT,
+               "not the weights that the training data were encoded with");
+    mmf_dataset_close(dataset);
+    options.specs = specs + 1;
+    mmf_status status = mmf_prepare(ctx, &archive, path, &options);
+    assert_true(status != MMF_OK);
+    const char *const missing[] = {"sound=features=none.mmf", "sound=features", "sound=gru"};
+    for (size_t i = 0; i < 3; i++) {
+        options.specs = missing + i;
+        status = mmf_prepare(ctx, &archive, path, &options);
+        test_fails(ctx, status, i ? MMF_ARG : MMF_IO, i ? "without weights" : "none.mmf");
+    }
+    mmf_ctx_free(ctx);
+}
+
 static void only_tables_of_files_are_manifests(void **state)
 {
     (void)state;
@@ -511,6 +582,7 @@ int main(void)
         cmocka_unit_test(odd_files_have_a_meaning),
         cmocka_unit_test(what_cannot_be_meant_is_refused),
         cmocka_unit_test(models_take_the_table),
+        cmocka_unit_test(trained_models_encode),
         cmocka_unit_test(only_tables_of_files_are_manifests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
