@@ -70,6 +70,13 @@ typedef struct model_case {
             "words", MMF_TOKENS, {5}, 7                                                            \
         }                                                                                          \
     }
+#define CASE_PICTURE                                                                               \
+    {                                                                                              \
+        {"pixels", MMF_IMAGE, {2, 9, 6}, 0},                                                       \
+        {                                                                                          \
+            "words", MMF_TOKENS, {5}, 7                                                            \
+        }                                                                                          \
+    }
 #define CASE_PAIR                                                                                  \
     {                                                                                              \
         {"view_a", MMF_SEQUENCE, {5, 3}, 0}, {"view_b", MMF_SEQUENCE, {5, 3}, 0},                  \
@@ -120,10 +127,11 @@ static const model_case model_cases[] = {
     {"views of a pair", 3, CASE_PAIR, false, false},
     {"question, tokens and regions in places", 6, CASE_SCENE, false, false},
     {"question, tokens and regions in places, lengths", 6, CASE_SCENE, true, false},
+    {"picture and words, lengths, absent", 2, CASE_PICTURE, true, true},
 };
 
 /* The last ones are for models on inputs of certain names alone. */
-enum { N_MODEL_CASES = sizeof model_cases / sizeof *model_cases, N_NAMED_CASES = 5 };
+enum { N_MODEL_CASES = sizeof model_cases / sizeof *model_cases, N_NAMED_CASES = 6 };
 
 /** Values of a case for some rows. Values behind a length and of absent modalities are not zero. */
 typedef struct case_data {
