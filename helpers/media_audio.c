@@ -184,12 +184,3 @@ mmf_status decode_audio_stream(decoder *d, decoded *out, source_stream *s)
                           .n_bytes = (uint64_t)a.n * sizeof(float)};
     return MMF_OK;
 }
-
-mmf_status decode_audio(decoder *d, decoded *out, const char *path)
-{
-    source_stream s;
-    MMF_TRY(stream_open(d, &s, path, NULL, 0, AVMEDIA_TYPE_AUDIO));
-    const mmf_status status = decode_audio_stream(d, out, &s);
-    stream_close(&s);
-    return status;
-}

@@ -31,7 +31,9 @@ mmf_status decode_file(decoder *d, decoded *out, const char *path);
 mmf_status decode_image(decoder *d, decoded *out, const char *path);
 /** As decode_image for bytes in memory. */
 mmf_status decode_image_bytes(decoder *d, decoded *out, const unsigned char *bytes, size_t n_bytes);
-mmf_status decode_audio(decoder *d, decoded *out, const char *path);
+/** Sound or video of a file, or of `n_bytes` in memory where `path` is NULL. */
+mmf_status decode_stream(decoder *d, decoded *out, const char *path, const unsigned char *bytes,
+                         size_t n_bytes);
 void decoder_close(decoder *d);
 
 /** Fails with FFmpeg's own words for `error` behind `what`. */
@@ -71,5 +73,7 @@ mmf_status stream_frame(decoder *d, source_stream *s, bool *more);
 
 /** All sound of an open stream. */
 mmf_status decode_audio_stream(decoder *d, decoded *out, source_stream *s);
+/** The frames that the options ask for. */
+mmf_status decode_video_stream(decoder *d, decoded *out, source_stream *s);
 
 #endif

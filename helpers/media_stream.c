@@ -285,3 +285,28 @@ mmf_status stream_frame(decoder *d, source_stream *s, bool *more)
             MMF_TRY(feed_packet(d, s));
     }
 }
+
+mmf_status decode_stream(decoder *d, decoded *out, const char *path, const unsigned char *bytes,
+                         size_t n_bytes)
+{
+    const bool sound = d->options.kind == MMF_MEDIA_AUDIO;
+    source_stream s;
+    MMF_TRY(
+        stream_open(d, &s, path, bytes, n_bytes, sound ? AVMEDIA_TYPE_AUDIO : AVMEDIA_TYPE_VIDEO));
+    const mmf_status status = (sound ? decode_audio_stream : decode_video_stream)(d, out, &s);
+    stream_close(&s);
+    return status;
+}
+
+mmf_status decode_file(decoder *d, decoded *out, const char *path)
+{
+    *out = (decoded){0};
+    return d->options.kind == MMF_MEDIA_IMAGE ? decode_image(d, out, path)
+                                              : decode_stream(d, out, path, NULL, 0);
+}
+
+void decoder_close(decoder *d)
+{
+    sws_freeContext(d->scaler);
+    d->scaler = NULL;
+}
