@@ -114,8 +114,8 @@ static mmf_status add_frame(sound *a, const AVFrame *frame, int64_t n_wanted)
 static double declared_seconds(const source_stream *s)
 {
     const AVStream *const stream = s->stream;
-    const bool known = stream->duration > 0 && stream->duration != AV_NOPTS_VALUE &&
-                       strcmp(s->format->iformat->name, "wav") != 0;
+    const bool known =
+        s->samples_end == 0 && stream->duration > 0 && stream->duration != AV_NOPTS_VALUE;
     return known ? (double)stream->duration * av_q2d(stream->time_base) : 0;
 }
 

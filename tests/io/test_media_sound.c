@@ -100,6 +100,12 @@ static void other_formats_of_sound(void **state)
         {"t24.wav", "-c:a pcm_s24le", 1e-4, 0},
         {"tf.wav", "-c:a pcm_f32le", 1e-4, 0},
         {"t8.wav", "-c:a pcm_u8", 1e-2, 0},
+        {"td.wav", "-c:a pcm_f64le", 1e-4, 0},
+        {"ta.wav", "-c:a pcm_alaw", 2e-2, 0},
+        {"tm.wav", "-c:a adpcm_ms", 2e-2, 2100},
+        {"t4.wav", "-c:a pcm_s24le -ac 4", 0.2,
+         0}, /* how ffmpeg spreads two over four is its own */
+        {"t.m4a", "-c:a aac -b:a 192k", 2e-2, 2100},
     };
     mmf_media_options options = MMF_MEDIA_OPTIONS_INIT;
     options.kind = MMF_MEDIA_AUDIO;
