@@ -69,7 +69,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     const mag_bert *const model = self;
     mmf_tensor *const keys = mmf_bert_keys(tape, in, model->text);
     mmf_tensor *const z = mmf_bert_embed_input(tape, &model->bert, in, model->text);
-    mmf_tensor *const moved = mmf_mag_run(tape, &model->mag, z, in);
+    mmf_tensor *const moved = mmf_mag_run(tape, &model->mag, z, in, NULL);
     mmf_tensor *const x = mmf_bert_encode(tape, &model->bert, moved, keys);
     mmf_tensor *const pooled = mmf_bert_pool(tape, &model->bert, x);
     mmf_named_put(tape, out, "last_hidden_state", x);
