@@ -352,6 +352,7 @@ const mmf_def mmf_layer_bert = {
     .structure = "attention",
     .kind = MMF_KIND_LAYER,
     .takes = MMF_TAKES_TOKENS | MMF_ONE_ONLY | MMF_MISSING_OK,
+    .companions = 1u << MMF_COMPANION_SEGMENTS,
     .options = options,
     .build = build,
     .run = run,
