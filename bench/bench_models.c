@@ -323,7 +323,7 @@ static void train_step(bench *b)
 
 static void predict_one(bench *b)
 {
-    const mmf_pass pass = {.record = false};
+    const mmf_pass pass = {.fixed = true};
     mmf_named out = {0};
     run(b, b->whole, 1, &pass, &out);
     const mmf_tensor *const y = result(b, &out);

@@ -63,6 +63,14 @@ endfunction()
 
 add_library(mmfuse_floor OBJECT ${floor_sources})
 target_link_libraries(mmfuse_floor PUBLIC mmfuse_flags PkgConfig::JANSSON ZLIB::ZLIB m)
+if(MMF_WITH_KISSFFT)
+  # The float library by name: others of the same headers take doubles or fixed point.
+  pkg_search_module(KISSFFT REQUIRED kissfft-float kissfft-float-openmp)
+  target_include_directories(mmfuse_floor SYSTEM PRIVATE ${KISSFFT_INCLUDE_DIRS})
+  target_compile_options(mmfuse_floor PRIVATE ${KISSFFT_CFLAGS_OTHER})
+  target_link_libraries(mmfuse_floor PUBLIC ${KISSFFT_LINK_LIBRARIES})
+  target_compile_definitions(mmfuse_floor PRIVATE MMF_WITH_KISSFFT=1)
+endif()
 
 add_library(mmfuse ${engine_sources} ${single_sources})
 add_library(mmfuse::mmfuse ALIAS mmfuse)

@@ -37,7 +37,7 @@ esac
 if ! command -v dpkg-query >/dev/null 2>&1; then
     cat >&2 <<'END'
 This script knows Debian and its relatives. Elsewhere install: a C17 compiler, cmake >= 3.25, ninja, pkg-config, and
-the libraries oneDNN, zlib, jansson, cmocka and HDF5 (C) with their headers; then run cmake --preset release.
+the libraries oneDNN, zlib, jansson, cmocka, HDF5 (C) and kissfft with their headers; then run cmake --preset release.
 END
     exit 1
 fi
@@ -46,7 +46,7 @@ need_cmake 3 25
 need_command ninja ninja-build
 need_command gcc gcc
 need_command pkg-config pkg-config
-for package in libc6-dev libdnnl-dev zlib1g-dev libjansson-dev libcmocka-dev libhdf5-dev; do
+for package in libc6-dev libdnnl-dev zlib1g-dev libjansson-dev libcmocka-dev libhdf5-dev libkissfft-dev; do
     need_package "$package"
 done
 if [ "${1:-}" = ci ]; then

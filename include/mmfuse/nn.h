@@ -421,6 +421,9 @@ MMF_API mmf_batch_norm_layer mmf_batch_norm_build(mmf_builder *builder, const ch
                                                   int64_t channels, int axis);
 MMF_API mmf_tensor *mmf_batch_norm_run(mmf_tape *tape, const mmf_batch_norm_layer *layer,
                                        mmf_tensor *x);
+/** With the running statistics, in training too: for networks that are fine-tuned in part. */
+MMF_API mmf_tensor *mmf_batch_norm_fixed_run(mmf_tape *tape, const mmf_batch_norm_layer *layer,
+                                             mmf_tensor *x);
 
 typedef struct mmf_layer_norm_layer {
     mmf_tensor *weight, *bias;

@@ -60,6 +60,8 @@ typedef struct mmf_pass {
     bool training; /**< dropout drops, batch norm uses and updates batch statistics */
     uint64_t seed; /**< dropout masks depend on (seed, step, site, element) */
     uint64_t step;
+    bool fixed; /**< parameters keep their values until a pass of this tape without it: operations
+                   may keep other layouts of them for the next pass */
 } mmf_pass;
 
 /** @param out the caller owns it and frees it with mmf_tape_free; the context must outlive it */
@@ -265,6 +267,10 @@ MMF_API mmf_tensor *mmf_deviation_norm(mmf_tape *, mmf_tensor *x, mmf_tensor *we
 MMF_API mmf_tensor *mmf_batch_norm(mmf_tape *, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
                                    mmf_tensor *running_mean, mmf_tensor *running_var, int axis,
                                    double momentum, double eps);
+/** As mmf_batch_norm in a pass that does not train: with the running statistics, always. */
+MMF_API mmf_tensor *mmf_batch_norm_fixed(mmf_tape *, mmf_tensor *x, mmf_tensor *weight,
+                                         mmf_tensor *bias, mmf_tensor *running_mean,
+                                         mmf_tensor *running_var, int axis, double eps);
 /** x / max(|x|, eps) over the last axis. */
 MMF_API mmf_tensor *mmf_l2_normalise(mmf_tape *, mmf_tensor *x, double eps);
 /** Cosine over the last axis: a.b / max(|a| |b|, eps). */

@@ -5,13 +5,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* Weights that are read once a pass are waited for less where one page covers many of them. Only
+ * whole huge pages are asked for, so none is taken that is not used. */
 static void *system_alloc(void *user, size_t bytes)
 {
     (void)user;
     void *pointer = NULL;
-    return posix_memalign(&pointer, 64, bytes) == 0 ? pointer : NULL;
+    const bool is_large = bytes >= 2 * HUGE_PAGE;
+    if (posix_memalign(&pointer, is_large ? HUGE_PAGE : 64, bytes) != 0)
+        return NULL;
+    if (is_large)
+        (void)madvise(pointer, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    return pointer;
 }
 
 static void system_release(void *user, void *pointer)

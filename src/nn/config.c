@@ -44,6 +44,17 @@ static void tables_of(const mmf_def *def, const mmf_option *tables[N_TABLES])
     tables[2] = common;
 }
 
+static bool has_row(const mmf_option *table, const char *name)
+{
+    for (const mmf_option *at = table; at && at->name; at++) {
+        if (strcmp(at->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A definition's own row stands in the place of a common one: a layer that needs no classes, say.
+ */
 const mmf_option *mmf_option_next(const mmf_def *def, const mmf_option *row)
 {
     const mmf_option *tables[N_TABLES];
@@ -51,9 +62,9 @@ const mmf_option *mmf_option_next(const mmf_def *def, const mmf_option *row)
     bool found = row == NULL;
     for (int t = 0; t < N_TABLES; t++) {
         for (const mmf_option *at = tables[t]; at && at->name; at++) {
-            if (found)
+            if (found && !(t == N_TABLES - 1 && has_row(def->options, at->name)))
                 return at;
-            found = at == row;
+            found = found || at == row;
         }
     }
     return NULL;

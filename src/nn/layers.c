@@ -55,6 +55,13 @@ mmf_tensor *mmf_batch_norm_run(mmf_tape *tape, const mmf_batch_norm_layer *layer
                           layer->running_var, layer->axis, NORM_MOMENTUM, layer->eps);
 }
 
+mmf_tensor *mmf_batch_norm_fixed_run(mmf_tape *tape, const mmf_batch_norm_layer *layer,
+                                     mmf_tensor *x)
+{
+    return mmf_batch_norm_fixed(tape, x, layer->weight, layer->bias, layer->running_mean,
+                                layer->running_var, layer->axis, layer->eps);
+}
+
 mmf_layer_norm_layer mmf_layer_norm_build(mmf_builder *b, const char *name, int64_t width,
                                           double eps)
 {

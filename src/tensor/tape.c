@@ -18,14 +18,22 @@ mmf_status mmf_tape_create(mmf_ctx *ctx, mmf_tape **out)
     tape->k = mmf_kernels_for(ctx->cpu);
     mmf_blas_limit_cpu(ctx->cpu);
     mmf_arena_init(&tape->arena, ctx);
+    mmf_arena_init(&tape->kept_arena, ctx);
     *out = tape;
     return MMF_OK;
+}
+
+static void forget_kept(mmf_tape *tape)
+{
+    tape->kept = NULL;
+    mmf_arena_clear(&tape->kept_arena);
 }
 
 void mmf_tape_free(mmf_tape *tape)
 {
     if (!tape)
         return;
+    forget_kept(tape);
     mmf_arena_clear(&tape->arena);
     mmf_free(tape->ctx, tape);
 }
@@ -33,6 +41,8 @@ void mmf_tape_free(mmf_tape *tape)
 void mmf_tape_begin(mmf_tape *tape, const mmf_pass *pass)
 {
     mmf_arena_reset(&tape->arena);
+    if (tape->kept && !pass->fixed)
+        forget_kept(tape);
     tape->pass = *pass;
     tape->n_threads = tape->ctx->n_threads;
     tape->last = NULL;
@@ -88,6 +98,28 @@ void *mmf_tape__alloc(mmf_tape *tape, size_t bytes)
 mmf_real *mmf_tape__reals(mmf_tape *tape, int64_t count)
 {
     return mmf_tape__alloc(tape, (size_t)count * sizeof(mmf_real));
+}
+
+void *mmf_tape__keep(mmf_tape *tape, const mmf_tensor *of, const char *form, size_t bytes,
+                     bool *is_new)
+{
+    /* Without recording, nothing but parameters and variables wants gradients. */
+    if (!tape->pass.fixed || tape->pass.record || !of->wants_grad)
+        return NULL;
+    for (const mmf_kept *kept = tape->kept; kept; kept = kept->next) {
+        if (kept->of == of->data && strcmp(kept->form, form) == 0) {
+            *is_new = false;
+            return kept->piece;
+        }
+    }
+    mmf_kept *const kept = mmf_arena_alloc(&tape->kept_arena, sizeof *kept);
+    void *const piece = kept ? mmf_arena_alloc(&tape->kept_arena, bytes) : NULL;
+    if (!piece)
+        return NULL;
+    *kept = (mmf_kept){tape->kept, of->data, form, piece};
+    tape->kept = kept;
+    *is_new = true;
+    return piece;
 }
 
 static mmf_tensor *new_tensor(mmf_tape *tape, int n_dims, const int64_t *shape, bool with_data)

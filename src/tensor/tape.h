@@ -24,9 +24,19 @@ struct mmf_node {
         *out; /* the output whose gradient starts the node; others, if any, in the op's struct */
 };
 
+/** Something made of a parameter's values, such as another layout. */
+typedef struct mmf_kept {
+    struct mmf_kept *next;
+    const mmf_real *of;
+    const char *form;
+    void *piece;
+} mmf_kept;
+
 struct mmf_tape {
     mmf_ctx *ctx;
     mmf_arena arena;
+    mmf_arena kept_arena; /* survives passes as long as they are `fixed` */
+    mmf_kept *kept;
     mmf_pass pass;
     const mmf_kernels *k;
     int n_threads;
@@ -45,6 +55,13 @@ void *mmf_tape__alloc(mmf_tape *tape, size_t bytes);
 mmf_real *mmf_tape__reals(mmf_tape *tape, int64_t count);
 /** A new uninitialised tensor; `wants_grad` is false. */
 mmf_tensor *mmf_tape__tensor(mmf_tape *tape, int n_dims, const int64_t *shape);
+/**
+ * Memory for something made of a parameter's values, which `fixed` passes share; `form` names it.
+ * *is_new: the caller has to fill it. NULL where the pass is not fixed, `of` is no parameter, or
+ * memory is short: then the operation does without.
+ */
+void *mmf_tape__keep(mmf_tape *tape, const mmf_tensor *of, const char *form, size_t bytes,
+                     bool *is_new);
 /**
  * Records a node of `bytes` bytes (its struct begins with mmf_node) when the pass records and
  * `wants`; returns NULL otherwise. Marks `out` as wanting gradients.

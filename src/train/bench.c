@@ -241,7 +241,7 @@ static mmf_status predict_one(void *argument)
     model_bench *const b = argument;
     mmf_named in = {0}, out = {0};
     const mmf_step step = {0};
-    mmf_tape_begin(b->tape, &(mmf_pass){0});
+    mmf_tape_begin(b->tape, &(mmf_pass){.fixed = true});
     mmf_feed_put(&b->whole.feed, b->tape, b->inputs, NULL, 1, MMF_ALL_MODALITIES, &in);
     mmf_module_run(b->whole.module, b->tape, &in, &step, &out);
     mmf_task_prediction(b->tape, b->task, b->schema, &out);

@@ -260,7 +260,7 @@ static mmf_tensor *infer(mmf_model *model, const mmf_batch_input *inputs, const 
 {
     mmf_named in = {0};
     const mmf_step step = {0};
-    mmf_tape_begin(model->tape, &(mmf_pass){0});
+    mmf_tape_begin(model->tape, &(mmf_pass){.fixed = true});
     mmf_feed_put(&model->feed, model->tape, inputs, map, n_rows, use, &in);
     mmf_module_run(model->module, model->tape, &in, &step, out);
     mmf_tensor *y = mmf_task_prediction(model->tape, &model->task, mmf_model_inputs(model), out);

@@ -103,4 +103,31 @@ static void column_sum(int64_t rows, int64_t cols, mmf_real alpha, const mmf_rea
     }
 }
 
+static void sum_rows(int64_t rows, int64_t cols, const mmf_real *restrict x,
+                     const mmf_real *restrict w, mmf_real *restrict y)
+{
+    enum { WIDTH = 64 };
+    int64_t start = 0;
+    for (; start + WIDTH <= cols; start += WIDTH) {
+        mmf_real sums[WIDTH] = {0};
+        for (int64_t i = 0; i < rows; i++) {
+            if (x[i] == (mmf_real)0)
+                continue;
+            const mmf_real *const row = w + i * cols + start;
+            for (int64_t j = 0; j < WIDTH; j++)
+                sums[j] += x[i] * row[j];
+        }
+        for (int64_t j = 0; j < WIDTH; j++)
+            y[start + j] = sums[j];
+    }
+    for (int64_t j = start; j < cols; j++)
+        y[j] = 0;
+    for (int64_t i = 0; i < rows && start < cols; i++) {
+        if (x[i] == (mmf_real)0)
+            continue;
+        for (int64_t j = start; j < cols; j++)
+            y[j] += x[i] * w[i * cols + j];
+    }
+}
+
 #endif

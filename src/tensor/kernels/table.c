@@ -31,6 +31,7 @@ const mmf_kernels MMF_KERNEL_TABLE = {
     .dot = dot,
     .max = max,
     .column_sum = column_sum,
+    .sum_rows = sum_rows,
     .bias_act = bias_act,
     .act_grad = act_grad,
     .softmax_row = softmax_row,

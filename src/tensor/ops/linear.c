@@ -44,6 +44,42 @@ static void linear_backward(mmf_tape *tape, mmf_node *node)
                                          n->w->data, inputs, fresh ? 0 : 1, dx, inputs});
 }
 
+/* ---- One row through a large matrix ------------------------------------------------------ */
+
+/* Elements of a matrix beyond which waiting for memory is what one row takes. */
+#define SPARSE_MIN_ELEMENTS ((int64_t)1 << 20)
+static void transpose(const mmf_tensor *w, mmf_real *out)
+{
+    const int64_t outputs = w->shape[0], inputs = w->shape[1];
+    for (int64_t i = 0; i < inputs; i++) {
+        for (int64_t o = 0; o < outputs; o++)
+            out[i * outputs + o] = w->data[o * inputs + i];
+    }
+}
+
+/*
+ * Behind ReLU and products of it most inputs are 0, and by rows of the transposed weight their part
+ * of the memory is never read. One thread: waking another takes as long as it would save. False
+ * where that does not apply.
+ */
+static bool sum_nonzero_inputs(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w,
+                               mmf_tensor *y)
+{
+    const int64_t outputs = w->shape[0], inputs = w->shape[1];
+    if (x->count != inputs || w->count < SPARSE_MIN_ELEMENTS || inputs < 8 * outputs)
+        return false;
+    bool is_new = false;
+    mmf_real *const by_input =
+        mmf_tape__keep(tape, w, "transposed", (size_t)w->count * sizeof *by_input, &is_new);
+    if (!by_input)
+        return false;
+    if (is_new)
+        transpose(w, by_input);
+    mmf_tape__count_products(tape, 1, 1, outputs, inputs);
+    tape->k->sum_rows(inputs, outputs, x->data, by_input, y->data);
+    return true;
+}
+
 mmf_tensor *mmf_linear(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
                        mmf_activation activation)
 {
@@ -66,8 +102,9 @@ mmf_tensor *mmf_linear(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor 
     if (!y)
         return NULL;
     const int64_t rows = inputs > 0 ? x->count / inputs : 0;
-    mmf_tape__gemm(tape, &(mmf_gemm){false, true, rows, outputs, inputs, 1, x->data, inputs,
-                                     w->data, inputs, 0, y->data, outputs});
+    if (!sum_nonzero_inputs(tape, x, w, y))
+        mmf_tape__gemm(tape, &(mmf_gemm){false, true, rows, outputs, inputs, 1, x->data, inputs,
+                                         w->data, inputs, 0, y->data, outputs});
     const bool wants = x->wants_grad || w->wants_grad || (b && b->wants_grad);
     linear_node *const n = mmf_tape__record(tape, sizeof *n, op, y, wants, linear_backward);
     if (n) {

@@ -293,11 +293,10 @@ static bool choose_statistics(mmf_tape *tape, batch_norm_node *n, mmf_tensor *ru
     return true;
 }
 
-mmf_tensor *mmf_batch_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
-                           mmf_tensor *running_mean, mmf_tensor *running_var, int axis,
-                           double momentum, double eps)
+static mmf_tensor *batch_norm(mmf_tape *tape, const char *op, bool batch_statistics, mmf_tensor *x,
+                              mmf_tensor *weight, mmf_tensor *bias, mmf_tensor *running_mean,
+                              mmf_tensor *running_var, int axis, double momentum, double eps)
 {
-    static const char op[] = "batch_norm";
     if (!x || !running_mean || !running_var)
         return mmf_tape__missing(tape, op);
     const int d = mmf_tape__axis(x, axis);
@@ -305,7 +304,7 @@ mmf_tensor *mmf_batch_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mm
         (weight && weight->count != x->shape[d]) || (bias && bias->count != x->shape[d]))
         return mmf_tape__unfit(tape, op, x, running_mean, "one statistic a channel");
     batch_norm_node n = {
-        .x = x, .weight = weight, .bias = bias, .batch_statistics = tape->pass.training};
+        .x = x, .weight = weight, .bias = bias, .batch_statistics = batch_statistics};
     n.outer = mmf_tensor__outer(x, d);
     n.channels = x->shape[d];
     n.inner = mmf_tensor__inner(x, d);
@@ -328,6 +327,22 @@ mmf_tensor *mmf_batch_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mm
         *node = n;
     }
     return y;
+}
+
+mmf_tensor *mmf_batch_norm(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight, mmf_tensor *bias,
+                           mmf_tensor *running_mean, mmf_tensor *running_var, int axis,
+                           double momentum, double eps)
+{
+    return batch_norm(tape, "batch_norm", tape->pass.training, x, weight, bias, running_mean,
+                      running_var, axis, momentum, eps);
+}
+
+mmf_tensor *mmf_batch_norm_fixed(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weight,
+                                 mmf_tensor *bias, mmf_tensor *running_mean,
+                                 mmf_tensor *running_var, int axis, double eps)
+{
+    return batch_norm(tape, "batch_norm_fixed", false, x, weight, bias, running_mean, running_var,
+                      axis, 0, eps);
 }
 
 /* ---- L2 normalisation and cosine, as compositions --------------------------------------- */
@@ -397,6 +412,18 @@ static mmf_tensor *batch_norm_example(mmf_op_case *c)
     return mmf_batch_norm(c->tape, x, w, b, mean, var, axis, 0.1, 1e-5);
 }
 
+static mmf_tensor *batch_norm_fixed_example(mmf_op_case *c)
+{
+    const int64_t channels = 3;
+    mmf_tensor *const x =
+        mmf_case_input(c, -2, 2, 3, (int64_t[]){c->index ? 1 : 4, 3, 5 * c->scale});
+    mmf_tensor *const w = mmf_case_input(c, 0.5, 1.5, 1, &channels);
+    mmf_tensor *const b = mmf_case_input(c, -1, 1, 1, &channels);
+    mmf_tensor *const mean = mmf_case_constant(c, -0.2, 0.2, 1, &channels);
+    mmf_tensor *const var = mmf_case_constant(c, 0.5, 1.5, 1, &channels);
+    return mmf_batch_norm_fixed(c->tape, x, w, b, mean, var, 1, 1e-5);
+}
+
 static mmf_tensor *l2_normalise_example(mmf_op_case *c)
 {
     return mmf_l2_normalise(c->tape, mmf_case_input(c, -2, 2, 2, (int64_t[]){4, 9 * c->scale}),
@@ -414,6 +441,8 @@ const mmf_op mmf_op_layer_norm = {"layer_norm", 2, layer_norm_example, mmf_flops
 const mmf_op mmf_op_deviation_norm = {"deviation_norm", 2, deviation_norm_example,
                                       mmf_flops_elementwise, true};
 const mmf_op mmf_op_batch_norm = {"batch_norm", 6, batch_norm_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_batch_norm_fixed = {"batch_norm_fixed", 2, batch_norm_fixed_example,
+                                        mmf_flops_elementwise, true};
 const mmf_op mmf_op_l2_normalise = {"l2_normalise", 1, l2_normalise_example, mmf_flops_elementwise,
                                     true};
 const mmf_op mmf_op_cosine = {"cosine", 1, cosine_example, mmf_flops_elementwise, true};

@@ -1,0 +1,191 @@
+/* resnet.c: see resnet.h. */
+#include "nn/resnet.h"
+
+#include <string.h>
+
+#define EXPANSION 4 /* of a bottleneck */
+
+static const struct {
+    const char *name;
+    mmf_resnet_sizes sizes;
+} named[] = {
+    {"resnet18", {false, false, false, 4, {2, 2, 2, 2}, 64, 3}},
+    {"resnet34", {false, false, false, 4, {3, 4, 6, 3}, 64, 3}},
+    {"resnet50", {true, false, false, 4, {3, 4, 6, 3}, 64, 3}},
+    {"resnet101", {true, false, false, 4, {3, 4, 23, 3}, 64, 3}},
+    {"resnet152", {true, false, false, 4, {3, 8, 36, 3}, 64, 3}},
+    {"resnet20", {false, true, true, 3, {3, 3, 3}, 16, 3}},
+};
+
+static const mmf_resnet_names torchvision = {
+    "conv1",
+    "bn1",
+    {"layer1", "layer2", "layer3", "layer4", "layer5", "layer6", "layer7", "layer8"}};
+
+bool mmf_resnet_named(const char *name, mmf_resnet_sizes *out)
+{
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        if (strcmp(named[i].name, name) == 0) {
+            *out = named[i].sizes;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int64_t expansion(const mmf_resnet_sizes *sizes)
+{
+    return sizes->bottleneck ? EXPANSION : 1;
+}
+
+int64_t mmf_resnet_width(const mmf_resnet_sizes *sizes)
+{
+    return (sizes->width << (sizes->n_stages - 1)) * expansion(sizes);
+}
+
+static int64_t halved(int64_t size)
+{
+    return (size + 1) / 2;
+}
+
+void mmf_resnet_grid(const mmf_resnet_sizes *sizes, int64_t height, int64_t width, int64_t *rows,
+                     int64_t *columns)
+{
+    *rows = height;
+    *columns = width;
+    for (int i = sizes->small_stem ? 1 : -1; i < sizes->n_stages; i++) {
+        *rows = halved(*rows);
+        *columns = halved(*columns);
+    }
+}
+
+/* ---- Building ---------------------------------------------------------------------------- */
+
+static mmf_resnet_conv conv_build(mmf_builder *b, const char *conv, const char *norm,
+                                  int64_t inputs, int64_t outputs, int64_t kernel, int64_t stride)
+{
+    mmf_resnet_conv c = {.conv = {.n_spatial = 2,
+                                  .window = {.kernel = {kernel, kernel},
+                                             .stride = {stride, stride},
+                                             .padding = {kernel / 2, kernel / 2}}}};
+    const int64_t shape[] = {outputs, inputs, kernel, kernel};
+    mmf_builder_enter(b, conv);
+    c.conv.weight = mmf_builder_param(b, "weight", MMF_PARAM_TRAINED,
+                                      mmf_init_kaiming_normal(4, shape), 4, shape);
+    mmf_builder_leave(b);
+    c.norm = mmf_batch_norm_build(b, norm, outputs, 1);
+    return c;
+}
+
+mmf_resnet_block mmf_resnet_block_build(mmf_builder *b, const mmf_resnet_sizes *sizes,
+                                        int64_t inputs, int64_t planes, int64_t stride)
+{
+    mmf_resnet_block block = {
+        .stride = stride, .inputs = inputs, .outputs = planes * expansion(sizes)};
+    if (sizes->bottleneck) {
+        block.n_convs = 3;
+        block.convs[0] = conv_build(b, "conv1", "bn1", inputs, planes, 1, 1);
+        block.convs[1] = conv_build(b, "conv2", "bn2", planes, planes, 3, stride);
+        block.convs[2] = conv_build(b, "conv3", "bn3", planes, block.outputs, 1, 1);
+    } else {
+        block.n_convs = 2;
+        block.convs[0] = conv_build(b, "conv1", "bn1", inputs, planes, 3, stride);
+        block.convs[1] = conv_build(b, "conv2", "bn2", planes, planes, 3, 1);
+    }
+    const bool changes = stride != 1 || inputs != block.outputs;
+    block.has_downsample = changes && !sizes->padded_shortcut;
+    if (block.has_downsample) {
+        mmf_builder_enter(b, "downsample");
+        block.downsample = conv_build(b, "0", "1", inputs, block.outputs, 1, stride);
+        mmf_builder_leave(b);
+    }
+    return block;
+}
+
+mmf_resnet mmf_resnet_build(mmf_builder *b, const mmf_resnet_sizes *sizes,
+                            const mmf_resnet_names *names)
+{
+    mmf_resnet net = {.sizes = *sizes, .width = mmf_resnet_width(sizes)};
+    int64_t n_blocks = 0;
+    for (int s = 0; s < sizes->n_stages; s++)
+        n_blocks += sizes->layers[s];
+    net.n_blocks = (int)n_blocks;
+    net.blocks = mmf_builder_alloc(b, (size_t)n_blocks * sizeof *net.blocks);
+    if (!net.blocks)
+        return net;
+    names = names ? names : &torchvision;
+    const bool small = sizes->small_stem;
+    net.stem = conv_build(b, names->conv, names->norm, sizes->channels, sizes->width, small ? 3 : 7,
+                          small ? 1 : 2);
+    int64_t inputs = sizes->width;
+    mmf_resnet_block *block = net.blocks;
+    for (int s = 0; s < sizes->n_stages; s++) {
+        const int64_t planes = sizes->width << s;
+        mmf_builder_enter(b, names->stages[s]);
+        for (int64_t k = 0; k < sizes->layers[s]; k++, block++) {
+            mmf_builder_enter(b, mmf_builder_text(b, "%lld", (long long)k));
+            *block = mmf_resnet_block_build(b, sizes, inputs, planes, k == 0 && s > 0 ? 2 : 1);
+            mmf_builder_leave(b);
+            inputs = block->outputs;
+        }
+        mmf_builder_leave(b);
+    }
+    return net;
+}
+
+/* ---- Running ----------------------------------------------------------------------------- */
+
+static mmf_tensor *conv_run(mmf_tape *tape, const mmf_resnet *net, const mmf_resnet_conv *c,
+                            mmf_tensor *x)
+{
+    x = mmf_conv_run(tape, &c->conv, x);
+    return net->fixed_statistics ? mmf_batch_norm_fixed_run(tape, &c->norm, x)
+                                 : mmf_batch_norm_run(tape, &c->norm, x);
+}
+
+/* Option A of He et al.: no parameters. The new channels are zeros on both sides. */
+static mmf_tensor *padded_shortcut(mmf_tape *tape, const mmf_resnet_block *block, mmf_tensor *x)
+{
+    const mmf_window every = {{1, 1}, {block->stride, block->stride}, {0, 0}};
+    const int64_t more = block->outputs - block->inputs;
+    if (block->stride > 1)
+        x = mmf_avg_pool(tape, x, &every);
+    return more > 0 ? mmf_pad(tape, x, 1, more / 2, more - more / 2, 0) : x;
+}
+
+mmf_tensor *mmf_resnet_block_run(mmf_tape *tape, const mmf_resnet *net,
+                                 const mmf_resnet_block *block, mmf_tensor *x)
+{
+    const mmf_tape_mark mark = mmf_tape_enter(tape);
+    mmf_tensor *shortcut = x;
+    if (block->has_downsample)
+        shortcut = conv_run(tape, net, &block->downsample, x);
+    else if (net->sizes.padded_shortcut)
+        shortcut = padded_shortcut(tape, block, x);
+    for (int i = 0; i < block->n_convs; i++) {
+        x = conv_run(tape, net, &block->convs[i], x);
+        x = i + 1 < block->n_convs ? mmf_relu(tape, x) : x;
+    }
+    return mmf_tape_leave(tape, mark, mmf_relu(tape, mmf_add(tape, x, shortcut)));
+}
+
+mmf_tensor *mmf_resnet_run(mmf_tape *tape, const mmf_resnet *net, mmf_tensor *x)
+{
+    const mmf_window pooling = {{3, 3}, {2, 2}, {1, 1}};
+    const mmf_tape_mark mark = mmf_tape_enter(tape);
+    x = mmf_relu(tape, conv_run(tape, net, &net->stem, x));
+    if (!net->sizes.small_stem)
+        x = mmf_max_pool(tape, x, &pooling);
+    x = mmf_tape_leave(tape, mark, x);
+    for (int i = 0; i < net->n_blocks; i++)
+        x = mmf_tape_leave(tape, mark, mmf_resnet_block_run(tape, net, &net->blocks[i], x));
+    return x;
+}
+
+mmf_tensor *mmf_resnet_pool(mmf_tape *tape, mmf_tensor *map)
+{
+    if (!map)
+        return NULL;
+    return mmf_mean(tape, mmf_reshape(tape, map, 3, (int64_t[]){map->shape[0], map->shape[1], -1}),
+                    -1);
+}
