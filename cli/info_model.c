@@ -51,7 +51,8 @@ int cli_info_definition(const mmf_def *def, bool as_json)
         puts(is_model ? "options (--set NAME=VALUE)"
              : def->kind == MMF_KIND_AID
                  ? "options (--aid NAME:OPTION=VALUE, the first without its name)"
-                 : "options");
+             : def->kind == MMF_KIND_PREPARATION ? "options (--prepare COLUMN=NAME:OPTION=VALUE)"
+                                                 : "options");
         cli_print_options(def);
     }
     return CLI_OK;

@@ -37,7 +37,8 @@ esac
 if ! command -v dpkg-query >/dev/null 2>&1; then
     cat >&2 <<'END'
 This script knows Debian and its relatives. Elsewhere install: a C17 compiler, cmake >= 3.25, ninja, pkg-config, and
-the libraries oneDNN, zlib, jansson, utf8proc, cmocka, HDF5 (C) and kissfft with their headers; then run
+the libraries oneDNN, zlib, jansson, utf8proc, cmocka, HDF5 (C), kissfft and FFmpeg (5.1 or newer) with their
+headers; then run
 cmake --preset release.
 END
     exit 1
@@ -47,7 +48,8 @@ need_cmake 3 25
 need_command ninja ninja-build
 need_command gcc gcc
 need_command pkg-config pkg-config
-for package in libc6-dev libdnnl-dev zlib1g-dev libjansson-dev libcmocka-dev libhdf5-dev libkissfft-dev libutf8proc-dev; do
+for package in libc6-dev libdnnl-dev zlib1g-dev libjansson-dev libcmocka-dev libhdf5-dev libkissfft-dev libutf8proc-dev \
+    libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libswresample-dev; do
     need_package "$package"
 done
 if [ "${1:-}" = ci ]; then

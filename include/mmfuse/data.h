@@ -20,6 +20,20 @@ typedef enum mmf_modality_kind {
     MMF_TOKENS    /**< [N, T] integers */
 } mmf_modality_kind;
 
+/** What a cell of a manifest names: a text itself, or a file. */
+typedef enum mmf_raw_kind {
+    MMF_RAW_NONE,
+    MMF_RAW_TEXT,
+    MMF_RAW_IMAGE,
+    MMF_RAW_AUDIO,
+    MMF_RAW_VIDEO
+} mmf_raw_kind;
+
+/** "text", "image", "audio", "video"; "" for MMF_RAW_NONE. */
+MMF_API const char *mmf_raw_kind_name(mmf_raw_kind kind);
+/** What a file of this name holds, by its ending; MMF_RAW_NONE if that says nothing. */
+MMF_API mmf_raw_kind mmf_raw_kind_of(const char *name, size_t n_bytes);
+
 /** "vector", "sequence", "image", "tokens". */
 MMF_API const char *mmf_modality_kind_name(mmf_modality_kind kind);
 
@@ -67,6 +81,9 @@ typedef struct mmf_dataset_options {
     mmf_nonfinite nonfinite;
     bool check_finite;        /**< scan values now and fail or count by `nonfinite` */
     const mmf_io_options *io; /**< NULL: defaults */
+    /** For mmf_model_open_data: how a manifest is prepared, but for what the model knows itself.
+     * NULL: tables are read as tables. */
+    const struct mmf_prepare_options *prepare;
 } mmf_dataset_options;
 
 #define MMF_DATASET_OPTIONS_INIT                                                                   \
@@ -119,6 +136,9 @@ MMF_API int64_t mmf_dataset_stored_row(const mmf_dataset *dataset, size_t modali
 MMF_API const char *mmf_dataset_note(const mmf_dataset *dataset, size_t i);
 MMF_API bool mmf_dataset_has_split(const mmf_dataset *dataset);
 MMF_API bool mmf_dataset_has_group(const mmf_dataset *dataset);
+/** What made the modalities out of raw files, as JSON (mmf_prepare); NULL: nothing that is known.
+ */
+MMF_API const char *mmf_dataset_preparations(const mmf_dataset *dataset);
 /** A hash of the file's path, size, shapes and targets: a run resumes only on the same data. */
 MMF_API uint64_t mmf_dataset_fingerprint(const mmf_dataset *dataset);
 

@@ -21,6 +21,7 @@ typedef struct mmf_io_options {
     size_t max_bytes;        /**< decompressed bytes of one array; default 64 GiB */
     const char *helper_dir;  /**< folder searched first for mmfuse-read-FORMAT; NULL: PATH only */
     unsigned helper_seconds; /**< time limit of a helper program; default 3,600 */
+    bool skip_text;          /**< tables: columns of text are left out, not stored */
 } mmf_io_options;
 
 #define MMF_IO_OPTIONS_INIT                                                                        \

@@ -241,7 +241,8 @@ typedef enum mmf_kind {
     MMF_KIND_LOSS,
     MMF_KIND_RULE,
     MMF_KIND_METRIC,
-    MMF_KIND_AID /**< stands beside training; see mmf_aids */
+    MMF_KIND_AID,        /**< stands beside training; see mmf_aids */
+    MMF_KIND_PREPARATION /**< makes arrays of raw files; see mmf_preparations */
 } mmf_kind;
 
 /** What a definition takes and can do. */

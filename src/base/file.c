@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -193,6 +194,27 @@ mmf_status mmf_make_folder(mmf_ctx *ctx, const char *path)
     }
     mmf_free(ctx, copy);
     return status;
+}
+
+mmf_status mmf_lock_folder(mmf_ctx *ctx, const char *path, int *lock)
+{
+    *lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0)
+        return mmf_fail(ctx, MMF_IO, "%s: cannot open the folder: %s", path, strerror(errno));
+    if (flock(*lock, LOCK_EX | LOCK_NB) == 0)
+        return MMF_OK;
+    const bool is_taken = errno == EWOULDBLOCK;
+    mmf_unlock_folder(*lock);
+    *lock = -1;
+    return is_taken
+               ? mmf_fail(ctx, MMF_STATE, "%s: another process is writing into this folder", path)
+               : mmf_fail(ctx, MMF_IO, "%s: cannot lock the folder: %s", path, strerror(errno));
+}
+
+void mmf_unlock_folder(int lock)
+{
+    if (lock >= 0)
+        close(lock);
 }
 
 mmf_status mmf_path_join(mmf_ctx *ctx, char *out, size_t size, const char *folder, size_t n_folder,

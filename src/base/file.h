@@ -55,5 +55,15 @@ bool mmf_path_is_file(const char *path);
 
 /** Makes a folder and its parents; an existing folder is success. */
 mmf_status mmf_make_folder(mmf_ctx *ctx, const char *path);
+/**
+ * Keeps other processes that ask for the same out of a folder, until mmf_unlock_folder or the end
+ * of this process and of the children it forks meanwhile.
+ *
+ * @param lock  to hand to mmf_unlock_folder
+ * @errors      STATE (another process has it), IO
+ */
+mmf_status mmf_lock_folder(mmf_ctx *ctx, const char *path, int *lock);
+/** Ignores a negative one. */
+void mmf_unlock_folder(int lock);
 
 #endif

@@ -49,6 +49,7 @@ struct mmf_dataset {
     size_t n_shares;
     const char **notes;
     size_t n_notes;
+    char *preparations; /* owned; NULL: none */
 };
 
 /* ---- Messages: "FILE: KEY: ..." and "FILE: KEY, row R: ..."; rows count from 0 ----------------

@@ -330,7 +330,7 @@ static bool is_companion(const mmf_dataset *ds, const char *name)
 
 static mmf_status read_notes(mmf_dataset *ds)
 {
-    static const char *const used[] = {"split", "group", "id"};
+    static const char *const used[] = {"split", "group", "id", "preparations"};
     const size_t n = mmf_archive_count(ds->archive);
     ds->notes = mmf_alloc_zero(ds->ctx, n ? n : 1, sizeof *ds->notes);
     if (!ds->notes)

@@ -222,6 +222,27 @@ mmf_status mmf_archive_open_memory(mmf_ctx *ctx, mmf_archive **out, const char *
     return open_entries(archive, out);
 }
 
+mmf_status mmf_archive_compose(mmf_ctx *ctx, mmf_archive **out, const char *path,
+                               const mmf_format *format,
+                               mmf_status (*fill)(mmf_archive *archive, void *user), void *user)
+{
+    mmf_archive *archive = NULL;
+    *out = NULL;
+    MMF_TRY(make_archive(ctx, &archive, path, NULL));
+    archive->format = format;
+    mmf_status status = fill(archive, user);
+    if (status == MMF_OK) {
+        status = index_names(archive);
+        if (status != MMF_OK)
+            mmf_fail_within(ctx, status, "%s: ", path);
+    }
+    if (status == MMF_OK)
+        *out = archive;
+    else
+        mmf_archive_close(archive);
+    return status;
+}
+
 void mmf_archive_close(mmf_archive *archive)
 {
     if (!archive)

@@ -62,7 +62,8 @@ const mmf_def *const *mmf_catalogue(mmf_kind kind, size_t *count)
         *count = N_LOSSES;
         return losses;
     case MMF_KIND_METRIC:
-    case MMF_KIND_AID: /* of the training floor: mmf_aids */
+    case MMF_KIND_AID: /* of the training floor: mmf_aids, mmf_preparations */
+    case MMF_KIND_PREPARATION:
         break;
     }
     *count = 0;

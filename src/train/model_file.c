@@ -2,7 +2,8 @@
  * model_file.c: models on disk: one safetensors file.
  *
  * Tensors under their state_dict names; `normalisation.<modality>.mean|scale` beside them; in the
- * metadata: mmfuse (version of this layout), model, config, inputs, task, record.
+ * metadata: mmfuse (version of this layout), model, config, inputs, task, record, and for models
+ * that were trained on raw files preparations.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -112,13 +113,15 @@ mmf_status mmf_model_save(const mmf_model *model, const char *path)
     mmf_status status = config && inputs_text && task_text ? MMF_OK : MMF_NOMEM;
     if (status == MMF_OK)
         status = collect(model, &parts);
-    const mmf_metadata metadata[] = {{"mmfuse", LAYOUT},        {"model", model->name},
-                                     {"config", config},        {"inputs", inputs_text},
-                                     {"task", task_text},       {"record", model->record},
-                                     {"version", mmf_version()}};
+    const mmf_metadata metadata[] = {
+        {"mmfuse", LAYOUT},         {"model", model->name},
+        {"config", config},         {"inputs", inputs_text},
+        {"task", task_text},        {"record", model->record},
+        {"version", mmf_version()}, {"preparations", model->preparations}};
+    const size_t n_metadata = sizeof metadata / sizeof *metadata - !model->preparations;
     if (status == MMF_OK)
         status = mmf_safetensors_save(model->ctx, path, parts.arrays, parts.n_arrays, metadata,
-                                      sizeof metadata / sizeof *metadata);
+                                      n_metadata);
     mmf_free(model->ctx, parts.arrays);
     mmf_free(model->ctx, parts.names);
     mmf_free(model->ctx, config);
@@ -414,6 +417,7 @@ static mmf_status build_model(mmf_ctx *ctx, mmf_model **out, mmf_archive *archiv
         return mmf_fail_within(ctx, status, "%s: ", path);
     MMF_TRY(mmf_model__create(ctx, out, module, name, &facts->task,
                               mmf_archive_metadata(archive, "record")));
+    MMF_TRY(mmf_model__set_preparations(*out, mmf_archive_metadata(archive, "preparations")));
     const json_t *const scale = json_object_get(facts->task_json, "scale");
     (*out)->target_shift = json_number_value(json_object_get(facts->task_json, "shift"));
     (*out)->target_scale = scale ? json_number_value(scale) : 1;
