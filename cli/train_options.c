@@ -68,7 +68,8 @@ const opt_row cli_train_rows[] = {
 
 const opt_row cli_model_rows[] = {
     {"encoder", 0, OPT_TEXTS, offsetof(cli_train, encoders), "MODALITY=NAME:WIDTH", 0, 0, NULL,
-     "encoder of a modality, as in audio=lstm:128 (default: by its shape); may be repeated"},
+     "encoder of a modality and its options, as in audio=lstm:128 or audio=transformer:64:layers=3 "
+     "(default: by its shape); may be repeated"},
     {"set", 0, OPT_TEXTS, offsetof(cli_train, set), "NAME=VALUE", 0, 0, NULL,
      "an option of the model (`mmfuse info MODEL` lists them); may be repeated"},
     {0},

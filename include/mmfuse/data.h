@@ -17,7 +17,8 @@ typedef enum mmf_modality_kind {
     MMF_VECTOR,   /**< [N, d] */
     MMF_SEQUENCE, /**< [N, T, d] */
     MMF_IMAGE,    /**< [N, C, H, W] */
-    MMF_TOKENS    /**< [N, T] integers */
+    MMF_TOKENS,   /**< [N, T] integers */
+    MMF_VIDEO     /**< [N, T, C, H, W]: T frames */
 } mmf_modality_kind;
 
 /** What a cell of a manifest names: a text itself, or a file. */
@@ -34,19 +35,24 @@ MMF_API const char *mmf_raw_kind_name(mmf_raw_kind kind);
 /** What a file of this name holds, by its ending; MMF_RAW_NONE if that says nothing. */
 MMF_API mmf_raw_kind mmf_raw_kind_of(const char *name, size_t n_bytes);
 
-/** "vector", "sequence", "image", "tokens". */
+/** "vector", "sequence", "image", "tokens", "video". */
 MMF_API const char *mmf_modality_kind_name(mmf_modality_kind kind);
+/** True for kinds whose first dimension is steps, of which samples may have fewer. */
+MMF_API bool mmf_modality_has_steps(mmf_modality_kind kind);
+/** True for kinds whose features are channels, in front of height and width. */
+MMF_API bool mmf_modality_has_channels(mmf_modality_kind kind);
 
 /** One modality of a data set; all pointers are borrowed from the data set. */
 typedef struct mmf_modality {
     const char *name;
     mmf_modality_kind kind;
-    int n_dims; /**< dimensions of one sample: 1 vector, 2 sequence, 3 image, 1 tokens */
-    int64_t shape[MMF_MAX_DIMS - 1]; /**< of one sample: {d}, {T, d}, {C, H, W}, {T} */
-    int64_t n_rows;                  /**< stored rows; differs from N where rows are shared */
-    mmf_dtype dtype;                 /**< on disk */
-    bool has_length;                 /**< <name>.length exists */
-    bool has_present;                /**< <name>.present exists, or some length is 0 */
+    int n_dims; /**< dimensions of one sample: 1 vector, 2 sequence, 3 image, 1 tokens, 4 video */
+    int64_t
+        shape[MMF_MAX_DIMS - 1]; /**< of one sample: {d}, {T, d}, {C, H, W}, {T}, {T, C, H, W} */
+    int64_t n_rows;              /**< stored rows; differs from N where rows are shared */
+    mmf_dtype dtype;             /**< on disk */
+    bool has_length;             /**< <name>.length exists */
+    bool has_present;            /**< <name>.present exists, or some length is 0 */
     bool has_index;
     int64_t vocab_size;  /**< tokens: largest id + 1, at least the size of .vocab; else 0 */
     int64_t n_absent;    /**< samples without this modality */
@@ -185,7 +191,8 @@ MMF_API mmf_status mmf_split_folds(mmf_ctx *ctx, const mmf_dataset *dataset, con
 
 /* ---- Normalisation ----------------------------------------------------------------------- */
 
-/** x -> (x - mean) / deviation a feature (a channel for images); tokens are left alone. */
+/** x -> (x - mean) / deviation a feature (a channel for images and video); tokens are left alone.
+ */
 typedef struct mmf_normalisation {
     size_t n_modalities;
     int64_t *n_features;   /**< of each modality; 0: not normalised */

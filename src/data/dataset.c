@@ -13,15 +13,23 @@
 #include "base/hash.h"
 
 static const char *const kind_names[] = {
-    [MMF_VECTOR] = "vector",
-    [MMF_SEQUENCE] = "sequence",
-    [MMF_IMAGE] = "image",
-    [MMF_TOKENS] = "tokens",
+    [MMF_VECTOR] = "vector", [MMF_SEQUENCE] = "sequence", [MMF_IMAGE] = "image",
+    [MMF_TOKENS] = "tokens", [MMF_VIDEO] = "video",
 };
 
 const char *mmf_modality_kind_name(mmf_modality_kind kind)
 {
     return kind_names[kind];
+}
+
+bool mmf_modality_has_steps(mmf_modality_kind kind)
+{
+    return kind == MMF_SEQUENCE || kind == MMF_TOKENS || kind == MMF_VIDEO;
+}
+
+bool mmf_modality_has_channels(mmf_modality_kind kind)
+{
+    return kind == MMF_IMAGE || kind == MMF_VIDEO;
 }
 
 mmf_status mmf_data_fail(const mmf_dataset *ds, mmf_status status, const char *key,

@@ -18,10 +18,10 @@
 typedef struct mmf_data_modality {
     mmf_modality view;
     mmf_array values, length, present, index;
-    int64_t n_steps;    /* T of sequences and tokens, else 1 */
+    int64_t n_steps;    /* T of kinds with steps, else 1 */
     int64_t step;       /* elements of a step */
     int64_t row;        /* elements of a stored row: n_steps * step */
-    int64_t n_features; /* normalised quantities: of a step, or the channels of an image */
+    int64_t n_features; /* normalised quantities: of a step, or its channels */
     uint8_t *absent;    /* [N] 0/1; NULL where the modality is always there */
 } mmf_data_modality;
 

@@ -252,6 +252,12 @@ mmf_tensor *mmf_linspace(mmf_tape *tape, int64_t n, double low, double high)
 
 /* ---- Errors ------------------------------------------------------------------------------ */
 
+uint64_t mmf_tape__stream(mmf_tape *tape)
+{
+    const uint64_t site = tape->n_sites++;
+    return tape->pass.step << 16 | (site & 0xffff);
+}
+
 mmf_tensor *mmf_tape__fail(mmf_tape *tape, mmf_status status, const char *op, const char *format,
                            ...)
 {

@@ -27,8 +27,11 @@ const mmf_split *mmf_plan__split(const mmf_plan *plan, size_t trial)
 /* Elements that a step touches, weighted by what encoders do with them. */
 static double input_work(const mmf_input_schema *input)
 {
-    static const double weights[] = {
-        [MMF_VECTOR] = 1, [MMF_SEQUENCE] = 8, [MMF_IMAGE] = 16, [MMF_TOKENS] = 256};
+    static const double weights[] = {[MMF_VECTOR] = 1,
+                                     [MMF_SEQUENCE] = 8,
+                                     [MMF_IMAGE] = 16,
+                                     [MMF_TOKENS] = 256,
+                                     [MMF_VIDEO] = 16};
     double n = weights[input->kind];
     for (int d = 0; d < input->n_dims; d++)
         n *= (double)input->shape[d];

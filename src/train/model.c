@@ -24,7 +24,7 @@ static int64_t sample_size(const mmf_input_schema *in)
 
 static bool is_timed(const mmf_input_schema *in)
 {
-    return in->kind == MMF_SEQUENCE || in->kind == MMF_TOKENS;
+    return mmf_modality_has_steps(in->kind);
 }
 
 /* Memory for one sample, so that predicting allocates nothing. */
@@ -301,11 +301,10 @@ static mmf_status put_values(mmf_model *model, size_t m, const mmf_sample *given
     const mmf_input_schema *const in = &mmf_module_schema(model->module)->inputs[m];
     float *const out = model->sample[m].values;
     const int64_t n = sample_size(in);
-    const int64_t valid = in->kind == MMF_SEQUENCE ? length * in->shape[1] : n;
+    const int64_t valid = is_timed(in) ? length * (n / in->shape[0]) : n;
     const int64_t n_features =
         model->normalisation.n_modalities ? model->normalisation.n_features[m] : 0;
-    /* A feature is the last dimension of vectors and sequences, and the channel of images. */
-    const int64_t inner = in->kind == MMF_IMAGE ? n / in->shape[0] : 1;
+    const int64_t inner = mmf_input_pixels(in);
     for (int64_t i = 0; i < valid; i++) {
         if (!isfinite(given->values[i]))
             return mmf_fail(model->ctx, MMF_NUMERIC, "%s: value %lld is not finite", in->name,

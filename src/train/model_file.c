@@ -136,7 +136,7 @@ mmf_status mmf_model_save(const mmf_model *model, const char *path)
 
 static bool read_kind(const char *text, mmf_modality_kind *out)
 {
-    for (int k = MMF_VECTOR; text && k <= MMF_TOKENS; k++) {
+    for (int k = MMF_VECTOR; text && k <= MMF_VIDEO; k++) {
         if (strcmp(text, mmf_modality_kind_name((mmf_modality_kind)k)) == 0) {
             *out = (mmf_modality_kind)k;
             return true;
@@ -149,7 +149,7 @@ static bool read_kind(const char *text, mmf_modality_kind *out)
 static bool read_input(const json_t *object, mmf_input_schema *in, int64_t *left)
 {
     static const int dims[] = {
-        [MMF_VECTOR] = 1, [MMF_SEQUENCE] = 2, [MMF_IMAGE] = 3, [MMF_TOKENS] = 1};
+        [MMF_VECTOR] = 1, [MMF_SEQUENCE] = 2, [MMF_IMAGE] = 3, [MMF_TOKENS] = 1, [MMF_VIDEO] = 4};
     const json_t *const shape = json_object_get(object, "shape");
     in->name = json_string_value(json_object_get(object, "name"));
     if (!in->name || !read_kind(json_string_value(json_object_get(object, "kind")), &in->kind) ||
@@ -260,7 +260,7 @@ static mmf_status load_statistic(mmf_model *model, mmf_archive *archive, size_t 
         return MMF_OK;
     mmf_array array = {0};
     MMF_TRY(mmf_archive_load(archive, (size_t)place, &array));
-    const int64_t n = in->kind == MMF_IMAGE ? in->shape[0] : in->shape[in->n_dims - 1];
+    const int64_t n = mmf_input_features(in);
     if (array.n_dims != 1 || array.shape[0] != n || !mmf_dtype_is_float(array.dtype))
         return mmf_fail(model->ctx, MMF_FORMAT, "%s: tensor %s does not have %lld numbers",
                         mmf_archive_path(archive), name, (long long)n);

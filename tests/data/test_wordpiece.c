@@ -405,6 +405,7 @@ static void what_is_no_wordpiece_is_refused(void **state)
     test_fails(ctx, mmf_wordpiece_parse_vocab(ctx, &w, "", 0), MMF_FORMAT, "empty");
     test_fails(ctx, mmf_wordpiece_parse_vocab(ctx, &w, "a\nb\n", 4), MMF_FORMAT, "[UNK]");
     test_fails(ctx, mmf_wordpiece_parse_vocab(ctx, &w, "\xff\n", 2), MMF_FORMAT, "UTF-8");
+    test_fails(ctx, mmf_wordpiece_parse_vocab(ctx, &w, "a\0b\n", 4), MMF_FORMAT, "NUL");
     assert_int_equal(mmf_ctx_memory(ctx).live_bytes, 0);
     mmf_ctx_free(ctx);
 }
