@@ -95,6 +95,12 @@ static int encode(encode_run *run)
     return code;
 }
 
+static bool ends_in_npz(const char *path)
+{
+    const size_t n = path ? strlen(path) : 0, n_end = sizeof EXTENSION - 1;
+    return n > n_end && strcmp(path + n - n_end, EXTENSION) == 0;
+}
+
 int cmd_encode(int argc, char **argv)
 {
     encode_run run = {0};
@@ -122,9 +128,7 @@ int cmd_encode(int argc, char **argv)
     int code = opt_parse(&command, argc, argv, &args);
     if (code == OPT_GO_ON && !run.values.out)
         code = opt_misuse("encode", "-o OUT" EXTENSION " is missing: where to write the arrays");
-    const size_t n = code == OPT_GO_ON ? strlen(run.values.out) : 0;
-    const size_t n_end = sizeof EXTENSION - 1;
-    if (code == OPT_GO_ON && (n <= n_end || strcmp(run.values.out + n - n_end, EXTENSION) != 0))
+    if (code == OPT_GO_ON && !ends_in_npz(run.values.out))
         code = opt_misuse("encode", "the output must end in " EXTENSION "; got \"%s\"",
                           run.values.out);
     if (code == OPT_GO_ON && !out_can_write(run.values.out))

@@ -77,6 +77,8 @@ static int describe(const cli_session *session, const char *name, const cli_data
     const size_t n = strlen(name);
     if (cli_is_model_file(name) || (n > 4 && strcmp(name + n - 4, ".mmf") == 0))
         return cli_info_model_file(session, name, as_json);
+    if (mmf_is_manifest(session->ctx, name, NULL))
+        return cli_info_manifest(session, name, as_json);
     return cli_info_data(session, name, data, split, as_json);
 }
 
@@ -96,8 +98,9 @@ int cmd_info(int argc, char **argv)
         .verb = "info",
         .synopsis = "FILE|MODEL|--system [options]",
         .about = "Describes a data file (modalities, target, balance of classes, parts, what is "
-                 "missing, and a first command), a model file (everything in it), a model of the "
-                 "catalogue (paper, equations, options), or this machine.",
+                 "missing, and a first command), a table of raw files (its columns, and files "
+                 "that are not there), a model file (everything in it), a model of the catalogue "
+                 "(paper, equations, options), or this machine.",
         .example = "  mmfuse info digits.npz\n"
                    "  mmfuse info lmf\n"
                    "  mmfuse info --system",

@@ -114,8 +114,8 @@ static mmf_status add_frame(sound *a, const AVFrame *frame, int64_t n_wanted)
 static double declared_seconds(const source_stream *s)
 {
     const AVStream *const stream = s->stream;
-    const bool known = stream->duration > 0 && stream->duration != AV_NOPTS_VALUE &&
-                       strcmp(s->format->iformat->name, "wav") != 0;
+    const bool known =
+        s->samples_end == 0 && stream->duration > 0 && stream->duration != AV_NOPTS_VALUE;
     return known ? (double)stream->duration * av_q2d(stream->time_base) : 0;
 }
 
@@ -183,13 +183,4 @@ mmf_status decode_audio_stream(decoder *d, decoded *out, source_stream *s)
                           .cut = cut,
                           .n_bytes = (uint64_t)a.n * sizeof(float)};
     return MMF_OK;
-}
-
-mmf_status decode_audio(decoder *d, decoded *out, const char *path)
-{
-    source_stream s;
-    MMF_TRY(stream_open(d, &s, path, NULL, 0, AVMEDIA_TYPE_AUDIO));
-    const mmf_status status = decode_audio_stream(d, out, &s);
-    stream_close(&s);
-    return status;
 }

@@ -12,13 +12,14 @@
 
 #include "media_decode.h"
 
-static unsigned char clip(int value)
+static inline unsigned char clip(int value)
 {
     return (unsigned char)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
 /* A row at full height in quarters: 3 of the nearer row and 1 of the further one, or 4 of one. */
-static void mix_rows(int *out, const unsigned char *near, const unsigned char *far, int n)
+PICTURE_LOOP static void mix_rows(int *restrict out, const unsigned char *near,
+                                  const unsigned char *far, int n)
 {
     for (int x = 0; x < n; x++)
         out[x] = 3 * near[x] + far[x];
@@ -26,15 +27,16 @@ static void mix_rows(int *out, const unsigned char *near, const unsigned char *f
 
 /* Doubles the columns of a row in quarters. libjpeg rounds the two halves of a pair differently,
  * and the other way about where the rows were halved too. */
-static void widen(unsigned char *out, const int *in, int n, int width, bool halved)
+PICTURE_LOOP static void widen(unsigned char *restrict out, const int *in, int n, int width,
+                               bool halved)
 {
     const int left = halved ? 8 : 4, right = halved ? 7 : 8;
-    for (int x = 0; x < n; x++) {
-        const int before = in[x > 0 ? x - 1 : 0], after = in[x + 1 < n ? x + 1 : n - 1];
-        out[2 * x] = (unsigned char)((3 * in[x] + before + left) >> 4);
-        if (2 * x + 1 < width)
-            out[2 * x + 1] = (unsigned char)((3 * in[x] + after + right) >> 4);
-    }
+    for (int x = 0; x < n; x++) /* the edges again below */
+        out[2 * x] = (unsigned char)((3 * in[x] + in[x - (x > 0)] + left) >> 4);
+    for (int x = 0; x + 1 < n; x++)
+        out[2 * x + 1] = (unsigned char)((3 * in[x] + in[x + 1] + right) >> 4);
+    if (2 * n <= width)
+        out[2 * n - 1] = (unsigned char)((4 * in[n - 1] + right) >> 4);
 }
 
 /* One row of one colour plane at full size. `row` has room for a row in quarters. */
@@ -62,30 +64,38 @@ static void upsample_row(const AVFrame *frame, const AVPixFmtDescriptor *desc, i
 }
 
 /* ITU-T T.871: R = Y + 1.402 Cr and so on, in 16-bit fixed point. */
-static void full_range(const unsigned char *const yuv[3], int n, unsigned char *const rgb[3])
+PICTURE_LOOP static void full_range(const unsigned char *const yuv[3], int n,
+                                    unsigned char *const rgb[3])
 {
     enum { R_V = 91881, G_U = 22554, G_V = 46802, B_U = 116130, HALF = 1 << 15 };
+    const unsigned char *const luma = yuv[0], *const blue = yuv[1], *const red = yuv[2];
+    unsigned char *restrict const r = rgb[0], *restrict const g = rgb[1],
+                                  *restrict const b = rgb[2];
     for (int x = 0; x < n; x++) {
-        const int y = yuv[0][x], u = yuv[1][x] - 128, v = yuv[2][x] - 128;
-        rgb[0][x] = clip(y + ((R_V * v + HALF) >> 16));
-        rgb[1][x] = clip(y + ((-G_U * u - G_V * v + HALF) >> 16));
-        rgb[2][x] = clip(y + ((B_U * u + HALF) >> 16));
+        const int y = luma[x], u = blue[x] - 128, v = red[x] - 128;
+        r[x] = clip(y + ((R_V * v + HALF) >> 16));
+        g[x] = clip(y + ((-G_U * u - G_V * v + HALF) >> 16));
+        b[x] = clip(y + ((B_U * u + HALF) >> 16));
     }
 }
 
-static int scaled(int value, int factor)
+static inline int scaled(int value, int factor)
 {
     return (value * factor) >> 8;
 }
 
 /* RFC 6386 leaves it open; these are libwebp's 14-bit constants. */
-static void video_range(const unsigned char *const yuv[3], int n, unsigned char *const rgb[3])
+PICTURE_LOOP static void video_range(const unsigned char *const yuv[3], int n,
+                                     unsigned char *const rgb[3])
 {
+    const unsigned char *const luma = yuv[0], *const blue = yuv[1], *const red = yuv[2];
+    unsigned char *restrict const r = rgb[0], *restrict const g = rgb[1],
+                                  *restrict const b = rgb[2];
     for (int x = 0; x < n; x++) {
-        const int y = scaled(yuv[0][x], 19077), u = yuv[1][x], v = yuv[2][x];
-        rgb[0][x] = clip((y + scaled(v, 26149) - 14234) >> 6);
-        rgb[1][x] = clip((y - scaled(u, 6419) - scaled(v, 13320) + 8708) >> 6);
-        rgb[2][x] = clip((y + scaled(u, 33050) - 17685) >> 6);
+        const int y = scaled(luma[x], 19077), u = blue[x], v = red[x];
+        r[x] = clip((y + scaled(v, 26149) - 14234) >> 6);
+        g[x] = clip((y - scaled(u, 6419) - scaled(v, 13320) + 8708) >> 6);
+        b[x] = clip((y + scaled(u, 33050) - 17685) >> 6);
     }
 }
 

@@ -31,7 +31,9 @@ mmf_status decode_file(decoder *d, decoded *out, const char *path);
 mmf_status decode_image(decoder *d, decoded *out, const char *path);
 /** As decode_image for bytes in memory. */
 mmf_status decode_image_bytes(decoder *d, decoded *out, const unsigned char *bytes, size_t n_bytes);
-mmf_status decode_audio(decoder *d, decoded *out, const char *path);
+/** Sound or video of a file, or of `n_bytes` in memory where `path` is NULL. */
+mmf_status decode_stream(decoder *d, decoded *out, const char *path, const unsigned char *bytes,
+                         size_t n_bytes);
 void decoder_close(decoder *d);
 
 /** Fails with FFmpeg's own words for `error` behind `what`. */
@@ -59,7 +61,8 @@ typedef struct source_stream {
     AVStream *stream;
     AVPacket *packet;
     AVFrame *frame;
-    bool ended; /* the container has no more packets */
+    bool ended;          /* the container has no more packets */
+    int64_t samples_end; /* plain WAV: where its samples end; 0: a container of FFmpeg */
 } source_stream;
 
 /** Opens `path`, or `n_bytes` in memory where `path` is NULL, for its best stream of `type`. */
@@ -69,7 +72,18 @@ void stream_close(source_stream *s);
 /** The next decoded frame into s->frame; `more` is false behind the last one. */
 mmf_status stream_frame(decoder *d, source_stream *s, bool *more);
 
+/**
+ * Finds the samples of a WAV; makes `format` and `stream` unless its codec needs FFmpeg's
+ * container.
+ *
+ * @errors  FORMAT (truncated)
+ */
+mmf_status wav_open(const decoder *d, source_stream *s);
+/** The next samples into s->packet; returns what av_read_frame does. */
+int wav_read(source_stream *s);
 /** All sound of an open stream. */
 mmf_status decode_audio_stream(decoder *d, decoded *out, source_stream *s);
+/** The frames that the options ask for. */
+mmf_status decode_video_stream(decoder *d, decoded *out, source_stream *s);
 
 #endif

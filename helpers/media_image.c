@@ -33,7 +33,6 @@ static AVCodecContext *open_codec(const decoder *d, const AVCodec *codec)
     c->max_pixels = d->options.max_pixels;
     c->err_recognition = AV_EF_CRCCHECK | AV_EF_BITSTREAM | AV_EF_BUFFER | AV_EF_EXPLODE;
     c->flags |= AV_CODEC_FLAG_BITEXACT;
-    c->idct_algo = FF_IDCT_INT;
     if (avcodec_open2(c, codec, NULL) < 0)
         avcodec_free_context(&c);
     return c;

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#define ROWS_AT_ONCE 4
 #define WEIGHT_BITS 22 /* sums of 8-bit values times weights fit 31 bits with a bit to spare */
 
 mmf_status picture_make(mmf_ctx *ctx, picture *p, int channels, int64_t height, int64_t width)
@@ -123,37 +124,64 @@ static mmf_status make_taps(mmf_ctx *ctx, taps *t, int64_t n_in, int64_t n_out)
     return MMF_OK;
 }
 
-static unsigned char rounded(int32_t sum)
+static inline unsigned char rounded(int32_t sum)
 {
     const int32_t value = (sum + (1 << (WEIGHT_BITS - 1))) >> WEIGHT_BITS;
     return (unsigned char)(value < 0 ? 0 : value > 255 ? 255 : value);
+}
+
+/* One row; where four are left, four at once, which read each weight once. */
+PICTURE_LOOP static void weigh_rows(const taps *t, const unsigned char *from, int64_t stride,
+                                    unsigned char *to, int64_t width, int64_t n_rows)
+{
+    const unsigned char *const b = from + (n_rows > 1 ? stride : 0);
+    const unsigned char *const c = from + (n_rows > 2 ? 2 * stride : 0);
+    const unsigned char *const d = from + (n_rows > 3 ? 3 * stride : 0);
+    for (int64_t x = 0; x < width; x++) {
+        const int32_t *const weights = t->weights + x * t->n_taps;
+        const int64_t first = t->first[x], count = t->count[x];
+        int32_t sums[ROWS_AT_ONCE] = {0};
+        for (int64_t k = 0; k < count; k++) {
+            sums[0] += weights[k] * from[first + k];
+            sums[1] += weights[k] * b[first + k];
+            sums[2] += weights[k] * c[first + k];
+            sums[3] += weights[k] * d[first + k];
+        }
+        for (int64_t r = 0; r < n_rows; r++)
+            to[r * width + x] = rounded(sums[r]);
+    }
 }
 
 static mmf_status resize_rows(mmf_ctx *ctx, picture *p, int64_t width)
 {
     taps t;
     picture out = {0};
+    const int64_t n_rows = p->channels * p->height;
     mmf_status status = make_taps(ctx, &t, p->width, width);
     if (status == MMF_OK)
         status = picture_make(ctx, &out, p->channels, p->height, width);
-    for (int64_t y = 0; status == MMF_OK && y < p->channels * p->height; y++) {
-        const unsigned char *const from = p->pixels + y * p->width;
-        unsigned char *const to = out.pixels + y * width;
-        for (int64_t x = 0; x < width; x++) {
-            const int32_t *const weights = t.weights + x * t.n_taps;
-            const unsigned char *const pixels = from + t.first[x];
-            int32_t sum = 0;
-            for (int64_t k = 0; k < t.count[x]; k++)
-                sum += weights[k] * pixels[k];
-            to[x] = rounded(sum);
-        }
-    }
+    for (int64_t y = 0; status == MMF_OK && y < n_rows; y += ROWS_AT_ONCE)
+        weigh_rows(&t, p->pixels + y * p->width, p->width, out.pixels + y * width, width,
+                   n_rows - y < ROWS_AT_ONCE ? n_rows - y : ROWS_AT_ONCE);
     free_taps(ctx, &t);
     if (status == MMF_OK) {
         picture_free(ctx, p);
         *p = out;
     }
     return status;
+}
+
+PICTURE_LOOP static void add_weighted(int32_t *restrict sums, const unsigned char *from,
+                                      int32_t weight, int64_t n)
+{
+    for (int64_t x = 0; x < n; x++)
+        sums[x] += weight * from[x];
+}
+
+PICTURE_LOOP static void round_sums(unsigned char *restrict out, const int32_t *sums, int64_t n)
+{
+    for (int64_t x = 0; x < n; x++)
+        out[x] = rounded(sums[x]);
 }
 
 static mmf_status resize_columns(mmf_ctx *ctx, picture *p, int64_t height)
@@ -169,19 +197,17 @@ static mmf_status resize_columns(mmf_ctx *ctx, picture *p, int64_t height)
         const int64_t y = row % height;
         const unsigned char *from = p->pixels + (row / height * p->height + t.first[y]) * w;
         memset(sums, 0, (size_t)w * sizeof *sums);
-        for (int64_t k = 0; k < t.count[y]; k++, from += w) {
-            const int32_t weight = t.weights[y * t.n_taps + k];
-            for (int64_t x = 0; x < w; x++)
-                sums[x] += weight * from[x];
-        }
-        for (int64_t x = 0; x < w; x++)
-            out.pixels[row * w + x] = rounded(sums[x]);
+        for (int64_t k = 0; k < t.count[y]; k++, from += w)
+            add_weighted(sums, from, t.weights[y * t.n_taps + k], w);
+        round_sums(out.pixels + row * w, sums, w);
     }
     free_taps(ctx, &t);
     mmf_free(ctx, sums);
     if (status == MMF_OK) {
         picture_free(ctx, p);
         *p = out;
+    } else {
+        picture_free(ctx, &out);
     }
     return status;
 }

@@ -6,6 +6,13 @@
 
 #include "mmfuse/media.h"
 
+/* Loops that are compiled twice, the second time for AVX2; not where sanitizers look at them. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(MMF_ARENA_DEBUG)
+#define PICTURE_LOOP __attribute__((target_clones("avx2", "default")))
+#else
+#define PICTURE_LOOP
+#endif
+
 /** Planes [C, H, W] in one block that mmf_free frees. */
 typedef struct picture {
     int channels;

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <libavutil/avstring.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,8 +14,11 @@
 
 #define IO_BYTES 32768
 #define MAGIC_BYTES 12
-#define RIFF_BYTES 12
-#define STREAMED_BYTES 0x7ff00000 /* a size that writers name who do not know it yet */
+/* FFmpeg has hundreds; old ones that nobody uses are where hostile files look for faults. */
+#define DECODERS                                                                                   \
+    "flac,mp3,mp3float,mp2,mp2float,vorbis,opus,libopus,aac,alac,ac3,eac3,pcm_u8,pcm_s16le,"       \
+    "pcm_s16be,pcm_s24le,pcm_s32le,pcm_f32le,pcm_f64le,pcm_alaw,pcm_mulaw,adpcm_ms,adpcm_ima_wav," \
+    "gsm_ms,h264,hevc,vp8,vp9,av1,libdav1d,libaom-av1,mpeg4,mpeg2video,mpeg1video,mjpeg,theora"
 
 mmf_status decode_fail(mmf_ctx *ctx, int error, const char *what)
 {
@@ -116,29 +120,6 @@ static const char *container_of(const unsigned char b[MAGIC_BYTES])
     return mpeg_audio ? "mp3" : NULL;
 }
 
-/* FFmpeg reads a WAV that was cut off to its end and finds nothing wrong with it. */
-static mmf_status check_wav(const decoder *d, source_stream *s)
-{
-    if (avio_seek(s->io, RIFF_BYTES, SEEK_SET) < 0)
-        return mmf_fail(d->ctx, MMF_IO, "cannot read");
-    while (!avio_feof(s->io)) {
-        const uint32_t type = avio_rl32(s->io), size = avio_rl32(s->io);
-        const int64_t left = s->n_bytes - avio_tell(s->io);
-        if (avio_feof(s->io))
-            break;
-        if (type != MKTAG('d', 'a', 't', 'a')) {
-            avio_skip(s->io, (int64_t)size + (size & 1));
-            continue;
-        }
-        if (size < STREAMED_BYTES && size > left)
-            return mmf_fail(d->ctx, MMF_FORMAT,
-                            "%lld of %u bytes of sound are there: it is truncated", (long long)left,
-                            size);
-        return MMF_OK;
-    }
-    return mmf_fail(d->ctx, MMF_FORMAT, "a WAV without data: it is truncated or damaged");
-}
-
 static mmf_status open_container(const decoder *d, source_stream *s)
 {
     unsigned char magic[MAGIC_BYTES] = {0};
@@ -149,14 +130,16 @@ static mmf_status open_container(const decoder *d, source_stream *s)
         return mmf_fail(d->ctx, MMF_UNSUPPORTED,
                         "the bytes are none of WAV, FLAC, MP3, Ogg, MP4, WebM and Matroska");
     if (strcmp(name, "wav") == 0)
-        MMF_TRY(check_wav(d, s));
+        MMF_TRY(wav_open(d, s));
+    if (s->stream) /* samples as they are, which need no container */
+        return MMF_OK;
     s->format = avformat_alloc_context();
     if (!s->format || avio_seek(s->io, 0, SEEK_SET) < 0)
         return mmf_fail(d->ctx, MMF_NOMEM, "out of memory");
     s->format->pb = s->io;
     s->format->flags |= AVFMT_FLAG_CUSTOM_IO;
     s->format->io_open = refuse_open;
-    s->format->max_probe_packets = 0; /* PCM is not searched for other sound hidden in it */
+    s->format->codec_whitelist = av_strdup(DECODERS);
     const int error = avformat_open_input(&s->format, "", input, NULL);
     return error < 0 ? decode_fail(d->ctx, error, "the file is damaged") : MMF_OK;
 }
@@ -183,8 +166,8 @@ static mmf_status open_codec(const decoder *d, source_stream *s)
 {
     const AVCodecParameters *const parameters = s->stream->codecpar;
     const AVCodec *const found = avcodec_find_decoder(parameters->codec_id);
-    if (!found)
-        return mmf_fail(d->ctx, MMF_UNSUPPORTED, "this FFmpeg has no decoder for %s",
+    if (!found || !av_match_list(found->name, DECODERS, ','))
+        return mmf_fail(d->ctx, MMF_UNSUPPORTED, "the codec %s is not decoded",
                         avcodec_get_name(parameters->codec_id));
     s->codec = avcodec_alloc_context3(found);
     if (!s->codec)
@@ -205,8 +188,8 @@ mmf_status stream_open(decoder *d, source_stream *s, const char *path, const uns
     mmf_status status = open_bytes(d, s, path);
     if (status == MMF_OK)
         status = open_container(d, s);
-    if (status == MMF_OK) {
-        const int index = find_stream(s, type);
+    if (status == MMF_OK && !(s->stream && type == AVMEDIA_TYPE_AUDIO)) {
+        const int index = s->stream ? -1 : find_stream(s, type);
         if (index < 0)
             status = mmf_fail(d->ctx, MMF_FORMAT, "it holds no %s",
                               type == AVMEDIA_TYPE_AUDIO ? "sound" : "video");
@@ -254,7 +237,7 @@ static mmf_status feed_packet(const decoder *d, source_stream *s)
     int error = 0;
     do {
         av_packet_unref(s->packet);
-        error = av_read_frame(s->format, s->packet);
+        error = s->samples_end > 0 ? wav_read(s) : av_read_frame(s->format, s->packet);
     } while (error >= 0 && s->packet->stream_index != s->stream->index);
     s->ended = error == AVERROR_EOF;
     if (error < 0 && !s->ended)
@@ -284,4 +267,29 @@ mmf_status stream_frame(decoder *d, source_stream *s, bool *more)
         if (!s->ended)
             MMF_TRY(feed_packet(d, s));
     }
+}
+
+mmf_status decode_stream(decoder *d, decoded *out, const char *path, const unsigned char *bytes,
+                         size_t n_bytes)
+{
+    const bool sound = d->options.kind == MMF_MEDIA_AUDIO;
+    source_stream s;
+    MMF_TRY(
+        stream_open(d, &s, path, bytes, n_bytes, sound ? AVMEDIA_TYPE_AUDIO : AVMEDIA_TYPE_VIDEO));
+    const mmf_status status = (sound ? decode_audio_stream : decode_video_stream)(d, out, &s);
+    stream_close(&s);
+    return status;
+}
+
+mmf_status decode_file(decoder *d, decoded *out, const char *path)
+{
+    *out = (decoded){0};
+    return d->options.kind == MMF_MEDIA_IMAGE ? decode_image(d, out, path)
+                                              : decode_stream(d, out, path, NULL, 0);
+}
+
+void decoder_close(decoder *d)
+{
+    sws_freeContext(d->scaler);
+    d->scaler = NULL;
 }

@@ -1,8 +1,8 @@
 /*
  * read_media.c: the program mmfuse-read-media: decodes images, sound and video.
  *
- * With --serve it answers requests on standard input until that ends; the frames are described in
- * mmfuse/media.h.
+ * With a file or a folder it writes an npz. With --serve it answers requests on standard input
+ * until that ends; the frames are described in mmfuse/media.h.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "media_decode.h"
+#include "media_folder.h"
 
 /* ---- Serving ------------------------------------------------------------------------------ */
 
@@ -81,47 +81,68 @@ static int serve(decoder *d)
     return good ? 0 : 1;
 }
 
-/* ---- Both --------------------------------------------------------------------------------- */
-
-mmf_status decode_file(decoder *d, decoded *out, const char *path)
-{
-    *out = (decoded){0};
-    if (d->options.kind == MMF_MEDIA_IMAGE)
-        return decode_image(d, out, path);
-    return decode_audio(d, out, path);
-}
-
-void decoder_close(decoder *d)
-{
-    sws_freeContext(d->scaler);
-    d->scaler = NULL;
-}
+/* ---- The command line --------------------------------------------------------------------- */
 
 static int usage(bool asked)
 {
     FILE *const out = asked ? stdout : stderr;
-    fprintf(out, "usage: mmfuse-read-media --serve KEY=VALUE...\n");
+    fprintf(out,
+            "usage: mmfuse-read-media [--skip] [KEY=VALUE...] FILE|FOLDER > OUT.npz\n"
+            "       mmfuse-read-media --serve [KEY=VALUE...]\n\n"
+            "Decodes images (JPEG, PNG, WebP), sound (WAV, FLAC, MP3, Ogg) or video (MP4, WebM,\n"
+            "Matroska) into one npz. The names of folders in FOLDER become labels. With --skip a\n"
+            "file that cannot be decoded is absent instead of an error. With --serve the program\n"
+            "answers requests of mmfuse. Keys: kind=image|audio|video, channels=1|3, short_side,\n"
+            "crop_h, crop_w, sample_rate, max_seconds, n_frames, every, max_pixels, max_bytes.\n");
     return asked ? 0 : 2;
+}
+
+typedef struct command {
+    const char *path;
+    bool serving, kind_given;
+    on_error policy;
+} command;
+
+static mmf_status parse(int argc, char **argv, decoder *d, command *c)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--serve") == 0 && i == 1) {
+            c->serving = true;
+        } else if (strcmp(argv[i], "--skip") == 0) {
+            c->policy = SKIP_ON_ERROR;
+        } else if (i == argc - 1 && !c->serving) {
+            c->path = argv[i];
+        } else {
+            c->kind_given = c->kind_given || strncmp(argv[i], "kind=", 5) == 0;
+            MMF_TRY(mmf_media_options_set(d->ctx, &d->options, argv[i]));
+        }
+    }
+    if (!c->serving && !c->path)
+        return mmf_fail(d->ctx, MMF_ARG, "expected a file or a folder; see --help");
+    return mmf_media_options_complete(d->ctx, &d->options);
 }
 
 int main(int argc, char **argv)
 {
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "--serve") != 0)
-        return usage(argc == 2 && strcmp(argv[1], "--help") == 0);
+    if (argc < 2 || strcmp(argv[1], "--help") == 0)
+        return usage(argc == 2);
     decoder d = {.options = MMF_MEDIA_OPTIONS_INIT};
     if (mmf_ctx_create(&d.ctx, NULL) != MMF_OK) {
         fprintf(stderr, "out of memory, or MMFUSE_CPU has an unknown value\n");
         return 1;
     }
     av_log_set_level(AV_LOG_QUIET);
-    mmf_status status = MMF_OK;
-    for (int i = 2; status == MMF_OK && i < argc; i++)
-        status = mmf_media_options_set(d.ctx, &d.options, argv[i]);
-    if (status == MMF_OK)
-        status = mmf_media_options_complete(d.ctx, &d.options);
+    command c = {0};
+    int code = 2;
+    mmf_status status = parse(argc, argv, &d, &c);
+    if (status == MMF_OK && c.serving) {
+        code = serve(&d);
+    } else if (status == MMF_OK) {
+        status = convert_folder(&d, c.path, c.kind_given, c.policy);
+        code = status == MMF_OK ? 0 : 1;
+    }
     if (status != MMF_OK)
         fprintf(stderr, "%s\n", mmf_ctx_error(d.ctx));
-    const int code = status == MMF_OK ? serve(&d) : 2;
     decoder_close(&d);
     mmf_ctx_free(d.ctx);
     return code;

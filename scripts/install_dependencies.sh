@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what mmfuse needs to build and to run its tests, on Debian 12 or newer and its relatives:
 #   install_dependencies.sh       compiler, cmake, ninja, libraries
-#   install_dependencies.sh ci    also what .ci/run uses: clang and its tools, python3 with numpy, a browser for
+#   install_dependencies.sh ci    also what .ci/run uses: clang and its tools, ffmpeg, python3 with numpy, a browser for
 #                                 the tests of the HTML report
 # Only what is missing is installed, through apt-get, and only as root; otherwise the line to run is printed.
 set -euo pipefail
@@ -54,6 +54,7 @@ for package in libc6-dev libdnnl-dev zlib1g-dev libjansson-dev libcmocka-dev lib
 done
 if [ "${1:-}" = ci ]; then
     need_command g++ g++
+    need_command ffmpeg ffmpeg
     for command in clang clang-format clang-tidy python3; do
         need_command "$command" "$command"
     done

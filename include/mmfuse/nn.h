@@ -118,6 +118,9 @@ typedef struct mmf_input_schema {
     int64_t shape[MMF_MAX_DIMS - 1];
     int64_t vocab_size; /**< tokens only */
     bool has_length, has_present;
+    /** Numbers a step of `<name>.box` and its like, 0: none. A module keeps those that its
+     * definition reads. */
+    int64_t companions[MMF_N_COMPANIONS];
 } mmf_input_schema;
 
 typedef struct mmf_schema {
@@ -281,7 +284,8 @@ enum {
                                 and a loss of its own that brings those of a sample together */
     MMF_COMMON_WIDTH = 1 << 16, /**< puts out such features unless encoders are chosen otherwise,
                                    without such a loss */
-    MMF_FITS_FIRST = 1 << 17    /**< `fit` is called once, before the first step */
+    MMF_FITS_FIRST = 1 << 17,   /**< `fit` is called once, before the first step */
+    MMF_PRETRAINS = 1 << 18     /**< learns without a target, from what it hides from itself */
 };
 
 /** What a step knows beyond its inputs. */
@@ -301,6 +305,8 @@ struct mmf_def {
     mmf_kind kind;
     unsigned takes;
     const mmf_option *options;
+    /** Bit 1 << c: reads `<modality>.<companion c>` where the data have it. */
+    unsigned companions;
     /** Models of encoders, one operator and a head: the operator. Its options, and what it says of
      * paper, equations and absence, are theirs. */
     const mmf_def *fuses;

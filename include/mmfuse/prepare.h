@@ -82,6 +82,16 @@ MMF_API bool mmf_is_manifest(mmf_ctx *ctx, const char *path, const mmf_prepare_o
 MMF_API mmf_status mmf_prepare(mmf_ctx *ctx, mmf_archive **out, const char *path,
                                const mmf_prepare_options *options);
 
+/**
+ * What is in a manifest, as a JSON object; nothing is decoded:
+ * {"rows", "columns": [{"name", "role", "preparation", "empty", "files", "missing",
+ * "first_missing"}]}. Roles are "image", "audio", "video", "text", "numbers", "id", "split",
+ * "group", "label", "caption"; counts of files stand beside media only.
+ *
+ * @param out  freed with mmf_free
+ */
+MMF_API mmf_status mmf_manifest_describe(mmf_ctx *ctx, char **out, const char *path);
+
 #ifdef __cplusplus
 }
 #endif

@@ -84,17 +84,6 @@ static mmf_status parse_entry(mmf_augment *augment, const mmf_dataset *ds, const
                     entry);
 }
 
-static mmf_status take_scratch(mmf_augment *augment, const mmf_dataset *ds)
-{
-    int64_t most = 0;
-    for (size_t i = 0; i < augment->count; i++) {
-        const int64_t row = ds->modalities[augment->rows[i].modality].row;
-        most = row > most ? row : most;
-    }
-    augment->scratch = mmf_alloc_zero(augment->ctx, (size_t)most, sizeof *augment->scratch);
-    return augment->scratch ? MMF_OK : MMF_NOMEM;
-}
-
 mmf_status mmf_augment_parse(mmf_ctx *ctx, mmf_augment *out, const mmf_dataset *dataset,
                              const char *text)
 {
@@ -113,7 +102,7 @@ mmf_status mmf_augment_parse(mmf_ctx *ctx, mmf_augment *out, const mmf_dataset *
         MMF_TRY(parse_entry(out, dataset, entry));
         at += n + (at[n] == ',');
     }
-    return take_scratch(out, dataset);
+    return MMF_OK;
 }
 
 void mmf_augment_clear(mmf_augment *augment)
@@ -121,23 +110,29 @@ void mmf_augment_clear(mmf_augment *augment)
     if (!augment->ctx)
         return;
     mmf_free(augment->ctx, augment->rows);
-    mmf_free(augment->ctx, augment->scratch);
     *augment = (mmf_augment){.ctx = augment->ctx};
 }
 
 /* ---- Pictures ---------------------------------------------------------------------------- */
 
-/* Moves a plane; what comes in from outside is 0, the mean of normalised pictures. */
-static void move_plane(const float *from, float *to, int64_t height, int64_t width, int64_t down,
-                       int64_t right)
+/* Moves a row of the plane to another place in it, or to its own. */
+static void move_row(const float *from, float *to, int64_t width, int64_t right)
 {
-    const int64_t left = right > 0 ? right : 0, n = width - (right > 0 ? right : -right);
-    for (int64_t y = 0; y < height; y++) {
-        float *const row = to + y * width;
-        memset(row, 0, (size_t)width * sizeof *row);
+    const int64_t n = width - (right > 0 ? right : -right);
+    memmove(to + (right > 0 ? right : 0), from + (right < 0 ? -right : 0), (size_t)n * sizeof *to);
+    memset(right > 0 ? to : to + n, 0, (size_t)(width - n) * sizeof *to);
+}
+
+/* Moves a plane in its place; what comes in from outside is 0, the mean of normalised pictures.
+ * Rows are taken in the order in which none is written before it was read. */
+static void move_plane(float *plane, int64_t height, int64_t width, int64_t down, int64_t right)
+{
+    for (int64_t i = 0; i < height; i++) {
+        const int64_t y = down > 0 ? height - 1 - i : i;
         if (y - down >= 0 && y - down < height)
-            memcpy(row + left, from + (y - down) * width + (right < 0 ? -right : 0),
-                   (size_t)n * sizeof *row);
+            move_row(plane + (y - down) * width, plane + y * width, width, right);
+        else
+            memset(plane + y * width, 0, (size_t)width * sizeof *plane);
     }
 }
 
@@ -153,21 +148,17 @@ static void mirror_rows(float *values, int64_t n_rows, int64_t width)
     }
 }
 
-static void change_picture(const mmf_augment *augment, const mmf_augmentation *row,
-                           const int64_t *shape, float *values, mmf_rng *rng)
+static void change_picture(const mmf_augmentation *row, const int64_t *shape, float *values,
+                           mmf_rng *rng)
 {
-    const int64_t plane = shape[1] * shape[2], n = shape[0] * plane;
+    const int64_t plane = shape[1] * shape[2];
     /* All draws are made, so that one option does not change what another one does. */
     const uint64_t choices = 2 * (uint64_t)row->crop + 1;
     const int64_t down = (int64_t)mmf_rng_below(rng, choices) - row->crop;
     const int64_t right = (int64_t)mmf_rng_below(rng, choices) - row->crop;
     const bool flips = mmf_rng_uniform(rng) < row->flip;
-    if (down != 0 || right != 0) {
-        memcpy(augment->scratch, values, (size_t)n * sizeof *values);
-        for (int64_t c = 0; c < shape[0]; c++)
-            move_plane(augment->scratch + c * plane, values + c * plane, shape[1], shape[2], down,
-                       right);
-    }
+    for (int64_t c = 0; c < shape[0] && (down != 0 || right != 0); c++)
+        move_plane(values + c * plane, shape[1], shape[2], down, right);
     if (flips)
         mirror_rows(values, shape[0] * shape[1], shape[2]);
 }
@@ -184,7 +175,7 @@ void mmf_augment_batch(const mmf_augment *augment, mmf_batch *batch, const mmf_d
         for (int64_t b = 0; b < batch->n_rows; b++) {
             mmf_rng rng = mmf_rng_make(seed, mmf_rng_stream("augment") + step);
             rng.counter = ((uint64_t)row->modality << 40 | (uint64_t)b) << 4;
-            change_picture(augment, row, m->view.shape, values + b * m->row, &rng);
+            change_picture(row, m->view.shape, values + b * m->row, &rng);
         }
     }
 }

@@ -17,7 +17,6 @@ typedef struct mmf_augment {
     mmf_ctx *ctx;
     mmf_augmentation *rows; /**< one a modality that has any */
     size_t count;
-    float *scratch; /**< one picture */
 } mmf_augment;
 
 /**

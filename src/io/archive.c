@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "io/utf8.h"
+#include "mmfuse/media.h"
 
 static const mmf_format *const formats[] = {
     &mmf_format_npz, &mmf_format_npy, &mmf_format_csv, &mmf_format_tsv, &mmf_format_safetensors,
@@ -189,7 +190,11 @@ mmf_status mmf_archive_open(mmf_ctx *ctx, mmf_archive **out, const char *path,
     if (archive->format) {
         status = mmf_map_open(ctx, &archive->mapping, path);
     } else {
-        status = mmf_helper_run(archive, strcmp(extension, "h5") == 0 ? "hdf5" : extension);
+        mmf_media_kind kind;
+        const char *const program = mmf_media_kind_of(path, &kind) ? "media"
+                                    : strcmp(extension, "h5") == 0 ? "hdf5"
+                                                                   : extension;
+        status = mmf_helper_run(archive, program);
         archive->format = &mmf_format_npz;
         archive->from_helper = true;
     }

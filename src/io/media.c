@@ -51,10 +51,7 @@ typedef struct worker {
     size_t n_queue;
     char requests[QUEUE * REQUEST_BYTES];
     size_t n_requests;
-    unsigned char header[MMF_MEDIA_HEADER_BYTES];
-    size_t n_header, n_payload;
-    mmf_media_frame frame; /* whose payload is being read */
-    unsigned char *payload;
+    mmf_frame_reader reader;
     double last_sign; /* of life */
 } worker;
 
@@ -137,9 +134,8 @@ static void end_worker(mmf_media_stream *s, worker *w)
         close(w->socket);
     w->socket = -1;
     mmf_child_close(&w->child);
-    mmf_free(s->ctx, w->payload);
-    w->payload = NULL;
-    w->n_header = w->n_payload = w->n_requests = 0;
+    mmf_frame_reader_next(s->ctx, &w->reader);
+    w->n_requests = 0;
     w->ready = false;
 }
 
@@ -286,60 +282,46 @@ static mmf_status replace_worker(mmf_media_stream *s, worker *w, fate how)
 /* ---- Answers ------------------------------------------------------------------------------ */
 
 /* FORMAT: what came is no answer to what was asked; the program is of no more use. */
-static mmf_status begin_payload(mmf_media_stream *s, worker *w)
+static mmf_status finish_frame(mmf_media_stream *s, worker *w)
 {
-    MMF_TRY(mmf_media_frame_parse(s->ctx, &w->frame, w->header, s->options.kind,
-                                  (uint64_t)s->options.max_bytes));
-    const bool greeting = w->frame.row < 0;
-    if (greeting == w->ready || (!greeting && (w->n_queue == 0 || w->frame.row != w->queue[0])))
+    mmf_frame_reader *const r = &w->reader;
+    const int64_t row = r->frame.row;
+    const bool greeting = row < 0;
+    if (greeting == w->ready || (!greeting && (w->n_queue == 0 || row != w->queue[0])))
         return mmf_fail(s->ctx, MMF_FORMAT, "an answer to row %lld, which was not asked for",
-                        (long long)w->frame.row);
-    w->payload = mmf_alloc(s->ctx, (size_t)w->frame.n_bytes + 1);
-    return w->payload ? MMF_OK : MMF_NOMEM;
-}
-
-static void finish_frame(mmf_media_stream *s, worker *w)
-{
-    const size_t n = (size_t)w->frame.n_bytes;
-    if (w->frame.row < 0) {
+                        (long long)row);
+    if (greeting) {
         w->ready = true;
-        mmf_free(s->ctx, w->payload);
     } else {
-        slot *const to = slot_of(s, w->frame.row);
-        to->frame = w->frame;
-        if (w->frame.failed) {
-            set_error(to, (const char *)w->payload, n);
-            mmf_free(s->ctx, w->payload);
+        slot *const to = slot_of(s, row);
+        to->frame = r->frame;
+        if (r->frame.failed) {
+            set_error(to, (const char *)r->payload, (size_t)r->frame.n_bytes);
         } else {
-            to->bytes = w->payload;
-            s->waiting_bytes += n;
+            to->bytes = r->payload;
+            r->payload = NULL;
+            s->waiting_bytes += (size_t)r->frame.n_bytes;
             to->done = true;
         }
         w->n_queue--;
         memmove(w->queue, w->queue + 1, w->n_queue * sizeof w->queue[0]);
         w->n_bad_starts = 0;
     }
-    w->payload = NULL;
-    w->n_header = w->n_payload = 0;
+    mmf_frame_reader_next(s->ctx, r);
+    return MMF_OK;
 }
 
 static mmf_status take_bytes(mmf_media_stream *s, worker *w, const unsigned char *bytes, size_t n)
 {
     while (n > 0) {
-        const bool in_header = !w->payload;
-        const size_t wanted = in_header ? MMF_MEDIA_HEADER_BYTES - w->n_header
-                                        : (size_t)w->frame.n_bytes - w->n_payload;
-        const size_t taken = n < wanted ? n : wanted;
-        unsigned char *const to = in_header ? w->header + w->n_header : w->payload + w->n_payload;
-        memcpy(to, bytes, taken);
-        bytes += taken;
-        n -= taken;
-        if (!in_header)
-            w->n_payload += taken;
-        else if ((w->n_header += taken) == MMF_MEDIA_HEADER_BYTES)
-            MMF_TRY(begin_payload(s, w));
-        if (w->payload && w->n_payload == w->frame.n_bytes)
-            finish_frame(s, w);
+        size_t used = 0;
+        bool whole = false;
+        MMF_TRY(mmf_frame_reader_take(s->ctx, &w->reader, s->options.kind,
+                                      (uint64_t)s->options.max_bytes, bytes, n, &used, &whole));
+        if (whole)
+            MMF_TRY(finish_frame(s, w));
+        bytes += used;
+        n -= used;
     }
     return MMF_OK;
 }
@@ -347,23 +329,21 @@ static mmf_status take_bytes(mmf_media_stream *s, worker *w, const unsigned char
 /* Reads what is there. Large payloads go to their place without a stop in the buffer. */
 static mmf_status read_answers(mmf_media_stream *s, worker *w)
 {
-    const size_t rest = w->payload ? (size_t)w->frame.n_bytes - w->n_payload : 0;
-    const bool direct = rest > BUFFER_BYTES;
-    const ssize_t n = read(w->socket, direct ? w->payload + w->n_payload : s->buffer,
-                           direct ? rest : BUFFER_BYTES);
+    size_t n_missing = 0;
+    unsigned char *const rest = mmf_frame_reader_rest(&w->reader, &n_missing);
+    const bool direct = n_missing > BUFFER_BYTES;
+    const ssize_t n =
+        read(w->socket, direct ? rest : s->buffer, direct ? n_missing - 1 : BUFFER_BYTES);
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return MMF_OK;
     if (n <= 0)
         return replace_worker(s, w, ENDED);
     w->last_sign = mmf_seconds_now();
-    mmf_status status = MMF_OK;
-    if (direct) {
-        w->n_payload += (size_t)n;
-        if (w->n_payload == w->frame.n_bytes)
-            finish_frame(s, w);
-    } else {
-        status = take_bytes(s, w, s->buffer, (size_t)n);
+    if (direct) { /* its last byte comes through the buffer, where frames are finished */
+        w->reader.n_payload += (size_t)n;
+        return MMF_OK;
     }
+    const mmf_status status = take_bytes(s, w, s->buffer, (size_t)n);
     return status == MMF_FORMAT || status == MMF_LIMIT ? replace_worker(s, w, GARBLED) : status;
 }
 

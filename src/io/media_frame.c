@@ -98,6 +98,48 @@ mmf_status mmf_media_frame_parse(mmf_ctx *ctx, mmf_media_frame *out,
     return parse_array(ctx, out, bytes, kind);
 }
 
+/* ---- Frames in pieces --------------------------------------------------------------------- */
+
+mmf_status mmf_frame_reader_take(mmf_ctx *ctx, mmf_frame_reader *r, mmf_media_kind kind,
+                                 uint64_t max_bytes, const unsigned char *bytes, size_t n,
+                                 size_t *used, bool *whole)
+{
+    *used = 0;
+    *whole = false;
+    if (!r->payload) {
+        const size_t missing = MMF_MEDIA_HEADER_BYTES - r->n_header;
+        *used = n < missing ? n : missing;
+        memcpy(r->header + r->n_header, bytes, *used);
+        r->n_header += *used;
+        if (r->n_header < MMF_MEDIA_HEADER_BYTES)
+            return MMF_OK;
+        MMF_TRY(mmf_media_frame_parse(ctx, &r->frame, r->header, kind, max_bytes));
+        r->payload = mmf_alloc(ctx, (size_t)r->frame.n_bytes + 1);
+        if (!r->payload)
+            return MMF_NOMEM;
+    }
+    const size_t missing = (size_t)r->frame.n_bytes - r->n_payload;
+    const size_t taken = n - *used < missing ? n - *used : missing;
+    memcpy(r->payload + r->n_payload, bytes + *used, taken);
+    r->n_payload += taken;
+    *used += taken;
+    *whole = r->n_payload == r->frame.n_bytes;
+    return MMF_OK;
+}
+
+unsigned char *mmf_frame_reader_rest(const mmf_frame_reader *r, size_t *n_missing)
+{
+    *n_missing = r->payload ? (size_t)r->frame.n_bytes - r->n_payload : 0;
+    return r->payload ? r->payload + r->n_payload : NULL;
+}
+
+void mmf_frame_reader_next(mmf_ctx *ctx, mmf_frame_reader *r)
+{
+    mmf_free(ctx, r->payload);
+    r->payload = NULL;
+    r->n_header = r->n_payload = 0;
+}
+
 /* ---- Options ------------------------------------------------------------------------------ */
 
 typedef struct option_row {

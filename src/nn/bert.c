@@ -8,7 +8,7 @@
 
 /* ---- Sizes ------------------------------------------------------------------------------- */
 
-static mmf_bert_activation activation_of(const char *name)
+mmf_bert_activation mmf_bert_activation_of(const char *name)
 {
     if (strcmp(name, "relu") == 0)
         return MMF_BERT_RELU;
@@ -44,19 +44,19 @@ static void check_text(mmf_builder *b, mmf_bert_sizes *s, const mmf_input_schema
 mmf_bert_sizes mmf_bert_sizes_read(mmf_builder *b, const mmf_config *config,
                                    const mmf_input_schema *text)
 {
-    mmf_bert_sizes s = {.vocab = mmf_config_int(config, "vocab_size"),
-                        .width = mmf_config_int(config, "hidden_size"),
-                        .n_layers = mmf_config_int(config, "num_hidden_layers"),
-                        .n_heads = mmf_config_int(config, "num_attention_heads"),
-                        .inner = mmf_config_int(config, "intermediate_size"),
-                        .positions = mmf_config_int(config, "max_position_embeddings"),
-                        .types = mmf_config_int(config, "type_vocab_size"),
-                        .eps = mmf_config_real(config, "layer_norm_eps"),
-                        .dropout = mmf_config_real(config, "hidden_dropout_prob"),
-                        .attention_dropout =
-                            mmf_config_real(config, "attention_probs_dropout_prob"),
-                        .activation = activation_of(mmf_config_text(config, "hidden_act")),
-                        .recompute = mmf_config_bool(config, "gradient_checkpointing")};
+    mmf_bert_sizes s = {
+        .vocab = mmf_config_int(config, "vocab_size"),
+        .width = mmf_config_int(config, "hidden_size"),
+        .n_layers = mmf_config_int(config, "num_hidden_layers"),
+        .n_heads = mmf_config_int(config, "num_attention_heads"),
+        .inner = mmf_config_int(config, "intermediate_size"),
+        .positions = mmf_config_int(config, "max_position_embeddings"),
+        .types = mmf_config_int(config, "type_vocab_size"),
+        .eps = mmf_config_real(config, "layer_norm_eps"),
+        .dropout = mmf_config_real(config, "hidden_dropout_prob"),
+        .attention_dropout = mmf_config_real(config, "attention_probs_dropout_prob"),
+        .activation = mmf_bert_activation_of(mmf_config_text(config, "hidden_act")),
+        .recompute = mmf_config_bool(config, "gradient_checkpointing")};
     if (s.inner == 0)
         s.inner = 4 * s.width;
     if (text)
@@ -66,7 +66,10 @@ mmf_bert_sizes mmf_bert_sizes_read(mmf_builder *b, const mmf_config *config,
 
 const mmf_input_schema *mmf_bert_text(const mmf_schema *inputs)
 {
+    const mmf_input_schema *const named = mmf_schema_find(inputs, "text");
     const mmf_input_schema *text = NULL;
+    if (named && named->kind == MMF_TOKENS)
+        return named;
     for (size_t m = 0; m < inputs->count; m++) {
         if (inputs->inputs[m].kind != MMF_TOKENS)
             continue;
@@ -119,8 +122,14 @@ mmf_tensor *mmf_bert_activate(mmf_tape *tape, const mmf_linear_layer *layer, mmf
 
 mmf_bert_embeddings mmf_bert_embeddings_build(mmf_builder *b, const mmf_bert_sizes *s)
 {
+    return mmf_bert_embeddings_build_as(b, "embeddings", s);
+}
+
+mmf_bert_embeddings mmf_bert_embeddings_build_as(mmf_builder *b, const char *scope,
+                                                 const mmf_bert_sizes *s)
+{
     mmf_bert_embeddings e = {.dropout = s->dropout};
-    mmf_builder_enter(b, "embeddings");
+    mmf_builder_enter(b, scope);
     e.words = mmf_bert_table_build(b, "word_embeddings", s->vocab, s->width, PADDING);
     e.positions = mmf_bert_table_build(b, "position_embeddings", s->positions, s->width, -1).weight;
     e.types = mmf_bert_table_build(b, "token_type_embeddings", s->types, s->width, -1).weight;
@@ -132,6 +141,15 @@ mmf_bert_embeddings mmf_bert_embeddings_build(mmf_builder *b, const mmf_bert_siz
 mmf_tensor *mmf_bert_words(mmf_tape *tape, const mmf_bert_embeddings *e, const mmf_tensor *tokens)
 {
     return mmf_embedding_run(tape, &e->words, tokens);
+}
+
+mmf_tensor *mmf_bert_words_of(mmf_tape *tape, const mmf_bert_embeddings *e,
+                              const mmf_tensor *tokens, mmf_tensor *present)
+{
+    mmf_tensor *const words = mmf_bert_words(tape, e, tokens);
+    return present ? mmf_mul(tape, words,
+                             mmf_reshape(tape, present, 3, (int64_t[]){present->count, 1, 1}))
+                   : words;
 }
 
 mmf_tensor *mmf_bert_embed(mmf_tape *tape, const mmf_bert_embeddings *e, mmf_tensor *words,
@@ -237,9 +255,15 @@ mmf_tensor *mmf_bert_layer_run(mmf_tape *tape, const mmf_bert_layer *layer, mmf_
 mmf_bert mmf_bert_build(mmf_builder *b, const char *scope, const mmf_bert_sizes *s,
                         bool with_pooler)
 {
+    return mmf_bert_build_as(b, scope, "embeddings", s, with_pooler);
+}
+
+mmf_bert mmf_bert_build_as(mmf_builder *b, const char *scope, const char *embeddings,
+                           const mmf_bert_sizes *s, bool with_pooler)
+{
     mmf_bert bert = {.sizes = *s};
     mmf_builder_enter(b, scope);
-    bert.embeddings = mmf_bert_embeddings_build(b, s);
+    bert.embeddings = mmf_bert_embeddings_build_as(b, embeddings, s);
     bert.layers = mmf_builder_alloc(b, ((size_t)s->n_layers + 1) * sizeof *bert.layers);
     mmf_builder_enter(b, "encoder");
     for (int64_t l = 0; mmf_builder_status(b) == MMF_OK && l < s->n_layers; l++)
@@ -255,11 +279,8 @@ mmf_bert mmf_bert_build(mmf_builder *b, const char *scope, const mmf_bert_sizes 
 mmf_tensor *mmf_bert_embed_input(mmf_tape *tape, const mmf_bert *bert, const mmf_named *in,
                                  const char *name)
 {
-    mmf_tensor *words = mmf_bert_words(tape, &bert->embeddings, mmf_named_get(in, name));
-    mmf_tensor *const present = mmf_named_part(in, name, "present");
-    if (present)
-        words =
-            mmf_mul(tape, words, mmf_reshape(tape, present, 3, (int64_t[]){present->count, 1, 1}));
+    mmf_tensor *const words = mmf_bert_words_of(tape, &bert->embeddings, mmf_named_get(in, name),
+                                                mmf_named_part(in, name, "present"));
     return mmf_bert_embed(tape, &bert->embeddings, words, mmf_named_part(in, name, "segments"), 0);
 }
 
@@ -368,6 +389,7 @@ const mmf_def mmf_layer_bert = {
     .structure = "attention",
     .kind = MMF_KIND_LAYER,
     .takes = MMF_TAKES_TOKENS | MMF_ONE_ONLY | MMF_MISSING_OK,
+    .companions = 1u << MMF_COMPANION_SEGMENTS,
     .options = options,
     .build = build,
     .run = run,

@@ -15,6 +15,9 @@ typedef enum mmf_bert_activation {
     MMF_BERT_RELU
 } mmf_bert_activation;
 
+/** By Hugging Face's name, a choice of the option `hidden_act`. */
+mmf_bert_activation mmf_bert_activation_of(const char *name);
+
 typedef struct mmf_bert_sizes {
     int64_t vocab, width, n_layers, n_heads, inner, positions, types;
     double eps, dropout, attention_dropout;
@@ -91,7 +94,8 @@ typedef struct mmf_bert_sizes {
 mmf_bert_sizes mmf_bert_sizes_read(mmf_builder *builder, const mmf_config *config,
                                    const mmf_input_schema *text);
 
-/** The text of a model: the only input of tokens; NULL if there is none or several. */
+/** The text of a model: tokens called `text`, else the only input of tokens; NULL if there is none
+ * or several. */
 const mmf_input_schema *mmf_bert_text(const mmf_schema *inputs);
 
 /** A linear layer with BERT's initialisation: weights N(0, 0.02^2), biases 0. */
@@ -112,9 +116,15 @@ typedef struct mmf_bert_embeddings {
 
 /** Scope `embeddings`. */
 mmf_bert_embeddings mmf_bert_embeddings_build(mmf_builder *builder, const mmf_bert_sizes *sizes);
+/** In a scope of another name. */
+mmf_bert_embeddings mmf_bert_embeddings_build_as(mmf_builder *builder, const char *scope,
+                                                 const mmf_bert_sizes *sizes);
 /** Rows of the word table. @param tokens (B, T) integers  @return (B, T, D) */
 mmf_tensor *mmf_bert_words(mmf_tape *tape, const mmf_bert_embeddings *embeddings,
                            const mmf_tensor *tokens);
+/** The same with zeros where the text is absent. @param present (B) or NULL: always there */
+mmf_tensor *mmf_bert_words_of(mmf_tape *tape, const mmf_bert_embeddings *embeddings,
+                              const mmf_tensor *tokens, mmf_tensor *present);
 /**
  * Dropout(LN(words + positions from 0 + types)).
  *
@@ -181,6 +191,9 @@ typedef struct mmf_bert {
 /** `<scope>.embeddings`, `<scope>.encoder.layer.N`, `<scope>.pooler.dense`; "" is no scope. */
 mmf_bert mmf_bert_build(mmf_builder *builder, const char *scope, const mmf_bert_sizes *sizes,
                         bool with_pooler);
+/** As mmf_bert_build, with the embeddings in a scope of another name below `scope`. */
+mmf_bert mmf_bert_build_as(mmf_builder *builder, const char *scope, const char *embeddings,
+                           const mmf_bert_sizes *sizes, bool with_pooler);
 /** Embeds the modality `name`, with `<name>.segments` where there are any; words of an absent text
  * are zeros. @return (B, T, D) */
 mmf_tensor *mmf_bert_embed_input(mmf_tape *tape, const mmf_bert *bert, const mmf_named *in,

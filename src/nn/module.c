@@ -27,6 +27,10 @@ static mmf_status copy_schema(mmf_module *module, mmf_builder *builder, const mm
     for (size_t i = 0; i < schema->count; i++) {
         module->schema.inputs[i] = schema->inputs[i];
         module->schema.inputs[i].name = mmf_builder_text(builder, "%s", schema->inputs[i].name);
+        for (int c = 0; c < MMF_N_COMPANIONS; c++) {
+            if (!(module->def->companions >> c & 1))
+                module->schema.inputs[i].companions[c] = 0;
+        }
     }
     return builder->status;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/context.h"
+#include "tensor/conv_cache.h"
 
 mmf_status mmf_tape_create(mmf_ctx *ctx, mmf_tape **out)
 {
@@ -34,6 +35,7 @@ void mmf_tape_free(mmf_tape *tape)
     if (!tape)
         return;
     forget_kept(tape);
+    mmf_conv_cache_free(tape->ctx, tape->conv_kernels);
     mmf_arena_clear(&tape->arena);
     mmf_free(tape->ctx, tape);
 }

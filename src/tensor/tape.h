@@ -37,6 +37,7 @@ struct mmf_tape {
     mmf_arena arena;
     mmf_arena kept_arena; /* survives passes as long as they are `fixed` */
     mmf_kept *kept;
+    struct mmf_conv_cached *conv_kernels; /* see conv_cache.h */
     mmf_pass pass;
     const mmf_kernels *k;
     int n_threads;

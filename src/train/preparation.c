@@ -1,12 +1,14 @@
 /* preparation.c: the table of preparations, their specifications, and one in use. */
 #include "train/preparation.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
+#include "train/frozen.h"
 
 #define NAME_BYTES 64
 #define VALUE_BYTES 512
@@ -79,8 +81,10 @@ static mmf_status unknown(mmf_ctx *ctx, const char *name)
     const char *const nearest = mmf_text_nearest(name, names, N_KINDS);
     mmf_status status = all.status;
     if (status == MMF_OK)
-        status = mmf_fail(ctx, MMF_ARG, "preparation \"%s\" is unknown; %s%s%sthere are %s", name,
-                          nearest ? "did you mean \"" : "", nearest ? nearest : "",
+        status = mmf_fail(ctx, MMF_ARG,
+                          "preparation \"%s\" is unknown; %s%s%sthere are %s; and encoders "
+                          "with weights, as in bert=FOLDER",
+                          name, nearest ? "did you mean \"" : "", nearest ? nearest : "",
                           nearest ? "\"? " : "", all.data);
     mmf_text_clear(&all);
     return status;
@@ -107,25 +111,81 @@ static mmf_status set_option(mmf_ctx *ctx, mmf_config *config, const char *at, c
                             : mmf_fail_within(ctx, status, "preparation %s: ", preparation);
 }
 
-mmf_status mmf_preparation_parse(mmf_ctx *ctx, const char *spec, const mmf_preparation_kind **kind,
-                                 mmf_config **config)
+/* Steps over the options; what follows is "" or "=SOURCE". */
+static const char *skip_options(const char *at)
+{
+    while (*at == ':') {
+        at += 1 + strcspn(at + 1, ":=");
+        if (*at == '=')
+            at += 1 + strcspn(at + 1, ":=");
+    }
+    return at;
+}
+
+/* An absolute path: a model is used from other folders than it was trained in. */
+static mmf_status find_source(mmf_ctx *ctx, const char *source, char **out)
+{
+    char *const path = realpath(source, NULL);
+    if (!path)
+        return mmf_fail(ctx, MMF_IO, "%s: cannot read: %s", source, strerror(errno));
+    *out = mmf_strdup(ctx, path);
+    free(path);
+    return *out ? MMF_OK : MMF_NOMEM;
+}
+
+/* Options are those of the preparation where it has one of the name, else the encoder's. */
+static mmf_status parse_frozen(mmf_ctx *ctx, const char *name, const char *options,
+                               mmf_raw_column *out)
+{
+    const char *const source = skip_options(options);
+    mmf_text encoder = {.ctx = ctx};
+    if (*source != '=' || !source[1])
+        return mmf_fail(ctx, MMF_ARG, "encoder %s prepares nothing without weights; write %s=FILE",
+                        name, name);
+    MMF_TRY(find_source(ctx, source + 1, &out->source));
+    MMF_TRY(mmf_frozen_set_base(ctx, name, out->source, &out->kind, &out->config));
+    mmf_text_add(&encoder, "%s", name);
+    mmf_status status = MMF_OK;
+    for (const char *at = options; status == MMF_OK && at < source;) {
+        char option[NAME_BYTES];
+        const size_t n = strcspn(at + 1, ":="), all = 1 + n + strcspn(at + 1 + n, ":");
+        snprintf(option, sizeof option, "%.*s", (int)(n < NAME_BYTES ? n : NAME_BYTES - 1), at + 1);
+        const char *next = at + all < source ? at + all : source;
+        if (mmf_option_find(&out->kind->def, option))
+            status = set_option(ctx, out->config, at + 1, &next);
+        else
+            mmf_text_add_bytes(&encoder, at, (size_t)(next - at));
+        at = next;
+    }
+    if (status == MMF_OK)
+        status = encoder.status;
+    if (status == MMF_OK)
+        out->encoder = encoder.data;
+    else
+        mmf_text_clear(&encoder);
+    return status;
+}
+
+mmf_status mmf_preparation_parse(mmf_ctx *ctx, const char *spec, mmf_raw_column *out)
 {
     char name[NAME_BYTES];
     const size_t n_name = strcspn(spec, ":=");
     snprintf(name, sizeof name, "%.*s", (int)(n_name < sizeof name ? n_name : sizeof name - 1),
              spec);
-    *kind = mmf_preparation_find(name);
-    if (!*kind)
+    out->kind = mmf_preparation_find(name);
+    if (!out->kind && mmf_frozen_is_name(name, strlen(name)))
+        return parse_frozen(ctx, name, spec + n_name, out);
+    if (!out->kind)
         return unknown(ctx, name);
-    MMF_TRY(mmf_config_create(ctx, config, &(*kind)->def));
+    MMF_TRY(mmf_config_create(ctx, &out->config, &out->kind->def));
     const char *at = spec + n_name;
     while (*at == ':')
-        MMF_TRY(set_option(ctx, *config, at + 1, &at));
+        MMF_TRY(set_option(ctx, out->config, at + 1, &at));
     if (*at != '=')
         return MMF_OK;
-    if (!(*kind)->source)
+    if (!out->kind->source)
         return mmf_fail(ctx, MMF_ARG, "preparation %s takes no source; found \"%.200s\"", name, at);
-    return mmf_config_set(*config, (*kind)->source, at + 1);
+    return mmf_config_set(out->config, out->kind->source, at + 1);
 }
 
 char *mmf_preparation_settings(mmf_ctx *ctx, const mmf_config *config)

@@ -43,7 +43,7 @@ typedef struct mmf_preparer {
     int n_dims;
     int64_t shape[MMF_MAX_DIMS - 2];
     bool is_timed;
-    int64_t most_steps; /**< of a timed one; 0: as many as there are */
+    int64_t most_steps; /**< of a timed one; 0: nothing is known */
     void *own;          /**< freed by `close` */
 } mmf_preparer;
 
@@ -58,10 +58,10 @@ struct mmf_preparation_kind {
     /** What the decoder is asked for, besides its kind; media only. */
     void (*decode)(const mmf_config *config, mmf_media_options *options);
     /** True while some option waits for the data: `look` then sees the first items, decoded as they
-     * are, and `settle` sets these options. */
+     * are (`look` NULL: none), and `settle` sets these options. */
     bool (*waits)(const mmf_config *config);
     void (*look)(mmf_preparation_facts *facts, const mmf_raw_item *item);
-    mmf_status (*settle)(mmf_config *config, const mmf_preparation_facts *facts);
+    mmf_status (*settle)(mmf_ctx *ctx, mmf_config *config, const mmf_preparation_facts *facts);
     mmf_status (*open)(mmf_preparer *p);
     /** @errors FORMAT and others: of this item; the message names no file. NOMEM: of all */
     mmf_status (*run)(mmf_preparer *p, const mmf_raw_item *item, mmf_prepared *out);
@@ -89,10 +89,6 @@ int64_t mmf_preparer_step(const mmf_preparer *p);
 
 /** The own options of a configuration as a JSON object; the caller frees it with mmf_free. */
 char *mmf_preparation_settings(mmf_ctx *ctx, const mmf_config *config);
-/** Reads NAME[:OPTION=VALUE...][=SOURCE]. @param config  the caller frees it  @errors ARG */
-mmf_status mmf_preparation_parse(mmf_ctx *ctx, const char *spec, const mmf_preparation_kind **kind,
-                                 mmf_config **config);
-
 /* ---- One column -------------------------------------------------------------------------- */
 
 /** A raw column with its preparation, and what became of it. */
@@ -101,12 +97,22 @@ typedef struct mmf_raw_column {
     size_t column;
     const mmf_preparation_kind *kind;
     mmf_config *config; /**< settled once the column is prepared */
-    int64_t *stored;    /**< (n_rows): the stored row of each row, -1 where the cell is empty */
-    int64_t *first;     /**< (n_stored): the first row that names it */
+    /** A frozen encoder behind the preparation: its specification, where its weights are, and a
+     * hash of them (0: not looked at yet). NULL: none. Owned. */
+    char *encoder, *source;
+    uint64_t weights;
+    int64_t *stored; /**< (n_rows): the stored row of each row, -1 where the cell is empty */
+    int64_t *first;  /**< (n_stored): the first row that names it */
     int64_t n_stored;
     mmf_archive *cache; /**< "values", "length", "present", "vocab" of the stored rows */
 } mmf_raw_column;
 
+/**
+ * Reads NAME[:OPTION=VALUE...][=SOURCE], where NAME is a preparation or a frozen encoder, into
+ * `kind`, `config`, `encoder` and `source`, which mmf_raw_column_clear frees.
+ * @errors  ARG; of encoders, those of reading the source
+ */
+mmf_status mmf_preparation_parse(mmf_ctx *ctx, const char *spec, mmf_raw_column *out);
 /** Decides what is stored: every text, every file once. */
 mmf_status mmf_raw_column_plan(const mmf_manifest *manifest, mmf_raw_column *column);
 /** Opens the column's arrays in the cache, made before if they are not there. */

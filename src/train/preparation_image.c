@@ -63,8 +63,9 @@ static mmf_status set_if_open(mmf_config *config, const char *name, int64_t valu
     return mmf_config_set(config, name, text);
 }
 
-static mmf_status settle(mmf_config *config, const mmf_preparation_facts *facts)
+static mmf_status settle(mmf_ctx *ctx, mmf_config *config, const mmf_preparation_facts *facts)
 {
+    (void)ctx;
     MMF_TRY(set_if_open(config, "channels", facts->has_colour ? 3 : 1));
     const bool one_size = !facts->sizes_differ && facts->height <= 4096 && facts->width <= 4096;
     const bool is_free =

@@ -146,8 +146,9 @@ static mmf_status set_if_open(mmf_config *config, const char *name, int64_t valu
     return mmf_config_set(config, name, text);
 }
 
-static mmf_status settle(mmf_config *config, const mmf_preparation_facts *facts)
+static mmf_status settle(mmf_ctx *ctx, mmf_config *config, const mmf_preparation_facts *facts)
 {
+    (void)ctx;
     MMF_TRY(set_if_open(config, "sample_rate", facts->sample_rate));
     if (!makes_frames(config))
         return MMF_OK;

@@ -11,7 +11,7 @@
 
 #include "base/text.h"
 #include "io/archive.h"
-#include "train/preparation.h"
+#include "train/frozen.h"
 
 #define MAX_MODALITIES 64
 #define KEY_BYTES (512 + 16)
@@ -49,7 +49,7 @@ static mmf_status add_column(prepared_table *table, size_t place, const char *sp
                         MAX_MODALITIES);
     mmf_raw_column *const column = &table->columns[table->n_columns++];
     *column = (mmf_raw_column){.name = name, .column = place};
-    const mmf_status status = mmf_preparation_parse(ctx, spec, &column->kind, &column->config);
+    const mmf_status status = mmf_preparation_parse(ctx, spec, column);
     if (status != MMF_OK)
         return mmf_fail_within(ctx, status, "%s: column \"%s\": ", table->manifest.path, name);
     const mmf_raw_kind found = mmf_manifest_kind(&table->manifest, place);
@@ -161,30 +161,56 @@ static mmf_status choose_by_specs(prepared_table *table, const mmf_prepare_optio
     return MMF_OK;
 }
 
-/* As a data set or a model says. */
-static mmf_status choose_as_settled(prepared_table *table, const char *settled)
+/* The frozen encoder that a data set or a model says. */
+static mmf_status set_encoder(mmf_ctx *ctx, mmf_raw_column *column, const json_t *row)
+{
+    const char *const encoder = json_string_value(json_object_get(row, "encoder"));
+    const char *const source = json_string_value(json_object_get(row, "source"));
+    const char *const weights = json_string_value(json_object_get(row, "weights"));
+    if (!encoder || !source || !weights)
+        return MMF_OK;
+    column->encoder = mmf_strdup(ctx, encoder);
+    column->source = mmf_strdup(ctx, source);
+    if (!column->encoder || !column->source)
+        return MMF_NOMEM;
+    MMF_TRY(mmf_frozen_hash(ctx, source, &column->weights));
+    if (column->weights == strtoull(weights, NULL, 16))
+        return MMF_OK;
+    return mmf_fail(ctx, MMF_FORMAT,
+                    "%s: these are not the weights that the training data were encoded with",
+                    source);
+}
+
+/* One column as a data set or a model says. */
+static mmf_status add_settled(prepared_table *table, const json_t *row)
 {
     mmf_ctx *const ctx = table->manifest.ctx;
+    size_t place = 0;
+    const char *const name = json_string_value(json_object_get(row, "modality"));
+    const char *const spec = json_string_value(json_object_get(row, "preparation"));
+    char *const options = json_dumps(json_object_get(row, "options"), JSON_COMPACT);
+    mmf_status status =
+        name && spec && options
+            ? mmf_manifest_need(&table->manifest, name, &place)
+            : mmf_fail(ctx, MMF_FORMAT, "the preparations that the model carries are damaged");
+    if (status == MMF_OK)
+        status = add_column(table, place, spec);
+    if (status == MMF_OK)
+        status = mmf_config_set_json(table->columns[table->n_columns - 1].config, options);
+    if (status == MMF_OK)
+        status = set_encoder(ctx, &table->columns[table->n_columns - 1], row);
+    free(options);
+    return status;
+}
+
+static mmf_status choose_as_settled(prepared_table *table, const char *settled)
+{
     json_t *const list = json_loads(settled, 0, NULL);
-    mmf_status status = json_is_array(list) ? MMF_OK : MMF_FORMAT;
-    for (size_t i = 0; status == MMF_OK && i < json_array_size(list); i++) {
-        size_t place = 0;
-        const json_t *const row = json_array_get(list, i);
-        const char *const name = json_string_value(json_object_get(row, "modality"));
-        const char *const spec = json_string_value(json_object_get(row, "preparation"));
-        char *const options = json_dumps(json_object_get(row, "options"), JSON_COMPACT);
-        status = name && spec && options ? mmf_manifest_need(&table->manifest, name, &place)
-                                         : MMF_FORMAT;
-        if (status == MMF_OK)
-            status = add_column(table, place, spec);
-        if (status == MMF_OK)
-            status = mmf_config_set_json(table->columns[table->n_columns - 1].config, options);
-        free(options);
-    }
+    mmf_status status = MMF_OK;
+    for (size_t i = 0; status == MMF_OK && i < json_array_size(list); i++)
+        status = add_settled(table, json_array_get(list, i));
     json_decref(list);
-    return status == MMF_FORMAT
-               ? mmf_fail(ctx, MMF_FORMAT, "the preparations that the model carries are damaged")
-               : status;
+    return status;
 }
 
 /* ---- Entries ----------------------------------------------------------------------------- */
@@ -288,7 +314,7 @@ static mmf_status add_modality(mmf_archive *archive, mmf_raw_column *column)
         length.shape[0] < column->n_stored)
         return mmf_fail(archive->ctx, MMF_FORMAT, "%s: the lengths are damaged; remove it",
                         mmf_archive_path(column->cache));
-    const bool is_timed = mmf_option_find(&column->kind->def, "steps") != NULL;
+    const bool is_timed = !column->encoder && mmf_option_find(&column->kind->def, "steps") != NULL;
     MMF_TRY(add_borrowed(archive, column->name, column->cache, "values"));
     MMF_TRY(add_borrowed(archive, key_of(key, column, ".vocab"), column->cache, "vocab"));
     int64_t *const scratch =
@@ -382,9 +408,16 @@ static mmf_status add_preparations(mmf_archive *archive)
         char *const settings = mmf_preparation_settings(archive->ctx, c->config);
         json_t *const options = settings ? json_loads(settings, 0, NULL) : NULL;
         mmf_free(archive->ctx, settings);
-        if (!options || json_array_append_new(
-                            list, json_pack("{s:s, s:s, s:o}", "modality", c->name, "preparation",
-                                            c->kind->def.name, "options", options)) != 0)
+        json_t *const row = json_pack("{s:s, s:s, s:o}", "modality", c->name, "preparation",
+                                      c->kind->def.name, "options", options);
+        char weights[20];
+        snprintf(weights, sizeof weights, "%016llx", (unsigned long long)c->weights);
+        if (c->encoder) {
+            json_object_set_new(row, "encoder", json_string(c->encoder));
+            json_object_set_new(row, "source", json_string(c->source));
+            json_object_set_new(row, "weights", json_string(weights));
+        }
+        if (!row || json_array_append_new(list, row) != 0)
             status = MMF_NOMEM;
     }
     char *const text = json_dumps(list, JSON_COMPACT | JSON_REAL_PRECISION(17));

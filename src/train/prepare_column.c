@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
-#include "train/prepare_journal.h"
+#include "train/prepare_features.h"
 #include "train/preparation.h"
 #include "train/timing.h"
 
@@ -32,6 +32,7 @@ typedef struct column_job {
     char **paths; /* of the stored rows; NULL for texts */
     uint64_t files;
     mmf_preparer preparer;
+    mmf_features features; /* of a frozen encoder */
     mmf_journal journal;
     double started, last_event;
     int64_t first_done; /* rows that an earlier run had done */
@@ -40,81 +41,6 @@ typedef struct column_job {
 static bool is_text(const column_job *job)
 {
     return job->column->kind->reads == MMF_RAW_TEXT;
-}
-
-/* ---- What is stored ---------------------------------------------------------------------- */
-
-typedef struct named_row {
-    mmf_manifest_cell cell;
-    int64_t row;
-} named_row;
-
-static int compare_named(const void *a, const void *b)
-{
-    const named_row *const x = a, *const y = b;
-    const size_t n = x->cell.n_bytes < y->cell.n_bytes ? x->cell.n_bytes : y->cell.n_bytes;
-    const int order = memcmp(x->cell.text, y->cell.text, n);
-    if (order)
-        return order;
-    if (x->cell.n_bytes != y->cell.n_bytes)
-        return x->cell.n_bytes < y->cell.n_bytes ? -1 : 1;
-    return x->row < y->row ? -1 : x->row > y->row;
-}
-
-static bool same_cell(const named_row *a, const named_row *b)
-{
-    return a->cell.n_bytes == b->cell.n_bytes &&
-           memcmp(a->cell.text, b->cell.text, a->cell.n_bytes) == 0;
-}
-
-/* Points every row to the first one that names its file. */
-static void find_firsts(named_row *rows, int64_t n, int64_t *first_of)
-{
-    qsort(rows, (size_t)n, sizeof *rows, compare_named);
-    for (int64_t i = 0, first = 0; i < n; i++) {
-        first = same_cell(&rows[first], &rows[i]) ? first : i;
-        first_of[rows[i].row] = rows[first].row;
-    }
-}
-
-mmf_status mmf_raw_column_plan(const mmf_manifest *manifest, mmf_raw_column *column)
-{
-    mmf_ctx *const ctx = manifest->ctx;
-    const size_t n_rows = (size_t)manifest->n_rows;
-    named_row *const rows = mmf_alloc_zero(ctx, n_rows, sizeof *rows);
-    column->stored = mmf_alloc_zero(ctx, n_rows, sizeof *column->stored);
-    column->first = mmf_alloc_zero(ctx, n_rows, sizeof *column->first);
-    if (!rows || !column->stored || !column->first) {
-        mmf_free(ctx, rows);
-        return MMF_NOMEM;
-    }
-    int64_t n_named = 0;
-    for (int64_t i = 0; i < manifest->n_rows; i++) {
-        const mmf_manifest_cell cell = mmf_manifest_at(manifest, i, column->column);
-        column->first[i] = cell.n_bytes > 0 ? i : -1;
-        if (cell.n_bytes > 0)
-            rows[n_named++] = (named_row){cell, i};
-    }
-    if (column->kind->reads != MMF_RAW_TEXT) /* equal texts are samples of their own */
-        find_firsts(rows, n_named, column->first);
-    mmf_free(ctx, rows);
-    column->n_stored = 0;
-    for (int64_t i = 0; i < manifest->n_rows; i++) {
-        const int64_t first = column->first[i];
-        column->stored[i] = first < 0 ? -1 : first < i ? column->stored[first] : column->n_stored;
-        if (first == i)
-            column->first[column->n_stored++] = i; /* not beyond i: the list is read further up */
-    }
-    return MMF_OK;
-}
-
-void mmf_raw_column_clear(mmf_ctx *ctx, mmf_raw_column *column)
-{
-    mmf_config_free(column->config);
-    mmf_free(ctx, column->stored);
-    mmf_free(ctx, column->first);
-    mmf_archive_close(column->cache);
-    *column = (mmf_raw_column){0};
 }
 
 /* ---- Names in the cache ------------------------------------------------------------------ */
@@ -146,7 +72,9 @@ static mmf_status hash_media(column_job *job, int64_t stored)
 
 static mmf_status hash_inputs(column_job *job)
 {
-    const mmf_raw_column *const column = job->column;
+    mmf_raw_column *const column = job->column;
+    if (column->encoder && column->weights == 0)
+        MMF_TRY(mmf_frozen_hash(job->ctx, column->source, &column->weights));
     bool there = false;
     job->files = mmf_hash_number(LAYOUT, column->n_stored);
     if (column->kind->source) {
@@ -181,6 +109,10 @@ static mmf_status cache_path(const column_job *job, const mmf_config *config, bo
     uint64_t hash = mmf_hash_text(job->files, job->column->kind->def.name);
     hash = mmf_hash_text(hash, settings);
     hash = mmf_hash_number(hash, skips);
+    if (job->column->encoder) {
+        hash = mmf_hash_text(hash, job->column->encoder);
+        hash = mmf_hash_number(hash, (int64_t)job->column->weights);
+    }
     mmf_free(job->ctx, settings);
     const size_t n = strlen(job->options->cache) + strlen(job->column->kind->def.name) + 64;
     *out = mmf_alloc(job->ctx, n);
@@ -274,8 +206,10 @@ static mmf_status settle(column_job *job)
     const mmf_preparation_kind *const kind = column->kind;
     if (!kind->waits || !kind->waits(column->config))
         return MMF_OK;
-    const int64_t n = column->n_stored < MAX_SETTLING ? column->n_stored : MAX_SETTLING;
     mmf_preparation_facts facts = {0};
+    if (!kind->look)
+        return kind->settle(job->ctx, column->config, &facts);
+    const int64_t n = column->n_stored < MAX_SETTLING ? column->n_stored : MAX_SETTLING;
     mmf_media_stream *stream = NULL;
     mmf_status status = n > 0 ? open_stream(job, &stream, 0, n, true) : MMF_OK;
     for (int64_t i = 0; status == MMF_OK && i < n; i++) {
@@ -291,7 +225,7 @@ static mmf_status settle(column_job *job)
                           "%s: column \"%s\": none of its first %lld files can be read, so that "
                           "nothing says what to make of them",
                           job->manifest->path, column->name, (long long)n);
-    return status == MMF_OK ? kind->settle(column->config, &facts) : status;
+    return status == MMF_OK ? kind->settle(job->ctx, column->config, &facts) : status;
 }
 
 static void tell(column_job *job, bool last)
@@ -313,6 +247,12 @@ static void tell(column_job *job, bool last)
     o->watch(o->watch_user, &event);
 }
 
+static mmf_status add_row(column_job *job, int64_t n_steps, const void *data)
+{
+    return job->column->encoder ? mmf_features_add(&job->features, &job->journal, n_steps, data)
+                                : mmf_journal_add(&job->journal, n_steps, data);
+}
+
 /* A row that cannot be had: the end, or one absent modality. */
 static mmf_status bad_row(column_job *job, int64_t stored, const char *why)
 {
@@ -328,7 +268,7 @@ static mmf_status bad_row(column_job *job, int64_t stored, const char *why)
     else if (job->journal.n_skipped == MOST_WARNINGS)
         mmf_ctx_log(job->ctx, MMF_LOG_WARNING, "more files of \"%s\" are left out, without a word",
                     job->column->name);
-    return mmf_journal_add(&job->journal, MMF_JOURNAL_SKIPPED, NULL);
+    return add_row(job, MMF_JOURNAL_SKIPPED, NULL);
 }
 
 static mmf_status prepare_item(column_job *job, int64_t stored, const mmf_raw_item *item)
@@ -342,7 +282,7 @@ static mmf_status prepare_item(column_job *job, int64_t stored, const mmf_raw_it
         snprintf(why, sizeof why, "%s", mmf_ctx_error(job->ctx));
         return bad_row(job, stored, why);
     }
-    return mmf_journal_add(&job->journal, made.n_steps, made.data);
+    return add_row(job, made.n_steps, made.data);
 }
 
 static mmf_status next_item(column_job *job, mmf_media_stream *stream, int64_t stored)
@@ -387,6 +327,8 @@ static mmf_status run_rows(column_job *job)
         tell(job, false);
     }
     mmf_media_close(stream);
+    if (status == MMF_OK && job->column->encoder)
+        status = mmf_features_flush(&job->features, &job->journal);
     if (status == MMF_CANCELLED)
         return interrupted(job);
     if (status == MMF_OK)
@@ -396,16 +338,29 @@ static mmf_status run_rows(column_job *job)
 
 /* ---- The npz ----------------------------------------------------------------------------- */
 
-static mmf_status write_values(const column_job *job, mmf_npz_writer *writer, int64_t n_rows,
-                               int64_t n_steps, int64_t *length)
+static bool makes_steps(const column_job *job)
+{
+    return job->preparer.is_timed && !job->column->encoder;
+}
+
+static mmf_array header_of(const column_job *job, int64_t n_rows, int64_t n_steps)
 {
     const mmf_preparer *const p = &job->preparer;
+    if (job->column->encoder)
+        return (mmf_array){MMF_F32, 2, {n_rows, mmf_frozen_width(job->features.frozen)}, 4, NULL};
     mmf_array header = {.dtype = p->dtype,
                         .n_dims = 1 + p->is_timed + p->n_dims,
                         .shape = {n_rows, n_steps},
                         .item_bytes = mmf_dtype_bytes(p->dtype)};
     for (int d = 0; d < p->n_dims; d++)
         header.shape[1 + p->is_timed + d] = p->shape[d];
+    return header;
+}
+
+static mmf_status write_values(const column_job *job, mmf_npz_writer *writer, int64_t n_rows,
+                               int64_t n_steps, int64_t *length)
+{
+    const mmf_array header = header_of(job, n_rows, n_steps);
     const size_t row_bytes = (size_t)n_steps * job->journal.unit_bytes;
     char *const row = mmf_alloc(job->ctx, row_bytes);
     if (!row)
@@ -432,8 +387,7 @@ static mmf_status write_values(const column_job *job, mmf_npz_writer *writer, in
 static mmf_status write_npz(column_job *job, const char *path)
 {
     const int64_t n_rows = job->column->n_stored > 0 ? job->column->n_stored : 1;
-    const int64_t n_steps =
-        job->preparer.is_timed ? mmf_config_int(job->column->config, "steps") : 1;
+    const int64_t n_steps = makes_steps(job) ? mmf_config_int(job->column->config, "steps") : 1;
     mmf_npz_writer *writer = NULL;
     mmf_array vocab = {.data = NULL};
     int64_t *const length = mmf_alloc_zero(job->ctx, (size_t)n_rows, sizeof *length);
@@ -443,7 +397,7 @@ static mmf_status write_npz(column_job *job, const char *path)
     const mmf_array lengths = {MMF_I64, 1, {n_rows}, sizeof *length, length};
     if (status == MMF_OK)
         status = mmf_npz_add(writer, "length", &lengths);
-    if (status == MMF_OK && job->column->kind->vocab)
+    if (status == MMF_OK && job->column->kind->vocab && !job->column->encoder)
         status = job->column->kind->vocab(&job->preparer, &vocab);
     if (status == MMF_OK && vocab.data)
         status = mmf_npz_add(writer, "vocab", &vocab);
@@ -459,7 +413,7 @@ static mmf_status write_npz(column_job *job, const char *path)
 static mmf_status settle_steps(column_job *job)
 {
     char text[32];
-    if (!job->preparer.is_timed || mmf_config_int(job->column->config, "steps") > 0)
+    if (!makes_steps(job) || mmf_config_int(job->column->config, "steps") > 0)
         return MMF_OK;
     snprintf(text, sizeof text, "%lld",
              (long long)(job->journal.longest > 0 ? job->journal.longest : 1));
@@ -487,8 +441,12 @@ static mmf_status begin(column_job *job)
     else
         MMF_TRY(settle(job));
     MMF_TRY(mmf_preparer_open(job->ctx, &job->preparer, column->kind, column->config));
-    const size_t unit =
-        (size_t)mmf_preparer_step(&job->preparer) * mmf_dtype_bytes(job->preparer.dtype);
+    size_t unit = (size_t)mmf_preparer_step(&job->preparer) * mmf_dtype_bytes(job->preparer.dtype);
+    if (column->encoder) {
+        MMF_TRY(mmf_features_open(job->ctx, &job->features, &job->preparer, column->name,
+                                  column->encoder, column->source));
+        unit = (size_t)mmf_frozen_width(job->features.frozen) * sizeof(float);
+    }
     if (resumes && job->journal.unit_bytes == unit)
         return MMF_OK;
     char *const settings = mmf_preparation_settings(job->ctx, column->config);
@@ -535,7 +493,8 @@ static mmf_status make_locked(column_job *job)
         status = mmf_config_copy(job->ctx, &asked, job->column->config);
     if (status == MMF_OK && asked)
         status = make(job, asked);
-    mmf_journal_close(&job->journal, status == MMF_OK);
+    /* What stands empty would only puzzle whoever looks into the folder. */
+    mmf_journal_close(&job->journal, status == MMF_OK || job->journal.n_rows == 0);
     mmf_config_free(asked);
     mmf_free(job->ctx, path);
     return status;
@@ -554,6 +513,7 @@ mmf_status mmf_raw_column_prepare(const mmf_manifest *manifest, mmf_raw_column *
     column_job job = {
         .ctx = manifest->ctx, .manifest = manifest, .column = column, .options = options};
     const mmf_status status = prepare(&job);
+    mmf_features_close(&job.features);
     mmf_preparer_close(&job.preparer);
     for (int64_t i = 0; job.paths && i < column->n_stored; i++)
         mmf_free(job.ctx, job.paths[i]);

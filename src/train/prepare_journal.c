@@ -13,7 +13,7 @@
 
 #define BUFFER_BYTES ((size_t)1 << 20)
 #define LOCK_PAUSE_NS 50000000
-#define MAX_SETTINGS ((uint64_t)1 << 20)
+#define MAX_SETTINGS ((uint64_t)64 << 20) /* a vocabulary is among them */
 
 static const char magic[16] = "mmfuse-prepared1";
 

@@ -113,6 +113,7 @@ static mmf_status prepare_data(trainer *t)
     MMF_TRY(mmf_batch_create(t->ctx, &t->batch, fit->dataset, t->max_rows));
     if (mmf_drops_modalities(fit->options, inputs))
         MMF_TRY(mmf_batch_track_presence(&t->batch));
+    MMF_TRY(mmf_feed_want(&t->model->feed, &t->batch, fit->dataset, t->map));
     t->batch.wanted = 0;
     for (size_t m = 0; m < inputs->count; m++)
         t->batch.wanted |= UINT64_C(1) << t->map[m];

@@ -202,6 +202,96 @@ static void an_interrupted_preparation_goes_on(void **state)
     mmf_ctx_free(ctx);
 }
 
+static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\ngreen\n##s\n,\n";
+
+/* The vocabulary travels with the settings: nobody needs its file again. */
+static void texts_become_tokens(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    char spec[512];
+    write_bytes(test_path("vocab.txt"), vocabulary, sizeof vocabulary - 1);
+    snprintf(spec, sizeof spec, "words=wordpiece:max_length=6=%s", test_path("vocab.txt"));
+    const char *const specs[] = {spec};
+    mmf_prepare_options options = prepare_options(test_path("cache-words"));
+    options.specs = specs;
+    options.n_specs = 1;
+    const char *const path = write_table("words.csv", "label,words\n"
+                                                      "0,\"Reds, green\"\n"
+                                                      "1,\n"
+                                                      "0,blue\n"
+                                                      "1,red red red red red red red\n");
+    mmf_archive *archive = NULL;
+    const mmf_status status = mmf_prepare(ctx, &archive, path, &options);
+    if (status == MMF_UNSUPPORTED) {
+        mmf_ctx_free(ctx);
+        skip(); /* a build without utf8proc */
+    }
+    test_ok(ctx, status);
+    static const int64_t wanted[4][6] = {
+        {2, 5, 7, 8, 6, 3}, {0, 0, 0, 0, 0, 0}, {2, 1, 3, 0, 0, 0}, {2, 5, 5, 5, 5, 3}};
+    static const int64_t lengths[] = {6, 0, 3, 6};
+    const mmf_array tokens = load_array(ctx, archive, "words");
+    const mmf_array index = load_array(ctx, archive, "words.index");
+    const mmf_array length = load_array(ctx, archive, "words.length");
+    for (int64_t i = 0; i < 4; i++) {
+        const int64_t row = mmf_array_integer(&index, i);
+        assert_int_equal(mmf_array_integer(&length, i), lengths[i]);
+        for (int64_t t = 0; t < lengths[i]; t++)
+            assert_int_equal(mmf_array_integer(&tokens, 6 * row + t), wanted[i][t]);
+    }
+    mmf_dataset *dataset = NULL;
+    test_ok(ctx, mmf_dataset_from_archive(ctx, &dataset, archive, NULL));
+    assert_int_equal(mmf_dataset_modality(dataset, 0)->kind, MMF_TOKENS);
+    assert_int_equal(mmf_dataset_modality(dataset, 0)->vocab_size, 9);
+    assert_int_equal(remove(test_path("vocab.txt")), 0);
+    mmf_prepare_options again = prepare_options(test_path("cache-words-again"));
+    again.settled = mmf_dataset_preparations(dataset);
+    test_ok(ctx, mmf_prepare(ctx, &archive, path, &again));
+    const mmf_array same = load_array(ctx, archive, "words");
+    assert_memory_equal(tokens.data, same.data, (size_t)mmf_array_count(&same) * same.item_bytes);
+    mmf_archive_close(archive);
+    mmf_dataset_close(dataset);
+    mmf_ctx_free(ctx);
+}
+
+/* A million characters: the rest is not looked at; a cell beyond the limit is refused. */
+static void long_texts_are_cut_or_refused(void **state)
+{
+    (void)state;
+    enum { MILLION = 1000000, BEYOND = 1100000 };
+    mmf_ctx *const ctx = test_ctx();
+    char spec[512];
+    char *const text = malloc(BEYOND + 64);
+    write_bytes(test_path("vocab.txt"), vocabulary, sizeof vocabulary - 1);
+    snprintf(spec, sizeof spec, "words=wordpiece=%s", test_path("vocab.txt"));
+    const char *const specs[] = {spec};
+    mmf_prepare_options options = prepare_options(test_path("cache-long"));
+    options.specs = specs;
+    options.n_specs = 1;
+    mmf_archive *archive = NULL;
+    const size_t n_head = (size_t)snprintf(text, 64, "label,words\n0,");
+    for (int n = MILLION; n <= BEYOND; n += BEYOND - MILLION) {
+        memset(text + n_head, 'x', (size_t)n);
+        for (int i = 4; i < n; i += 4)
+            memcpy(text + n_head + i - 4, "red ", 4);
+        memcpy(text + n_head + n, "\n", 2);
+        const mmf_status status = mmf_prepare(ctx, &archive, write_table("l.csv", text), &options);
+        if (status == MMF_UNSUPPORTED)
+            break; /* a build without utf8proc */
+        if (n == BEYOND) {
+            test_fails(ctx, status, MMF_LIMIT, "line 2: a cell of 1100000 bytes");
+            break;
+        }
+        test_ok(ctx, status);
+        const mmf_array words = load_array(ctx, archive, "words");
+        assert_int_equal(words.shape[1], 128);
+        mmf_archive_close(archive);
+    }
+    free(text);
+    mmf_ctx_free(ctx);
+}
+
 /* ---- Bad input --------------------------------------------------------------------------- */
 
 static void one_bad_file(mmf_ctx *ctx, const char *table, const char *column, const char *piece)
@@ -397,6 +487,77 @@ static void models_take_the_table(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* A model of one modality as a frozen encoder: its features, and those of rows that lack it. */
+static void trained_models_encode(void **state)
+{
+    (void)state;
+    needs_media();
+    write_files();
+    mmf_ctx *const ctx = test_ctx();
+    mmf_prepare_options options = prepare_options(test_path("cache-features"));
+    static char many[4096];
+    write_many(many, sizeof many, 24);
+    mmf_archive *archive = NULL;
+    mmf_dataset *dataset = NULL;
+    mmf_model *model = NULL;
+    mmf_split split;
+    const mmf_split_options all = {.size = sizeof all, .fractions = {1, 0, 0}};
+    test_ok(ctx, mmf_prepare(ctx, &archive, write_table("many.csv", many), &options));
+    test_ok(ctx, mmf_dataset_from_archive(ctx, &dataset, archive, NULL));
+    test_ok(ctx, mmf_split_make(ctx, &split, dataset, &all));
+    mmf_train_options training = MMF_TRAIN_OPTIONS_INIT;
+    training.epochs = 2;
+    test_ok(ctx, mmf_train(ctx, &model, dataset, &split, "only-sound", NULL, &training));
+    test_ok(ctx, mmf_model_save(model, test_path("sound.mmf")));
+    mmf_model_free(model);
+    mmf_dataset_close(dataset);
+    mmf_split_clear(ctx, &split);
+    char spec[512], wrong[512];
+    snprintf(spec, sizeof spec, "sound=features=%s", test_path("sound.mmf"));
+    snprintf(wrong, sizeof wrong, "picture=features=%s", test_path("sound.mmf"));
+    const char *const specs[] = {spec, wrong};
+    options.specs = specs;
+    options.n_specs = 1;
+    const char *const path =
+        write_table("few.csv", "label,sound,picture\n0,s1.wav,p0.png\n1,,p1.png\n0,s3.wav,\n");
+    test_ok(ctx, mmf_prepare(ctx, &archive, path, &options));
+    const mmf_array features = load_array(ctx, archive, "sound");
+    const mmf_array present = load_array(ctx, archive, "sound.present");
+    assert_int_equal(features.n_dims, 2);
+    assert_int_equal(features.shape[0], 2);
+    assert_int_equal(mmf_array_integer(&present, 1), 0);
+    assert_int_equal(mmf_archive_find(archive, "sound.length"), -1);
+    double different = 0;
+    for (int64_t d = 0; d < features.shape[1]; d++)
+        different += fabs(mmf_array_number(&features, d) -
+                          mmf_array_number(&features, features.shape[1] + d));
+    assert_true(different > 0);
+    /* What was settled does it again, and knows the weights. */
+    mmf_prepare_options again = prepare_options(test_path("cache-features-again"));
+    test_ok(ctx, mmf_dataset_from_archive(ctx, &dataset, archive, NULL));
+    again.settled = mmf_dataset_preparations(dataset);
+    test_ok(ctx, mmf_prepare(ctx, &archive, path, &again));
+    const mmf_array same = load_array(ctx, archive, "sound");
+    assert_memory_equal(features.data, same.data, (size_t)mmf_array_count(&same) * same.item_bytes);
+    mmf_archive_close(archive);
+    FILE *const file = fopen(test_path("sound.mmf"), "ab");
+    fputc(' ', file);
+    fclose(file);
+    test_fails(ctx, mmf_prepare(ctx, &archive, path, &again), MMF_FORMAT,
+               "not the weights that the training data were encoded with");
+    mmf_dataset_close(dataset);
+    options.specs = specs + 1;
+    mmf_status status = mmf_prepare(ctx, &archive, path, &options);
+    assert_true(status != MMF_OK);
+    const char *const missing[] = {"sound=features=none.mmf", "sound=features", "sound=gru"};
+    for (size_t i = 0; i < 3; i++) {
+        options.specs = missing + i;
+        status = mmf_prepare(ctx, &archive, path, &options);
+        test_fails(ctx, status, i ? MMF_ARG : MMF_IO, i ? "without weights" : "none.mmf");
+    }
+    mmf_ctx_free(ctx);
+}
+
 static void only_tables_of_files_are_manifests(void **state)
 {
     (void)state;
@@ -415,10 +576,13 @@ int main(void)
         cmocka_unit_test(rows_share_files_and_lack_some),
         cmocka_unit_test(what_is_cached_is_not_made_again),
         cmocka_unit_test(an_interrupted_preparation_goes_on),
+        cmocka_unit_test(texts_become_tokens),
+        cmocka_unit_test(long_texts_are_cut_or_refused),
         cmocka_unit_test(bad_files_are_named_or_left_out),
         cmocka_unit_test(odd_files_have_a_meaning),
         cmocka_unit_test(what_cannot_be_meant_is_refused),
         cmocka_unit_test(models_take_the_table),
+        cmocka_unit_test(trained_models_encode),
         cmocka_unit_test(only_tables_of_files_are_manifests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
