@@ -22,6 +22,7 @@ typedef struct mmf_bert_sizes {
     int64_t vocab, width, n_layers, n_heads, inner, positions, types;
     double eps, dropout, attention_dropout;
     mmf_bert_activation activation;
+    bool recompute; /**< activations of a layer are computed again for its gradients */
 } mmf_bert_sizes;
 
 /** Rows of the option tables: what Hugging Face's config.json calls them. */
@@ -72,6 +73,14 @@ typedef struct mmf_bert_sizes {
          NULL,                                                                                     \
          "0.1",                                                                                    \
          "on embeddings and on what a layer adds"},                                                \
+        {"gradient_checkpointing",                                                                 \
+         NULL,                                                                                     \
+         MMF_OPTION_BOOL,                                                                          \
+         0,                                                                                        \
+         0,                                                                                        \
+         NULL,                                                                                     \
+         "false",                                                                                  \
+         "train with the memory of one layer, each of which is computed twice"},                   \
     {                                                                                              \
         "attention_probs_dropout_prob", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0.1",               \
             "on attention weights"                                                                 \
