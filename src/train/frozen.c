@@ -139,14 +139,14 @@ mmf_status mmf_frozen_hash(mmf_ctx *ctx, const char *source, uint64_t *hash)
 
 /* ---- Opening ----------------------------------------------------------------------------- */
 
-static mmf_status load_weights(mmf_frozen *f, const char *name, const char *source)
+static mmf_status load_weights(mmf_frozen *f, const char *source)
 {
     mmf_pretrained_report report = {0};
     static const mmf_pretrained_rules plain = {0};
-    const mmf_pretrained_rules *const rules =
-        strcmp(name, "bert") == 0 ? &mmf_pretrained_bert : &plain;
+    const mmf_source *const from = mmf_module_def(f->module)->source;
     mmf_status status =
-        mmf_pretrained_load(f->ctx, mmf_module_params(f->module), "", source, rules, &report);
+        mmf_pretrained_load(f->ctx, mmf_module_params(f->module), from ? from->scope : "", source,
+                            from ? from->rules : &plain, &report);
     if (status == MMF_OK)
         status = mmf_pretrained_require(&report, source);
     mmf_pretrained_report_clear(&report);
@@ -191,7 +191,7 @@ static mmf_status open_encoder(mmf_frozen *f, const char *spec, const char *sour
     if (status != MMF_OK)
         return mmf_fail_within(f->ctx, status, "encoder %s: ", name);
     f->output = "feature";
-    return load_weights(f, name, source);
+    return load_weights(f, source);
 }
 
 static mmf_status open_model(mmf_frozen *f, const char *source, const mmf_input_schema *input)
@@ -278,10 +278,27 @@ int64_t mmf_frozen_width(const mmf_frozen *frozen)
 
 /* ---- Running ----------------------------------------------------------------------------- */
 
+/* Pixels from 0 to 255 as those that an encoder of images was trained with. */
+static void normalise_pixels(const mmf_input_schema *schema, const mmf_image_norm *norm,
+                             float *values, int64_t n_rows)
+{
+    enum { CHANNELS = 3, TOP = 255 };
+    const int64_t area = schema->shape[1] * schema->shape[2];
+    if (schema->kind != MMF_IMAGE || schema->shape[0] != CHANNELS)
+        return;
+    for (int64_t i = 0; i < n_rows * CHANNELS * area; i++) {
+        const int64_t c = i / area % CHANNELS;
+        values[i] = (values[i] / TOP - norm->mean[c]) / norm->deviation[c];
+    }
+}
+
 /* As the model's training rows were; zeros behind the length stay zeros. */
 static void normalise(const mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows)
 {
     const mmf_input_schema *const schema = &mmf_module_schema(f->module)->inputs[0];
+    const mmf_source *const from = mmf_module_def(f->module)->source;
+    if (!f->model && from && from->image)
+        normalise_pixels(schema, from->image, in->values, n_rows);
     const mmf_normalisation *const own = f->model ? &f->model->normalisation : NULL;
     if (!own || own->n_modalities == 0 || own->n_features[0] == 0 || in->tokens)
         return;

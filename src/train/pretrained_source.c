@@ -202,6 +202,24 @@ void mmf_starts_widen(const mmf_starts *s, mmf_schema *inputs)
     }
 }
 
+void mmf_starts_normalise(const mmf_starts *s, const mmf_dataset *dataset,
+                          mmf_normalisation *normalisation)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        const mmf_source *const from = s->items[i].encoder ? s->items[i].encoder->source : NULL;
+        for (size_t m = 0; from && from->image && m < normalisation->n_modalities; m++) {
+            const mmf_modality *const view = mmf_dataset_modality(dataset, m);
+            if (strcmp(view->name, s->items[i].part) != 0 || normalisation->n_features[m] != 3)
+                continue;
+            const float top = mmf_dtype_is_integer(view->dtype) ? 255 : 1;
+            for (int c = 0; c < 3; c++) {
+                normalisation->mean[m][c] = top * from->image->mean[c];
+                normalisation->scale[m][c] = 1 / (top * from->image->deviation[c]);
+            }
+        }
+    }
+}
+
 /* ---- Loading ----------------------------------------------------------------------------- */
 
 static void tell(mmf_ctx *ctx, const mmf_start *start, const mmf_pretrained_report *report)
