@@ -52,8 +52,11 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     (void)step;
     const resnet_encoder *const e = self;
     mmf_tensor *const map = mmf_resnet_run(tape, &e->net, mmf_named_get(in, e->input));
-    mmf_tensor *const pooled = mmf_dropout(tape, mmf_resnet_pool(tape, map), e->dropout);
-    mmf_named_put(tape, out, "feature", mmf_linear_run(tape, &e->project, pooled, MMF_ACT_RELU));
+    mmf_tensor *const pooled = mmf_resnet_pool(tape, map);
+    mmf_named_put(tape, out, "pooled", pooled); /* what the network's own weights alone give */
+    mmf_named_put(
+        tape, out, "feature",
+        mmf_linear_run(tape, &e->project, mmf_dropout(tape, pooled, e->dropout), MMF_ACT_RELU));
 }
 
 #define PAPER "He et al., Deep residual learning for image recognition, CVPR 2016, arXiv:1512.03385"

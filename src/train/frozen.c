@@ -139,12 +139,23 @@ mmf_status mmf_frozen_hash(mmf_ctx *ctx, const char *source, uint64_t *hash)
 
 /* ---- Opening ----------------------------------------------------------------------------- */
 
+/* Heads of the task that the weights were trained for have no use here, nor has a projection of
+ * ours that they know nothing of. */
+static const mmf_pretrained_rules *rules_of(const char *name)
+{
+    static const char *const heads[] = {"fc.", "linear.", "*.num_batches_tracked", NULL};
+    static const char *const projection[] = {"project.", NULL};
+    static const mmf_pretrained_rules plain = {0};
+    static const mmf_pretrained_rules residual = {.ignored = heads, .optional = projection};
+    return strcmp(name, "bert") == 0         ? &mmf_pretrained_bert
+           : strncmp(name, "resnet", 6) == 0 ? &residual
+                                             : &plain;
+}
+
 static mmf_status load_weights(mmf_frozen *f, const char *name, const char *source)
 {
     mmf_pretrained_report report = {0};
-    static const mmf_pretrained_rules plain = {0};
-    const mmf_pretrained_rules *const rules =
-        strcmp(name, "bert") == 0 ? &mmf_pretrained_bert : &plain;
+    const mmf_pretrained_rules *const rules = rules_of(name);
     mmf_status status =
         mmf_pretrained_load(f->ctx, mmf_module_params(f->module), "", source, rules, &report);
     if (status == MMF_OK)
@@ -190,7 +201,6 @@ static mmf_status open_encoder(mmf_frozen *f, const char *spec, const char *sour
     mmf_config_free(config);
     if (status != MMF_OK)
         return mmf_fail_within(f->ctx, status, "encoder %s: ", name);
-    f->output = "feature";
     return load_weights(f, name, source);
 }
 
@@ -242,6 +252,7 @@ mmf_status mmf_frozen_open(mmf_ctx *ctx, mmf_frozen **out, const char *spec, con
     if (!f)
         return MMF_NOMEM;
     f->ctx = ctx;
+    f->output = "feature";
     mmf_status status = strcmp(spec, MMF_FROZEN_MODEL) == 0 ? open_model(f, source, input)
                                                             : open_encoder(f, spec, source, input);
     if (status == MMF_OK)
@@ -310,7 +321,9 @@ mmf_status mmf_frozen_run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_ro
     mmf_feed_put(&f->feed, f->tape, in, NULL, n_rows, MMF_ALL_MODALITIES, &inputs);
     mmf_module_run(f->module, f->tape, &inputs, &step, &outputs);
     MMF_TRY(mmf_tape_status(f->tape));
-    const mmf_tensor *const features = mmf_named_get(&outputs, f->output);
+    const mmf_tensor *const pooled = mmf_named_get(&outputs, "pooled");
+    const mmf_tensor *const features =
+        pooled && !f->model ? pooled : mmf_named_get(&outputs, f->output);
     if (!features || features->is_int || features->n_dims != 2 || features->shape[0] != n_rows)
         return mmf_fail(f->ctx, MMF_UNSUPPORTED,
                         "%s puts out no vector a row; pick another encoder, or train with "

@@ -3,8 +3,8 @@
  * to vectors.
  *
  * The weights are those of an encoder of the catalogue, read from a file of safetensors
- * ("resnet18=FILE", "bert=FOLDER"), or a trained model of one modality ("features=MODEL.mmf"),
- * whose `feature_<modality>` is taken.
+ * ("resnet18=FILE", "bert=FOLDER"), whose output `pooled` is taken, else `feature`, or a trained
+ * model of one modality ("features=MODEL.mmf"), whose `feature_<modality>` is taken.
  */
 #ifndef MMFUSE_TRAIN_FROZEN_H
 #define MMFUSE_TRAIN_FROZEN_H
