@@ -240,6 +240,26 @@ static void first_command(data_facts *facts, const cli_data *data)
 
 /* ---- Text -------------------------------------------------------------------------------- */
 
+/* "box 4  segments": what stands beside the steps. */
+static const char *companions_text(const mmf_modality *modality, const char *before, char *out,
+                                   size_t size)
+{
+    size_t n = 0;
+    out[0] = '\0';
+    for (int c = 0; c < MMF_N_COMPANIONS && n < size; c++) {
+        const char *const name = mmf_companion_name((mmf_companion)c);
+        const long long width = (long long)modality->companions[c];
+        if (width == 0)
+            continue;
+        const int wrote =
+            mmf_companion_is_whole((mmf_companion)c)
+                ? snprintf(out + n, size - n, "%s%s  ", n ? "" : before, name)
+                : snprintf(out + n, size - n, "%s%s %lld  ", n ? "" : before, name, width);
+        n += wrote > 0 ? (size_t)wrote : 0;
+    }
+    return out;
+}
+
 static void print_modalities(const data_facts *facts)
 {
     out_table table = out_table_make(7, "llllrrl");
@@ -267,7 +287,9 @@ static void print_modalities(const data_facts *facts)
         out_cell(&table, "%lld", (long long)modality->n_absent);
         out_cell(&table, "%lld",
                  (long long)(modality->n_nonfinite < 0 ? 0 : modality->n_nonfinite));
-        out_cell(&table, "%s%s%s", rows, steps, words);
+        char beside[96];
+        out_cell(&table, "%s%s%s%s", rows, steps, words,
+                 companions_text(modality, *words ? "  " : "", beside, sizeof beside));
     }
     out_table_print(&table, stdout, 0);
 }
@@ -350,6 +372,11 @@ static json_t *modality_json(const data_facts *facts, size_t m)
     json_object_set_new(object, "dtype", out_json_text(mmf_dtype_name(modality->dtype)));
     json_object_set_new(object, "rows", json_integer(modality->n_rows));
     json_object_set_new(object, "shared", json_boolean(modality->has_index));
+    for (int c = 0; c < MMF_N_COMPANIONS; c++) {
+        if (modality->companions[c] > 0)
+            json_object_set_new(object, mmf_companion_name((mmf_companion)c),
+                                json_integer((json_int_t)modality->companions[c]));
+    }
     if (lengths->known) {
         json_t *const length = json_object();
         json_object_set_new(length, "min", json_integer(lengths->shortest));

@@ -42,6 +42,20 @@ MMF_API bool mmf_modality_has_steps(mmf_modality_kind kind);
 /** True for kinds whose features are channels, in front of height and width. */
 MMF_API bool mmf_modality_has_channels(mmf_modality_kind kind);
 
+/** Numbers that belong to the steps of a sequence or of tokens: the key `<modality>.<name>`. */
+typedef enum mmf_companion {
+    MMF_COMPANION_BOX, /**< [N, T, k]: where a step is, as corners and what follows from them */
+    MMF_COMPANION_SEGMENTS, /**< [N, T] whole numbers: which part of a text a token is in */
+    MMF_COMPANION_TARGET,   /**< [N, T, C]: a distribution over what a step may be, for pre-training
+                             */
+    MMF_N_COMPANIONS
+} mmf_companion;
+
+/** "box", "segments", "target". */
+MMF_API const char *mmf_companion_name(mmf_companion companion);
+/** True for whole numbers, one a step. */
+MMF_API bool mmf_companion_is_whole(mmf_companion companion);
+
 /** One modality of a data set; all pointers are borrowed from the data set. */
 typedef struct mmf_modality {
     const char *name;
@@ -54,8 +68,9 @@ typedef struct mmf_modality {
     bool has_length;             /**< <name>.length exists */
     bool has_present;            /**< <name>.present exists, or some length is 0 */
     bool has_index;
-    int64_t vocab_size;  /**< tokens: largest id + 1, at least the size of .vocab; else 0 */
-    int64_t n_absent;    /**< samples without this modality */
+    int64_t vocab_size; /**< tokens: largest id + 1, at least the size of .vocab; else 0 */
+    int64_t companions[MMF_N_COMPANIONS]; /**< numbers a step of each; 0: not in the file */
+    int64_t n_absent;                     /**< samples without this modality */
     int64_t n_nonfinite; /**< non-finite values where present and within length; -1: not counted */
     mmf_array names;     /**< n_dims 0: none */
     mmf_array vocab;     /**< n_dims 0: none */
@@ -214,6 +229,7 @@ typedef struct mmf_batch_input {
     int64_t *tokens; /**< [B, T] or NULL */
     int64_t *length; /**< [B] in [1, T] (1 where absent); NULL unless the modality has lengths */
     float *present;  /**< [B] 0/1; NULL where the modality is always there */
+    float *companions[MMF_N_COMPANIONS]; /**< [B, T, k], zeros as in values; NULL: not wanted */
 } mmf_batch_input;
 
 typedef struct mmf_batch {
@@ -231,6 +247,13 @@ typedef struct mmf_batch {
 MMF_API mmf_status mmf_batch_create(mmf_ctx *ctx, mmf_batch *out, const mmf_dataset *dataset,
                                     int64_t capacity);
 MMF_API void mmf_batch_clear(mmf_batch *batch);
+/**
+ * Has later fills bring those companions of a modality that the data have with these many numbers a
+ * step; 0: not wanted.
+ */
+MMF_API mmf_status mmf_batch_want_companions(mmf_batch *batch, const mmf_dataset *dataset,
+                                             size_t modality,
+                                             const int64_t widths[MMF_N_COMPANIONS]);
 /** Gives every modality its `present`, also those that the data always have. */
 MMF_API mmf_status mmf_batch_track_presence(mmf_batch *batch);
 /** Makes a modality absent from row `b` of a filled batch, as if the data lacked it there. The

@@ -109,6 +109,8 @@ typedef struct mmf_sample {
     const int64_t *tokens; /**< tokens only */
     int64_t length;        /**< valid steps; 0: all */
     bool absent;           /**< the modality is missing; values are not read */
+    /** T times as many numbers as the schema says; NULL for what it does not have */
+    const float *companions[MMF_N_COMPANIONS];
 } mmf_sample;
 
 /**

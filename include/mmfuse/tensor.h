@@ -107,6 +107,22 @@ typedef struct mmf_tape_mark {
 MMF_API mmf_tape_mark mmf_tape_enter(mmf_tape *tape);
 MMF_API mmf_tensor *mmf_tape_leave(mmf_tape *tape, mmf_tape_mark mark, mmf_tensor *keep);
 
+/** A part of a network as a function of one tensor; `self` is what mmf_recompute was given. */
+typedef mmf_tensor *mmf_segment_fn(mmf_tape *tape, const void *self, mmf_tensor *x);
+/**
+ * Runs a part of a network and keeps its input alone: the backward pass runs it again for what its
+ * gradients need, with the same random draws. Memory for time: of many such parts in a row only one
+ * at a time has its activations.
+ *
+ * The part must not have gradients for other tensors of the pass than x, and changes no state
+ * (batch norm's statistics would be updated twice).
+ *
+ * @param self   `n_self` bytes, copied
+ * @param wants  something in it, or x, wants gradients
+ */
+MMF_API mmf_tensor *mmf_recompute(mmf_tape *tape, mmf_segment_fn *fn, const void *self,
+                                  size_t n_self, mmf_tensor *x, bool wants);
+
 /* ---- Leaves ------------------------------------------------------------------------------ */
 
 /** Wraps memory that the caller lends until the next mmf_tape_begin. */
@@ -296,7 +312,8 @@ MMF_API mmf_tensor *mmf_expand(mmf_tape *, mmf_tensor *x, int n_dims, const int6
 
 /* ---- Look-up ----------------------------------------------------------------------------- */
 
-/** Rows of x along axis 0. @param index integers of any shape S @return S + x.shape[1:] */
+/** Rows of x, reals or integers, along axis 0. @param index integers of any shape S @return S +
+ * x.shape[1:] */
 MMF_API mmf_tensor *mmf_index_select(mmf_tape *, mmf_tensor *x, const mmf_tensor *index);
 /** One element a row of the last axis. @param index (...) integers without x's last axis */
 MMF_API mmf_tensor *mmf_gather(mmf_tape *, mmf_tensor *x, const mmf_tensor *index);
@@ -356,6 +373,17 @@ MMF_API mmf_tensor *mmf_identity(mmf_tape *, int64_t n);
 /** 1 where rows i and j along axis 0 are equal, else 0. @param x (N, ...) reals or integers @return
  * (N, N) without a path for gradients */
 MMF_API mmf_tensor *mmf_same_rows(mmf_tape *, const mmf_tensor *x);
+
+/** How valid steps move together and back, as rows for mmf_index_select. */
+typedef struct mmf_compaction {
+    mmf_tensor *gather; /**< (B, L) rows of (B S): the valid steps of a sample in their order; L is
+                           the most that a sample has, at least 1 */
+    mmf_tensor
+        *scatter;     /**< (B, S) rows of (B L): where each step went; any where it is not valid */
+    mmf_tensor *mask; /**< (B, L): 1 where a valid step went */
+} mmf_compaction;
+/** @param valid (B, S) reals, 1 where a step counts */
+MMF_API mmf_compaction mmf_compact(mmf_tape *, const mmf_tensor *valid);
 
 /* ---- Convolution and pooling ------------------------------------------------------------- */
 
@@ -431,6 +459,45 @@ MMF_API mmf_tensor *mmf_normal_noise(mmf_tape *, int n_dims, const int64_t *shap
 MMF_API mmf_tensor *mmf_gradient_reversal(mmf_tape *, mmf_tensor *x, double scale);
 /** x without a path for gradients. */
 MMF_API mmf_tensor *mmf_detach(mmf_tape *, mmf_tensor *x);
+
+/* ---- Pre-training: what is hidden and exchanged; without gradients ------------------------- */
+
+/** Which tokens are hidden, and by what. */
+typedef struct mmf_masking {
+    double rate;            /**< of the tokens that may be hidden */
+    int64_t mask_token;     /**< stands for a hidden one in 8 of 10 */
+    int64_t vocab;          /**< 1 of 10 becomes any of 1 to vocab - 1 */
+    const int64_t *special; /**< never hidden */
+    size_t n_special;
+    bool at_least_one; /**< the first one of a row where none was drawn */
+} mmf_masking;
+/**
+ * Tokens of which some are hidden, drawn by (seed, step, site).
+ * @param tokens (B, T)  @param valid (B, T) reals, 1 where a token may be hidden; NULL: all
+ * @param labels  receives (B, T): the token where one was hidden, -1 elsewhere
+ * @paper Devlin et al., NAACL 2019, section 3.1
+ */
+MMF_API mmf_tensor *mmf_mask_tokens(mmf_tape *, const mmf_tensor *tokens, const mmf_tensor *valid,
+                                    const mmf_masking *how, mmf_tensor **labels);
+/** 1 where a step is hidden, else 0; drawn likewise. @return (n_rows, n_steps) */
+MMF_API mmf_tensor *mmf_mask_steps(mmf_tape *, int64_t n_rows, int64_t n_steps,
+                                   const mmf_tensor *valid, double rate, bool at_least_one);
+/**
+ * Row numbers for mmf_index_select of which some, drawn likewise, are those of another row. A
+ * single row stays. @param moved  receives (n_rows): 1 where the row is another's  @return (n_rows)
+ */
+MMF_API mmf_tensor *mmf_exchange(mmf_tape *, int64_t n_rows, double rate, mmf_tensor **moved);
+/**
+ * The transport plan between two sets of points of equal weights, by the inexact proximal point
+ * method (IPOT). Its columns sum to 1 / m exactly, its rows to 1 / n in the limit.
+ *
+ * @param cost (B, N, M)  @param from (B, N), to (B, M)  1 where there is a point; NULL: everywhere
+ * @param beta  step of the proximal point; smaller is nearer to the exact plan, and slower
+ * @cost B n_iterations N M
+ * @paper Xie, Wang, Wang, Zha, UAI 2019, arXiv:1802.04307
+ */
+MMF_API mmf_tensor *mmf_transport_plan(mmf_tape *, const mmf_tensor *cost, const mmf_tensor *from,
+                                       const mmf_tensor *to, double beta, int64_t n_iterations);
 
 /* ---- Correlation ------------------------------------------------------------------------- */
 

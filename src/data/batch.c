@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-static void *take(mmf_batch *batch, int64_t per_row, size_t size)
+void *mmf_batch__take(mmf_batch *batch, int64_t per_row, size_t size)
 {
     size_t n = 0;
     if (!mmf_mul_ok((size_t)batch->capacity, (size_t)per_row, &n)) {
@@ -31,13 +31,13 @@ static mmf_status create(mmf_batch *batch, const mmf_dataset *ds)
         mmf_batch_input *const in = &batch->inputs[i];
         const bool tokens = m->view.kind == MMF_TOKENS;
         if (tokens)
-            in->tokens = take(batch, m->row, sizeof *in->tokens);
+            in->tokens = mmf_batch__take(batch, m->row, sizeof *in->tokens);
         else
-            in->values = take(batch, m->row, sizeof *in->values);
+            in->values = mmf_batch__take(batch, m->row, sizeof *in->values);
         if (m->view.has_length)
-            in->length = take(batch, 1, sizeof *in->length);
+            in->length = mmf_batch__take(batch, 1, sizeof *in->length);
         if (m->view.has_present)
-            in->present = take(batch, 1, sizeof *in->present);
+            in->present = mmf_batch__take(batch, 1, sizeof *in->present);
         if (!(tokens ? (void *)in->tokens : (void *)in->values) ||
             (m->view.has_length && !in->length) || (m->view.has_present && !in->present))
             return MMF_NOMEM;
@@ -45,9 +45,9 @@ static mmf_status create(mmf_batch *batch, const mmf_dataset *ds)
     if (ds->target_kind == MMF_TARGET_NONE || ds->n_classes == 0)
         return MMF_OK;
     if (mmf_data_has_classes(ds))
-        batch->target_classes = take(batch, 1, sizeof *batch->target_classes);
+        batch->target_classes = mmf_batch__take(batch, 1, sizeof *batch->target_classes);
     else
-        batch->target_values = take(batch, ds->n_classes, sizeof *batch->target_values);
+        batch->target_values = mmf_batch__take(batch, ds->n_classes, sizeof *batch->target_values);
     return batch->target_classes || batch->target_values ? MMF_OK : MMF_NOMEM;
 }
 
@@ -73,6 +73,8 @@ void mmf_batch_clear(mmf_batch *batch)
         mmf_free(batch->ctx, batch->inputs[i].tokens);
         mmf_free(batch->ctx, batch->inputs[i].length);
         mmf_free(batch->ctx, batch->inputs[i].present);
+        for (int c = 0; c < MMF_N_COMPANIONS; c++)
+            mmf_free(batch->ctx, batch->inputs[i].companions[c]);
     }
     mmf_free(batch->ctx, batch->inputs);
     mmf_free(batch->ctx, batch->target_values);
@@ -85,7 +87,7 @@ mmf_status mmf_batch_track_presence(mmf_batch *batch)
     for (size_t i = 0; i < batch->n_modalities; i++) {
         mmf_batch_input *const in = &batch->inputs[i];
         if (!in->present)
-            in->present = take(batch, 1, sizeof *in->present);
+            in->present = mmf_batch__take(batch, 1, sizeof *in->present);
         if (!in->present)
             return MMF_NOMEM;
     }
@@ -100,6 +102,7 @@ void mmf_batch_drop(mmf_batch *batch, const mmf_dataset *dataset, size_t modalit
         memset(in->tokens + at, 0, row * sizeof *in->tokens);
     else
         memset(in->values + at, 0, row * sizeof *in->values);
+    mmf_data_drop_companions(in, &dataset->modalities[modality], b);
     if (in->length)
         in->length[b] = 1;
     in->present[b] = 0;
@@ -187,7 +190,7 @@ static mmf_status fill_input(mmf_batch_input *in, const mmf_dataset *ds, size_t 
         if (in->present)
             in->present[b] = mmf_data_absent(m, rows[b]) ? 0.0f : 1.0f;
     }
-    return MMF_OK;
+    return mmf_data_fill_companions(in, ds, i, rows, n_rows);
 }
 
 static void fill_target(mmf_batch *batch, const mmf_dataset *ds, const int64_t *rows,

@@ -18,6 +18,7 @@
 typedef struct mmf_data_modality {
     mmf_modality view;
     mmf_array values, length, present, index;
+    mmf_array companions[MMF_N_COMPANIONS];
     int64_t n_steps;    /* T of kinds with steps, else 1 */
     int64_t step;       /* elements of a step */
     int64_t row;        /* elements of a stored row: n_steps * step */
@@ -73,6 +74,25 @@ mmf_status mmf_data_load_companion(mmf_dataset *ds, const char *base, const char
 /* ---- dataset_check.c: every value that later code relies on -------------------------------- */
 
 mmf_status mmf_data_check(mmf_dataset *ds, const mmf_dataset_options *options);
+
+/* ---- companions.c: what belongs to the steps of a modality ---------------------------------- */
+
+/** Loads `<modality>.box` and its like; checks their shapes. */
+mmf_status mmf_data_read_step_companions(mmf_dataset *ds, mmf_data_modality *m);
+/** True for the suffix of one that the modality has; `m` NULL: of any. */
+bool mmf_data_is_step_companion(const mmf_data_modality *m, const char *suffix);
+/** Checks whole numbers. @param steps  of each stored row that some sample reads */
+mmf_status mmf_data_check_step_companions(const mmf_dataset *ds, const mmf_data_modality *m,
+                                          const int64_t *steps);
+mmf_status mmf_data_fill_companions(mmf_batch_input *in, const mmf_dataset *ds, size_t modality,
+                                    const int64_t *rows, int64_t n_rows);
+/** Zeros for row `b` of a batch. */
+void mmf_data_drop_companions(mmf_batch_input *in, const mmf_data_modality *m, int64_t b);
+
+/* ---- batch.c ------------------------------------------------------------------------------- */
+
+/** Zeroed memory for all rows of a batch. NULL with a message: none left */
+void *mmf_batch__take(mmf_batch *batch, int64_t per_row, size_t size);
 
 /* ---- target.c ------------------------------------------------------------------------------ */
 

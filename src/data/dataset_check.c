@@ -288,11 +288,13 @@ static mmf_status check_values(mmf_dataset *ds, mmf_data_modality *m, bool finit
     const bool scan =
         mmf_dtype_is_float(m->view.dtype) && (finite || ds->nonfinite == MMF_NONFINITE_ABSENT);
     m->view.n_nonfinite = mmf_dtype_is_float(m->view.dtype) ? -1 : 0;
-    if (!tokens && !scan)
+    if (!tokens && !scan && !m->companions[MMF_COMPANION_SEGMENTS].data)
         return MMF_OK;
     int64_t *steps = NULL;
     mmf_status status = stored_steps(ds, m, &steps);
     if (status == MMF_OK)
+        status = mmf_data_check_step_companions(ds, m, steps);
+    if (status == MMF_OK && (tokens || scan))
         status = tokens ? check_tokens(ds, m, steps) : check_finite(ds, m, steps);
     mmf_free(ds->ctx, steps);
     return status;

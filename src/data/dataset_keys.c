@@ -284,6 +284,7 @@ static mmf_status read_modality(mmf_dataset *ds, mmf_data_modality *m, const cha
     MMF_TRY(mmf_data_load_companion(ds, v->name, "index", &m->index));
     if (mmf_modality_has_steps(v->kind))
         MMF_TRY(mmf_data_load_companion(ds, v->name, "length", &m->length));
+    MMF_TRY(mmf_data_read_step_companions(ds, m));
     v->has_length = m->length.data != NULL;
     v->has_index = m->index.data != NULL;
     v->has_present = m->present.data != NULL;
@@ -313,7 +314,8 @@ static mmf_status read_shares(mmf_dataset *ds)
 static bool is_companion(const mmf_dataset *ds, const char *name)
 {
     const char *const dot = strrchr(name, '.');
-    if (!dot || !is_one_of(dot + 1, suffixes, N_ITEMS(suffixes)))
+    const bool of_steps = dot && mmf_data_is_step_companion(NULL, dot + 1);
+    if (!dot || !(of_steps || is_one_of(dot + 1, suffixes, N_ITEMS(suffixes))))
         return false;
     char base[KEY_BYTES];
     if (!copy_piece((piece){name, (size_t)(dot - name)}, base))
@@ -327,6 +329,8 @@ static bool is_companion(const mmf_dataset *ds, const char *name)
     if (chosen < 0)
         return true;
     const mmf_data_modality *const m = &ds->modalities[chosen];
+    if (of_steps)
+        return mmf_data_is_step_companion(m, dot + 1);
     if (strcmp(dot + 1, "length") == 0)
         return m->view.has_length;
     return strcmp(dot + 1, "vocab") != 0 || m->view.kind == MMF_TOKENS;

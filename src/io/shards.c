@@ -15,6 +15,7 @@ struct mmf_shards {
     mmf_ctx *ctx;
     char *path;
     mmf_archive **files;
+    mmf_mapping *mappings; /* of each file */
     size_t n_files;
     size_t *first; /* number of each file's first tensor, and of the end */
 };
@@ -90,12 +91,39 @@ void mmf_shard_index_clear(mmf_shard_index *index)
 
 /* ---- Opening ----------------------------------------------------------------------------- */
 
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), k = strlen(end);
+    return n >= k && strcmp(text + n - k, end) == 0;
+}
+
+static mmf_status refuse_pickle(mmf_ctx *ctx, const char *path)
+{
+    return mmf_fail(ctx, MMF_UNSUPPORTED,
+                    "%s is in PyTorch's own format, which only Python can read; convert it once: "
+                    "scripts/convert_checkpoint.py %s -o model.safetensors",
+                    path, path);
+}
+
+/* Whatever its name ends with: model files are safetensors too. */
 static mmf_status add_file(mmf_shards *s, const char *path)
 {
-    mmf_archive *archive = NULL;
-    MMF_TRY(mmf_archive_open(s->ctx, &archive, path, NULL));
-    s->files[s->n_files++] = archive;
-    s->first[s->n_files] = s->first[s->n_files - 1] + mmf_archive_count(archive);
+    static const char *const pickles[] = {".bin", ".pt", ".pth", ".ckpt"};
+    for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++) {
+        if (ends_with(path, pickles[i]))
+            return refuse_pickle(s->ctx, path);
+    }
+    mmf_mapping *const mapping = &s->mappings[s->n_files];
+    MMF_TRY(mmf_map_open(s->ctx, mapping, path));
+    const mmf_status status = mmf_archive_open_memory(
+        s->ctx, &s->files[s->n_files], path, "safetensors",
+        mapping->bytes ? (const void *)mapping->bytes : "", mapping->n_bytes, NULL);
+    if (status != MMF_OK) {
+        mmf_map_close(mapping);
+        return status;
+    }
+    const size_t count = mmf_archive_count(s->files[s->n_files++]);
+    s->first[s->n_files] = s->first[s->n_files - 1] + count;
     return MMF_OK;
 }
 
@@ -182,10 +210,7 @@ static mmf_status open_folder(mmf_shards *s, const char *folder)
     for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++) {
         MMF_TRY(mmf_path_join(s->ctx, path, sizeof path, folder, strlen(folder), pickles[i]));
         if (mmf_path_is_file(path))
-            return mmf_fail(s->ctx, MMF_UNSUPPORTED,
-                            "%s is PyTorch's own format, which only Python can read; convert it "
-                            "once: scripts/convert_checkpoint.py %s -o %s/model.safetensors",
-                            path, path, folder);
+            return refuse_pickle(s->ctx, path);
     }
     return mmf_fail(s->ctx, MMF_IO, "%s: the folder has neither %s nor %s", folder, names[0],
                     names[1]);
@@ -193,10 +218,9 @@ static mmf_status open_folder(mmf_shards *s, const char *folder)
 
 static mmf_status open_path(mmf_shards *s, const char *path)
 {
-    const size_t n = strlen(path);
     if (mmf_path_is_folder(path))
         return open_folder(s, path);
-    return n > 5 && strcmp(path + n - 5, ".json") == 0 ? open_index(s, path) : add_file(s, path);
+    return ends_with(path, ".json") ? open_index(s, path) : add_file(s, path);
 }
 
 mmf_status mmf_shards_open(mmf_ctx *ctx, mmf_shards **out, const char *path)
@@ -208,8 +232,10 @@ mmf_status mmf_shards_open(mmf_ctx *ctx, mmf_shards **out, const char *path)
     s->ctx = ctx;
     s->path = mmf_strdup(ctx, path);
     s->files = mmf_alloc_zero(ctx, MMF_MAX_SHARDS, sizeof *s->files);
+    s->mappings = mmf_alloc_zero(ctx, MMF_MAX_SHARDS, sizeof *s->mappings);
     s->first = mmf_alloc_zero(ctx, MMF_MAX_SHARDS + 1, sizeof *s->first);
-    const mmf_status status = s->path && s->files && s->first ? open_path(s, path) : MMF_NOMEM;
+    const mmf_status status =
+        s->path && s->files && s->mappings && s->first ? open_path(s, path) : MMF_NOMEM;
     if (status != MMF_OK) {
         mmf_shards_close(s);
         return status;
@@ -222,9 +248,12 @@ void mmf_shards_close(mmf_shards *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; i < s->n_files; i++)
+    for (size_t i = 0; i < s->n_files; i++) {
         mmf_archive_close(s->files[i]);
+        mmf_map_close(&s->mappings[i]);
+    }
     mmf_free(s->ctx, s->files);
+    mmf_free(s->ctx, s->mappings);
     mmf_free(s->ctx, s->first);
     mmf_free(s->ctx, s->path);
     mmf_free(s->ctx, s);

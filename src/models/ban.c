@@ -234,6 +234,7 @@ const mmf_def mmf_model_ban = {
     .structure = "attention",
     .kind = MMF_KIND_MODEL,
     .takes = MMF_TAKES_ANY | MMF_TWO_ONLY | MMF_MISSING_OK | MMF_ANY_TASK,
+    .companions = 1u << MMF_COMPANION_BOX,
     .options = options,
     .build = build,
     .run = run,

@@ -182,6 +182,7 @@ const mmf_def mmf_model_bert_lstm = {
     .kind = MMF_KIND_MODEL,
     .takes =
         MMF_TAKES_TOKENS | MMF_TAKES_SEQUENCES | MMF_TAKES_VECTORS | MMF_MISSING_OK | MMF_ANY_TASK,
+    .companions = 1u << MMF_COMPANION_SEGMENTS,
     .options = options,
     .build = build,
     .run = run,

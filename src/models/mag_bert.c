@@ -69,7 +69,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     const mag_bert *const model = self;
     mmf_tensor *const keys = mmf_bert_keys(tape, in, model->text);
     mmf_tensor *const z = mmf_bert_embed_input(tape, &model->bert, in, model->text);
-    mmf_tensor *const moved = mmf_mag_run(tape, &model->mag, z, in);
+    mmf_tensor *const moved = mmf_mag_run(tape, &model->mag, z, in, NULL);
     mmf_tensor *const x = mmf_bert_encode(tape, &model->bert, moved, keys);
     mmf_tensor *const pooled = mmf_bert_pool(tape, &model->bert, x);
     mmf_named_put(tape, out, "last_hidden_state", x);
@@ -92,6 +92,7 @@ const mmf_def mmf_model_mag_bert = {
     .kind = MMF_KIND_MODEL,
     .takes =
         MMF_TAKES_TOKENS | MMF_TAKES_SEQUENCES | MMF_TAKES_VECTORS | MMF_MISSING_OK | MMF_ANY_TASK,
+    .companions = 1u << MMF_COMPANION_SEGMENTS,
     .options = options,
     .build = build,
     .run = run,

@@ -8,7 +8,7 @@
 
 /* ---- Sizes ------------------------------------------------------------------------------- */
 
-static mmf_bert_activation activation_of(const char *name)
+mmf_bert_activation mmf_bert_activation_of(const char *name)
 {
     if (strcmp(name, "relu") == 0)
         return MMF_BERT_RELU;
@@ -44,18 +44,19 @@ static void check_text(mmf_builder *b, mmf_bert_sizes *s, const mmf_input_schema
 mmf_bert_sizes mmf_bert_sizes_read(mmf_builder *b, const mmf_config *config,
                                    const mmf_input_schema *text)
 {
-    mmf_bert_sizes s = {.vocab = mmf_config_int(config, "vocab_size"),
-                        .width = mmf_config_int(config, "hidden_size"),
-                        .n_layers = mmf_config_int(config, "num_hidden_layers"),
-                        .n_heads = mmf_config_int(config, "num_attention_heads"),
-                        .inner = mmf_config_int(config, "intermediate_size"),
-                        .positions = mmf_config_int(config, "max_position_embeddings"),
-                        .types = mmf_config_int(config, "type_vocab_size"),
-                        .eps = mmf_config_real(config, "layer_norm_eps"),
-                        .dropout = mmf_config_real(config, "hidden_dropout_prob"),
-                        .attention_dropout =
-                            mmf_config_real(config, "attention_probs_dropout_prob"),
-                        .activation = activation_of(mmf_config_text(config, "hidden_act"))};
+    mmf_bert_sizes s = {
+        .vocab = mmf_config_int(config, "vocab_size"),
+        .width = mmf_config_int(config, "hidden_size"),
+        .n_layers = mmf_config_int(config, "num_hidden_layers"),
+        .n_heads = mmf_config_int(config, "num_attention_heads"),
+        .inner = mmf_config_int(config, "intermediate_size"),
+        .positions = mmf_config_int(config, "max_position_embeddings"),
+        .types = mmf_config_int(config, "type_vocab_size"),
+        .eps = mmf_config_real(config, "layer_norm_eps"),
+        .dropout = mmf_config_real(config, "hidden_dropout_prob"),
+        .attention_dropout = mmf_config_real(config, "attention_probs_dropout_prob"),
+        .activation = mmf_bert_activation_of(mmf_config_text(config, "hidden_act")),
+        .recompute = mmf_config_bool(config, "gradient_checkpointing")};
     if (s.inner == 0)
         s.inner = 4 * s.width;
     if (text)
@@ -65,7 +66,10 @@ mmf_bert_sizes mmf_bert_sizes_read(mmf_builder *b, const mmf_config *config,
 
 const mmf_input_schema *mmf_bert_text(const mmf_schema *inputs)
 {
+    const mmf_input_schema *const named = mmf_schema_find(inputs, "text");
     const mmf_input_schema *text = NULL;
+    if (named && named->kind == MMF_TOKENS)
+        return named;
     for (size_t m = 0; m < inputs->count; m++) {
         if (inputs->inputs[m].kind != MMF_TOKENS)
             continue;
@@ -137,6 +141,15 @@ mmf_bert_embeddings mmf_bert_embeddings_build_as(mmf_builder *b, const char *sco
 mmf_tensor *mmf_bert_words(mmf_tape *tape, const mmf_bert_embeddings *e, const mmf_tensor *tokens)
 {
     return mmf_embedding_run(tape, &e->words, tokens);
+}
+
+mmf_tensor *mmf_bert_words_of(mmf_tape *tape, const mmf_bert_embeddings *e,
+                              const mmf_tensor *tokens, mmf_tensor *present)
+{
+    mmf_tensor *const words = mmf_bert_words(tape, e, tokens);
+    return present ? mmf_mul(tape, words,
+                             mmf_reshape(tape, present, 3, (int64_t[]){present->count, 1, 1}))
+                   : words;
 }
 
 mmf_tensor *mmf_bert_embed(mmf_tape *tape, const mmf_bert_embeddings *e, mmf_tensor *words,
@@ -266,11 +279,8 @@ mmf_bert mmf_bert_build_as(mmf_builder *b, const char *scope, const char *embedd
 mmf_tensor *mmf_bert_embed_input(mmf_tape *tape, const mmf_bert *bert, const mmf_named *in,
                                  const char *name)
 {
-    mmf_tensor *words = mmf_bert_words(tape, &bert->embeddings, mmf_named_get(in, name));
-    mmf_tensor *const present = mmf_named_part(in, name, "present");
-    if (present)
-        words =
-            mmf_mul(tape, words, mmf_reshape(tape, present, 3, (int64_t[]){present->count, 1, 1}));
+    mmf_tensor *const words = mmf_bert_words_of(tape, &bert->embeddings, mmf_named_get(in, name),
+                                                mmf_named_part(in, name, "present"));
     return mmf_bert_embed(tape, &bert->embeddings, words, mmf_named_part(in, name, "segments"), 0);
 }
 
@@ -287,13 +297,28 @@ mmf_tensor *mmf_bert_keys(mmf_tape *tape, const mmf_named *in, const char *name)
     return given ? mmf_mul(tape, given, valid) : valid;
 }
 
+typedef struct masked_layer {
+    const mmf_bert_layer *layer;
+    const mmf_tensor *mask;
+} masked_layer;
+
+static mmf_tensor *run_masked(mmf_tape *tape, const void *self, mmf_tensor *x)
+{
+    const masked_layer *const m = self;
+    return mmf_bert_layer_run(tape, m->layer, x, NULL, m->mask, NULL);
+}
+
 mmf_tensor *mmf_bert_encode(mmf_tape *tape, const mmf_bert *bert, mmf_tensor *x, mmf_tensor *keys)
 {
     const mmf_tensor *const mask = mmf_attention_mask(tape, keys, NULL);
     const mmf_tape_mark mark = mmf_tape_enter(tape);
-    for (int64_t l = 0; l < bert->sizes.n_layers; l++)
-        x = mmf_tape_leave(tape, mark,
-                           mmf_bert_layer_run(tape, &bert->layers[l], x, NULL, mask, NULL));
+    for (int64_t l = 0; x && l < bert->sizes.n_layers; l++) {
+        const masked_layer m = {&bert->layers[l], mask};
+        const bool learns = m.layer->attention.query.weight->wants_grad || x->wants_grad;
+        x = bert->sizes.recompute ? mmf_recompute(tape, run_masked, &m, sizeof m, x, learns)
+                                  : run_masked(tape, &m, x);
+        x = mmf_tape_leave(tape, mark, x);
+    }
     return x;
 }
 
@@ -364,6 +389,7 @@ const mmf_def mmf_layer_bert = {
     .structure = "attention",
     .kind = MMF_KIND_LAYER,
     .takes = MMF_TAKES_TOKENS | MMF_ONE_ONLY | MMF_MISSING_OK,
+    .companions = 1u << MMF_COMPANION_SEGMENTS,
     .options = options,
     .build = build,
     .run = run,

@@ -15,10 +15,14 @@ typedef enum mmf_bert_activation {
     MMF_BERT_RELU
 } mmf_bert_activation;
 
+/** By Hugging Face's name, a choice of the option `hidden_act`. */
+mmf_bert_activation mmf_bert_activation_of(const char *name);
+
 typedef struct mmf_bert_sizes {
     int64_t vocab, width, n_layers, n_heads, inner, positions, types;
     double eps, dropout, attention_dropout;
     mmf_bert_activation activation;
+    bool recompute; /**< activations of a layer are computed again for its gradients */
 } mmf_bert_sizes;
 
 /** Rows of the option tables: what Hugging Face's config.json calls them. */
@@ -69,6 +73,14 @@ typedef struct mmf_bert_sizes {
          NULL,                                                                                     \
          "0.1",                                                                                    \
          "on embeddings and on what a layer adds"},                                                \
+        {"gradient_checkpointing",                                                                 \
+         NULL,                                                                                     \
+         MMF_OPTION_BOOL,                                                                          \
+         0,                                                                                        \
+         0,                                                                                        \
+         NULL,                                                                                     \
+         "false",                                                                                  \
+         "train with the memory of one layer, each of which is computed twice"},                   \
     {                                                                                              \
         "attention_probs_dropout_prob", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0.1",               \
             "on attention weights"                                                                 \
@@ -82,7 +94,8 @@ typedef struct mmf_bert_sizes {
 mmf_bert_sizes mmf_bert_sizes_read(mmf_builder *builder, const mmf_config *config,
                                    const mmf_input_schema *text);
 
-/** The text of a model: the only input of tokens; NULL if there is none or several. */
+/** The text of a model: tokens called `text`, else the only input of tokens; NULL if there is none
+ * or several. */
 const mmf_input_schema *mmf_bert_text(const mmf_schema *inputs);
 
 /** A linear layer with BERT's initialisation: weights N(0, 0.02^2), biases 0. */
@@ -109,6 +122,9 @@ mmf_bert_embeddings mmf_bert_embeddings_build_as(mmf_builder *builder, const cha
 /** Rows of the word table. @param tokens (B, T) integers  @return (B, T, D) */
 mmf_tensor *mmf_bert_words(mmf_tape *tape, const mmf_bert_embeddings *embeddings,
                            const mmf_tensor *tokens);
+/** The same with zeros where the text is absent. @param present (B) or NULL: always there */
+mmf_tensor *mmf_bert_words_of(mmf_tape *tape, const mmf_bert_embeddings *embeddings,
+                              const mmf_tensor *tokens, mmf_tensor *present);
 /**
  * Dropout(LN(words + positions from 0 + types)).
  *

@@ -25,7 +25,7 @@ struct mmf_config {
 
 static const mmf_option common[] = {
     {"train_mode", NULL, MMF_OPTION_TEXT, 0, 0,
-     "regression|classification|multilabel|soft|retrieval", "classification",
+     "regression|classification|multilabel|soft|retrieval|pretraining", "classification",
      "what the head predicts; the task sets it"},
     {"num_classes", NULL, MMF_OPTION_INT, 1, 1000000, NULL, "1",
      "outputs of the head; the task sets it"},

@@ -94,7 +94,8 @@ static mmf_tensor *length_of(mmf_tape *tape, mmf_tensor *x, double at_zero)
     return n ? mmf_reshape(tape, n, 3, (int64_t[]){n->shape[0], n->shape[1], 1}) : NULL;
 }
 
-mmf_tensor *mmf_mag_run(mmf_tape *tape, const mmf_mag *mag, mmf_tensor *z, const mmf_named *in)
+mmf_tensor *mmf_mag_run(mmf_tape *tape, const mmf_mag *mag, mmf_tensor *z, const mmf_named *in,
+                        mmf_tensor **shift)
 {
     mmf_tensor *h = NULL;
     const mmf_tape_mark mark = mmf_tape_enter(tape);
@@ -113,9 +114,13 @@ mmf_tensor *mmf_mag_run(mmf_tape *tape, const mmf_mag *mag, mmf_tensor *z, const
                                       mmf_affine(tape, length_of(tape, h, 1), 1, LENGTH_EPS));
     mmf_tensor *const alpha = mmf_minimum(tape, mmf_affine(tape, ratio, mag->beta, 0),
                                           mmf_full(tape, 3, (int64_t[]){1, 1, 1}, 1));
-    mmf_tensor *y = mmf_add(tape, z, mmf_mul(tape, alpha, h));
-    y = mmf_dropout(tape, mmf_layer_norm_run(tape, &mag->norm, y), mag->dropout);
-    return mmf_tape_leave(tape, mark, y);
+    mmf_tensor *const moved = mmf_mul(tape, alpha, h);
+    mmf_tensor *y = mmf_layer_norm_run(tape, &mag->norm, mmf_add(tape, z, moved));
+    y = mmf_dropout(tape, y, mag->dropout);
+    if (!shift)
+        return mmf_tape_leave(tape, mark, y);
+    *shift = moved;
+    return y;
 }
 
 /* ---- The registered layer ---------------------------------------------------------------- */
@@ -161,8 +166,10 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 {
     (void)step;
     const mag_layer *const layer = self;
-    mmf_named_put(tape, out, "output",
-                  mmf_mag_run(tape, &layer->mag, mmf_named_get(in, layer->text), in));
+    mmf_tensor *shift = NULL;
+    mmf_tensor *const z = mmf_named_get(in, layer->text);
+    mmf_named_put(tape, out, "output", mmf_mag_run(tape, &layer->mag, z, in, &shift));
+    mmf_named_put(tape, out, "shift", shift);
 }
 
 const mmf_def mmf_layer_mag = {

@@ -49,8 +49,9 @@ bool mmf_mag_takes(const mmf_input_schema *input, int64_t n_steps);
 /**
  * Dropout(LN(z + alpha h)), h = sum_m relu(W_hm [x_m; z] + b) (W_m x_m + b),
  * alpha = min(beta |z| / (|h| + 1e-6), 1); steps behind a length and absent inputs are zeros.
- * @param z (B, T, D)
+ * @param z (B, T, D)  @param shift  NULL or where to put alpha h (B, T, D)
  */
-mmf_tensor *mmf_mag_run(mmf_tape *tape, const mmf_mag *mag, mmf_tensor *z, const mmf_named *in);
+mmf_tensor *mmf_mag_run(mmf_tape *tape, const mmf_mag *mag, mmf_tensor *z, const mmf_named *in,
+                        mmf_tensor **shift);
 
 #endif

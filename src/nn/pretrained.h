@@ -6,6 +6,7 @@
 #ifndef MMFUSE_NN_PRETRAINED_H
 #define MMFUSE_NN_PRETRAINED_H
 
+#include "base/text.h"
 #include "mmfuse/nn.h"
 
 /** One ending of a name in the file and what we call it. */
@@ -27,6 +28,14 @@ typedef struct mmf_pretrained_rules {
 
 /** BERT and what contains one: `bert.` and wrappers' prefixes, gamma/beta, pre-training heads. */
 extern const mmf_pretrained_rules mmf_pretrained_bert;
+
+/** How an encoder starts from a SOURCE, the path behind the last "=" of its specification. */
+typedef struct mmf_source {
+    /** Adds what the files beside the weights say as options of the encoder, ":NAME=VALUE" each. */
+    mmf_status (*describe)(mmf_ctx *ctx, const char *path, const mmf_def *def, mmf_text *spec);
+    const mmf_pretrained_rules *rules;
+    const char *scope; /**< of the weights below the encoder's */
+} mmf_source;
 
 typedef struct mmf_name_list {
     char **names;

@@ -106,6 +106,16 @@ static bool make_input(model_bench *b, size_t m, mmf_rng *rng)
         given->tokens[i] = 1 + (int64_t)mmf_rng_below(rng, (uint64_t)(vocab - 1));
     for (size_t i = 0; given->values && i < n; i++)
         given->values[i] = (float)mmf_rng_normal(rng);
+    for (int c = 0; c < MMF_N_COMPANIONS; c++) {
+        const size_t size = (size_t)(b->batch * in->shape[0] * in->companions[c]);
+        const bool whole = mmf_companion_is_whole((mmf_companion)c);
+        if (size > 0)
+            given->companions[c] = mmf_alloc_zero(b->ctx, size, sizeof(float));
+        if (size > 0 && !given->companions[c])
+            return false;
+        for (size_t i = 0; !whole && i < size; i++)
+            given->companions[c][i] = (float)mmf_rng_uniform(rng);
+    }
     for (int64_t i = 0; given->length && i < b->batch; i++)
         given->length[i] = in->shape[0];
     for (int64_t i = 0; given->present && i < b->batch; i++)
@@ -267,6 +277,8 @@ static void clear(model_bench *b)
         mmf_free(b->ctx, b->inputs[m].tokens);
         mmf_free(b->ctx, b->inputs[m].length);
         mmf_free(b->ctx, b->inputs[m].present);
+        for (int c = 0; c < MMF_N_COMPANIONS; c++)
+            mmf_free(b->ctx, b->inputs[m].companions[c]);
     }
     mmf_free(b->ctx, b->inputs);
     mmf_free(b->ctx, b->units);

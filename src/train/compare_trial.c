@@ -1,5 +1,6 @@
 /* compare_trial.c: one trial inside its child process: train, predict, score, time, save. */
 #include <math.h>
+#include <string.h>
 
 #include "train/compare.h"
 #include "train/timing.h"
@@ -30,6 +31,7 @@ static mmf_status take_sample(latency_probe *probe, int64_t row)
                                          .tokens = given->tokens,
                                          .length = given->length ? given->length[0] : 0,
                                          .absent = given->present && given->present[0] == 0};
+        memcpy(probe->samples[i].companions, given->companions, sizeof given->companions);
     }
     return MMF_OK;
 }
@@ -69,6 +71,12 @@ static mmf_status measure_latency(const mmf_plan *plan, mmf_model *model, const 
     mmf_status status = probe.samples && probe.out && probe.seconds ? MMF_OK : MMF_NOMEM;
     if (status == MMF_OK)
         status = mmf_batch_create(ctx, &probe.batch, plan->dataset, 1);
+    for (size_t i = 0; status == MMF_OK && i < mmf_model_inputs(model)->count; i++) {
+        const mmf_input_schema *const in = &mmf_model_inputs(model)->inputs[i];
+        status = mmf_batch_want_companions(&probe.batch, plan->dataset,
+                                           (size_t)mmf_dataset_find(plan->dataset, in->name),
+                                           in->companions);
+    }
     if (status == MMF_OK) {
         status = time_calls(&probe, split->rows[part], split->count[part], latency);
         mmf_batch_clear(&probe.batch);

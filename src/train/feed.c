@@ -24,6 +24,13 @@ mmf_status mmf_feed_create(mmf_ctx *ctx, mmf_feed *out, const mmf_schema *schema
         k->length = key(ctx, schema->inputs[m].name, ".length");
         k->present = key(ctx, schema->inputs[m].name, ".present");
         ok = k->name && k->length && k->present;
+        for (int c = 0; ok && c < MMF_N_COMPANIONS; c++) {
+            char suffix[32];
+            snprintf(suffix, sizeof suffix, ".%s", mmf_companion_name((mmf_companion)c));
+            if (schema->inputs[m].companions[c] > 0)
+                k->companions[c] = key(ctx, schema->inputs[m].name, suffix);
+            ok = k->companions[c] || schema->inputs[m].companions[c] == 0;
+        }
     }
     if (!ok)
         mmf_feed_clear(out);
@@ -36,6 +43,8 @@ void mmf_feed_clear(mmf_feed *feed)
         mmf_free(feed->ctx, feed->keys[m].name);
         mmf_free(feed->ctx, feed->keys[m].length);
         mmf_free(feed->ctx, feed->keys[m].present);
+        for (int c = 0; c < MMF_N_COMPANIONS; c++)
+            mmf_free(feed->ctx, feed->keys[m].companions[c]);
     }
     mmf_free(feed->ctx, feed->keys);
     feed->keys = NULL;
@@ -52,6 +61,32 @@ static mmf_tensor *values(mmf_tape *tape, const mmf_input_schema *in, const mmf_
                 : mmf_full(tape, 1 + in->n_dims, shape, 0);
 }
 
+/* Whole numbers become integers. What a batch does not bring, a target of pre-training in a
+ * prediction, stays away. */
+static void put_companions(mmf_tape *tape, const mmf_input_schema *in, const mmf_feed_key *keys,
+                           const mmf_batch_input *given, int64_t n_rows, bool used,
+                           mmf_named *named)
+{
+    for (int c = 0; c < MMF_N_COMPANIONS; c++) {
+        if (in->companions[c] == 0 || !given->companions[c])
+            continue;
+        const bool whole = mmf_companion_is_whole((mmf_companion)c);
+        const int64_t shape[] = {n_rows, in->shape[0], in->companions[c]};
+        mmf_tensor *const x = used ? mmf_input(tape, given->companions[c], whole ? 2 : 3, shape)
+                                   : mmf_full(tape, whole ? 2 : 3, shape, 0);
+        mmf_named_put(tape, named, keys->companions[c], whole ? mmf_whole_numbers(tape, x) : x);
+    }
+}
+
+mmf_status mmf_feed_want(const mmf_feed *feed, mmf_batch *batch, const mmf_dataset *dataset,
+                         const size_t *map)
+{
+    for (size_t m = 0; m < feed->schema->count; m++)
+        MMF_TRY(mmf_batch_want_companions(batch, dataset, map ? map[m] : m,
+                                          feed->schema->inputs[m].companions));
+    return MMF_OK;
+}
+
 void mmf_feed_put(const mmf_feed *feed, mmf_tape *tape, const mmf_batch_input *inputs,
                   const size_t *map, int64_t n_rows, uint64_t use, mmf_named *named)
 {
@@ -61,6 +96,7 @@ void mmf_feed_put(const mmf_feed *feed, mmf_tape *tape, const mmf_batch_input *i
         const mmf_feed_key *const k = &feed->keys[m];
         const bool used = use >> m & 1;
         mmf_named_put(tape, named, k->name, values(tape, in, given, n_rows, used));
+        put_companions(tape, in, k, given, n_rows, used, named);
         if (given->length)
             mmf_named_put(tape, named, k->length, mmf_input_ints(tape, given->length, 1, &n_rows));
         if (!used)
@@ -91,6 +127,7 @@ mmf_status mmf_schema_of(mmf_ctx *ctx, mmf_schema *out, const mmf_dataset *datas
                                  .has_length = given->has_length,
                                  .has_present = given->has_present};
         memcpy(in->shape, given->shape, sizeof in->shape);
+        memcpy(in->companions, given->companions, sizeof in->companions);
     }
     return MMF_OK;
 }

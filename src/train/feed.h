@@ -7,6 +7,7 @@
 /** Keys of one modality, made once. */
 typedef struct mmf_feed_key {
     char *name, *length, *present;
+    char *companions[MMF_N_COMPANIONS];
 } mmf_feed_key;
 
 typedef struct mmf_feed {
@@ -20,7 +21,7 @@ mmf_status mmf_feed_create(mmf_ctx *ctx, mmf_feed *out, const mmf_schema *schema
 void mmf_feed_clear(mmf_feed *feed);
 
 /**
- * Appends `<m>`, `<m>.length` and `<m>.present` of every input to `named`.
+ * Appends `<m>`, `<m>.length`, `<m>.present` and companions of every input to `named`.
  *
  * @param inputs  of a batch of `n_rows`
  * @param map     place of each input in `inputs`; NULL: the same
@@ -28,6 +29,10 @@ void mmf_feed_clear(mmf_feed *feed);
  */
 void mmf_feed_put(const mmf_feed *feed, mmf_tape *tape, const mmf_batch_input *inputs,
                   const size_t *map, int64_t n_rows, uint64_t use, mmf_named *named);
+
+/** Has a batch bring the companions that the schema holds. @param map  as above */
+mmf_status mmf_feed_want(const mmf_feed *feed, mmf_batch *batch, const mmf_dataset *dataset,
+                         const size_t *map);
 
 /** Inputs of a data set; only `only` if that is not NULL. Strings are borrowed; free inputs with
  * mmf_free. */

@@ -27,6 +27,12 @@ static bool is_timed(const mmf_input_schema *in)
     return mmf_modality_has_steps(in->kind);
 }
 
+/* Predicting does without what pre-training is to find out. */
+static bool is_required(int companion)
+{
+    return companion != MMF_COMPANION_TARGET;
+}
+
 /* Memory for one sample, so that predicting allocates nothing. */
 static mmf_status allocate_sample(mmf_model *model)
 {
@@ -46,6 +52,13 @@ static mmf_status allocate_sample(mmf_model *model)
             s->length = mmf_alloc_zero(model->ctx, 1, sizeof *s->length);
         if (in->has_present)
             s->present = mmf_alloc_zero(model->ctx, 1, sizeof *s->present);
+        for (int c = 0; c < MMF_N_COMPANIONS; c++) {
+            const size_t size = (size_t)(in->shape[0] * in->companions[c]);
+            if (size > 0 && is_required(c))
+                s->companions[c] = mmf_alloc_zero(model->ctx, size, sizeof(float));
+            if (size > 0 && is_required(c) && !s->companions[c])
+                return MMF_NOMEM;
+        }
         if (!(s->tokens || s->values) || (is_timed(in) && !s->length) ||
             (in->has_present && !s->present))
             return MMF_NOMEM;
@@ -121,6 +134,8 @@ void mmf_model_free(mmf_model *model)
         mmf_free(ctx, model->sample[m].tokens);
         mmf_free(ctx, model->sample[m].length);
         mmf_free(ctx, model->sample[m].present);
+        for (int c = 0; c < MMF_N_COMPANIONS; c++)
+            mmf_free(ctx, model->sample[m].companions[c]);
     }
     mmf_free(ctx, model->sample);
     if (model->feed.keys)
@@ -332,6 +347,30 @@ static mmf_status put_tokens(mmf_model *model, size_t m, const mmf_sample *given
     return MMF_OK;
 }
 
+static mmf_status put_companions(mmf_model *model, size_t m, const mmf_sample *given,
+                                 int64_t length)
+{
+    const mmf_input_schema *const in = &mmf_module_schema(model->module)->inputs[m];
+    for (int c = 0; c < MMF_N_COMPANIONS; c++) {
+        const char *const name = mmf_companion_name((mmf_companion)c);
+        float *const out = model->sample[m].companions[c];
+        const int64_t n = in->shape[0] * in->companions[c], valid = length * in->companions[c];
+        if (!out)
+            continue;
+        if (!given->companions[c])
+            return mmf_fail(model->ctx, MMF_ARG, "%s.%s is missing: %lld numbers a step of %s",
+                            in->name, name, (long long)in->companions[c], in->name);
+        memset(out + valid, 0, (size_t)(n - valid) * sizeof *out);
+        memcpy(out, given->companions[c], (size_t)valid * sizeof *out);
+        for (int64_t i = 0; i < valid; i++) {
+            if (!isfinite(out[i]))
+                return mmf_fail(model->ctx, MMF_NUMERIC, "%s.%s: value %lld is not finite",
+                                in->name, name, (long long)i);
+        }
+    }
+    return MMF_OK;
+}
+
 static mmf_status put_sample(mmf_model *model, size_t m, const mmf_sample *given, uint64_t *use)
 {
     const mmf_input_schema *const in = &mmf_module_schema(model->module)->inputs[m];
@@ -353,6 +392,7 @@ static mmf_status put_sample(mmf_model *model, size_t m, const mmf_sample *given
     const int64_t length = given->length ? given->length : steps;
     if (s->length)
         s->length[0] = length;
+    MMF_TRY(put_companions(model, m, given, length));
     return in->kind == MMF_TOKENS ? put_tokens(model, m, given, length)
                                   : put_values(model, m, given, length);
 }
@@ -431,6 +471,7 @@ static mmf_status predict_rows(mmf_model *model, rows_job *job, mmf_dataset *dat
     MMF_TRY(spread_normalisation(model, dataset, job->map, &job->normalisation));
     const bool normalised = model->normalisation.n_modalities > 0;
     MMF_TRY(mmf_batch_create(model->ctx, &job->batch, dataset, INFERENCE_BATCH));
+    MMF_TRY(mmf_feed_want(&model->feed, &job->batch, dataset, job->map));
     if (how->tracks_presence)
         MMF_TRY(mmf_batch_track_presence(&job->batch));
     job->batch.wanted = 0;
@@ -492,6 +533,15 @@ static mmf_status check_shapes(mmf_ctx *ctx, const mmf_model *model, const mmf_d
                             mmf_shape_text(found, sizeof found, given->shape, given->n_dims),
                             model->name, mmf_modality_kind_name(in->kind),
                             mmf_shape_text(wanted, sizeof wanted, in->shape, in->n_dims));
+        for (int c = 0; c < MMF_N_COMPANIONS; c++) {
+            if (is_required(c) && in->companions[c] > 0 &&
+                given->companions[c] != in->companions[c])
+                return mmf_fail(
+                    ctx, MMF_ARG,
+                    "%s: %s.%s has %lld numbers a step, model %s was trained with %lld",
+                    mmf_dataset_path(dataset), in->name, mmf_companion_name((mmf_companion)c),
+                    (long long)given->companions[c], model->name, (long long)in->companions[c]);
+        }
         if (given->kind == MMF_TOKENS && given->vocab_size > in->vocab_size)
             return mmf_fail(ctx, MMF_ARG, "%s: %s has tokens up to %lld, model %s knows %lld",
                             mmf_dataset_path(dataset), in->name, (long long)given->vocab_size - 1,

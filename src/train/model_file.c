@@ -35,11 +35,16 @@ static json_t *inputs_json(const mmf_schema *schema)
         json_t *const shape = json_array();
         for (int d = 0; d < in->n_dims; d++)
             json_array_append_new(shape, json_integer(in->shape[d]));
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:o, s:I, s:b, s:b}", "name", in->name, "kind",
-                                        mmf_modality_kind_name(in->kind), "shape", shape, "vocab",
-                                        (json_int_t)in->vocab_size, "length", (int)in->has_length,
-                                        "present", (int)in->has_present));
+        json_t *const object = json_pack("{s:s, s:s, s:o, s:I, s:b, s:b}", "name", in->name, "kind",
+                                         mmf_modality_kind_name(in->kind), "shape", shape, "vocab",
+                                         (json_int_t)in->vocab_size, "length", (int)in->has_length,
+                                         "present", (int)in->has_present);
+        for (int c = 0; c < MMF_N_COMPANIONS; c++) {
+            if (in->companions[c] > 0)
+                json_object_set_new(object, mmf_companion_name((mmf_companion)c),
+                                    json_integer((json_int_t)in->companions[c]));
+        }
+        json_array_append_new(list, object);
     }
     return list;
 }
@@ -165,6 +170,16 @@ static bool read_input(const json_t *object, mmf_input_schema *in, int64_t *left
             return false;
     }
     *left -= count;
+    for (int c = 0; c < MMF_N_COMPANIONS; c++) {
+        const json_t *const width = json_object_get(object, mmf_companion_name((mmf_companion)c));
+        in->companions[c] = json_integer_value(width);
+        if (!width)
+            continue;
+        const bool timed = in->kind == MMF_SEQUENCE || in->kind == MMF_TOKENS;
+        if (!timed || in->companions[c] < 1 || in->companions[c] > *left / in->shape[0])
+            return false;
+        *left -= in->companions[c] * in->shape[0];
+    }
     in->vocab_size = json_integer_value(json_object_get(object, "vocab"));
     in->has_length = json_is_true(json_object_get(object, "length"));
     in->has_present = json_is_true(json_object_get(object, "present"));
@@ -405,8 +420,9 @@ static mmf_status build_model(mmf_ctx *ctx, mmf_model **out, mmf_archive *archiv
     if (status == MMF_OK)
         status = check_task(ctx, config, &facts->task);
     if (status == MMF_OK)
-        status = mmf_module__create_within(ctx, &module, def, config, &facts->inputs, 0,
-                                           most_parameters(archive));
+        status =
+            mmf_module__create_as(ctx, &module, def, config, &facts->inputs,
+                                  &(mmf_module_making){.max_elements = most_parameters(archive)});
     mmf_config_free(config);
     if (status == MMF_OK) {
         status = check_features(ctx, module, &facts->task);

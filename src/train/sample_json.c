@@ -14,6 +14,7 @@ typedef struct parsed {
     int64_t *tokens;
     int64_t length;
     bool absent;
+    float *companions[MMF_N_COMPANIONS];
 } parsed;
 
 static const char id_key[] = "id";
@@ -86,6 +87,47 @@ static mmf_status read_modality(mmf_ctx *ctx, const mmf_input_schema *in, const 
     return read_level(&r, value, 0);
 }
 
+/* "<modality>.box" and its like, for as many steps as the modality has. */
+static mmf_status read_companions(mmf_ctx *ctx, const mmf_input_schema *in, const json_t *sample,
+                                  parsed *out)
+{
+    for (int c = 0; c < MMF_N_COMPANIONS && !out->absent; c++) {
+        char key[400];
+        snprintf(key, sizeof key, "%s.%s", in->name, mmf_companion_name((mmf_companion)c));
+        const json_t *const value = json_object_get(sample, key);
+        if (in->companions[c] == 0 || !value)
+            continue;
+        const mmf_input_schema own = {.name = key,
+                                      .kind = MMF_SEQUENCE,
+                                      .n_dims = mmf_companion_is_whole((mmf_companion)c) ? 1 : 2,
+                                      .shape = {in->shape[0], in->companions[c]}};
+        parsed part = {0};
+        const mmf_status status = read_modality(ctx, &own, value, &part);
+        out->companions[c] = part.values;
+        MMF_TRY(status);
+        if (part.length != out->length)
+            return mmf_fail(ctx, MMF_ARG, "%s has %lld steps, %s has %lld", key,
+                            (long long)part.length, in->name, (long long)out->length);
+    }
+    return MMF_OK;
+}
+
+static bool is_companion_key(const mmf_schema *schema, const char *key)
+{
+    const char *const dot = strrchr(key, '.');
+    for (size_t m = 0; dot && m < schema->count; m++) {
+        const mmf_input_schema *const in = &schema->inputs[m];
+        const size_t n = (size_t)(dot - key);
+        if (strlen(in->name) != n || strncmp(in->name, key, n) != 0)
+            continue;
+        for (int c = 0; c < MMF_N_COMPANIONS; c++) {
+            if (in->companions[c] > 0 && strcmp(dot + 1, mmf_companion_name((mmf_companion)c)) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
 static mmf_status check_keys(const mmf_model *model, const json_t *object)
 {
     const mmf_schema *const schema = mmf_model_inputs(model);
@@ -98,7 +140,8 @@ static mmf_status check_keys(const mmf_model *model, const json_t *object)
         const char *const key = json_object_iter_key(at);
         const char *const nearest = mmf_text_nearest(key, names, n);
         n_given += mmf_schema_find(schema, key) && !json_is_null(json_object_iter_value(at));
-        if (!mmf_schema_find(schema, key) && strcmp(key, id_key) != 0)
+        if (!mmf_schema_find(schema, key) && strcmp(key, id_key) != 0 &&
+            !is_companion_key(schema, key))
             return mmf_fail(model->ctx, MMF_ARG, "the model has no modality \"%s\"%s%s%s", key,
                             nearest ? "; did you mean \"" : "", nearest ? nearest : "",
                             nearest ? "\"?" : "");
@@ -126,10 +169,14 @@ static mmf_status predict(mmf_model *model, const json_t *object, parsed *parts,
     for (size_t m = 0; status == MMF_OK && m < schema->count; m++) {
         const mmf_input_schema *const in = &schema->inputs[m];
         status = read_modality(model->ctx, in, json_object_get(object, in->name), &parts[m]);
+        if (status == MMF_OK)
+            status = read_companions(model->ctx, in, object, &parts[m]);
         samples[m] = (mmf_sample){.values = parts[m].values,
                                   .tokens = parts[m].tokens,
                                   .length = parts[m].length,
                                   .absent = parts[m].absent};
+        for (int c = 0; c < MMF_N_COMPANIONS; c++)
+            samples[m].companions[c] = parts[m].companions[c];
     }
     if (status == MMF_OK)
         status = mmf_model_predict(model, samples, out);
@@ -155,6 +202,8 @@ mmf_status mmf_model_predict_json(mmf_model *model, const char *json, size_t n_b
     for (size_t m = 0; parts && m < n; m++) {
         mmf_free(model->ctx, parts[m].values);
         mmf_free(model->ctx, parts[m].tokens);
+        for (int c = 0; c < MMF_N_COMPANIONS; c++)
+            mmf_free(model->ctx, parts[m].companions[c]);
     }
     mmf_free(model->ctx, parts);
     json_decref(object);

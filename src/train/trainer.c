@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "nn/builder.h"
+#include "nn/scopes.h"
 #include "tasks/task.h"
 
 #define DEFAULT_EPOCHS 100
@@ -28,6 +30,23 @@
 
 /* ---- Preparation ------------------------------------------------------------------------- */
 
+/* A rule without a parameter is a slip, unless it is about another part of a late model. */
+static mmf_status check_frozen(const trainer *t, const mmf_params *params)
+{
+    const char *const rules = t->fit->options->freeze;
+    for (size_t i = 0; rules && i < mmf_params_count(params); i++) {
+        if (mmf_params_at(params, i)->role == MMF_PARAM_FIXED &&
+            mmf_scopes_freeze(rules, params, mmf_params_at(params, i)->name))
+            return MMF_OK;
+    }
+    if (!rules || mmf_model_only_modality(t->fit->name))
+        return MMF_OK;
+    return mmf_fail(t->ctx, MMF_ARG,
+                    "freeze \"%s\": %s has no such parameters; name a modality or a scope of the "
+                    "names that `mmfuse info MODEL.mmf` lists",
+                    rules, t->fit->name);
+}
+
 static mmf_status build_model(trainer *t)
 {
     const mmf_fit *const fit = t->fit;
@@ -35,11 +54,19 @@ static mmf_status build_model(trainer *t)
     mmf_module *module = NULL;
     MMF_TRY(mmf_schema_of(t->ctx, &inputs, fit->dataset, mmf_model_only_modality(fit->name)));
     mmf_schema_may_drop(&inputs, fit->options);
-    const mmf_status status = mmf_module_create(t->ctx, &module, mmf_model_find(fit->name),
-                                                fit->config, &inputs, fit->options->seed);
+    mmf_starts_widen(fit->starts, &inputs);
+    const mmf_module_making making = {.seed = fit->options->seed, .frozen = fit->options->freeze};
+    mmf_status status = mmf_module__create_as(t->ctx, &module, mmf_model_find(fit->name),
+                                              fit->config, &inputs, &making);
     mmf_free(t->ctx, inputs.inputs);
-    if (status != MMF_OK)
+    if (status == MMF_OK)
+        status = mmf_starts_load(fit->starts, module);
+    if (status == MMF_OK)
+        status = check_frozen(t, mmf_module_params(module));
+    if (status != MMF_OK) {
+        mmf_module_free(module);
         return status;
+    }
     mmf_task task = *fit->task;
     if (task.kind == MMF_TARGET_RETRIEVAL)
         task.n_outputs = mmf_module_width(module) * (int64_t)mmf_module_schema(module)->count;
@@ -86,6 +113,7 @@ static mmf_status prepare_data(trainer *t)
     MMF_TRY(mmf_batch_create(t->ctx, &t->batch, fit->dataset, t->max_rows));
     if (mmf_drops_modalities(fit->options, inputs))
         MMF_TRY(mmf_batch_track_presence(&t->batch));
+    MMF_TRY(mmf_feed_want(&t->model->feed, &t->batch, fit->dataset, t->map));
     t->batch.wanted = 0;
     for (size_t m = 0; m < inputs->count; m++)
         t->batch.wanted |= UINT64_C(1) << t->map[m];
@@ -239,6 +267,7 @@ static mmf_status prepare(trainer *t)
     optimizer.lr = mmf_fit_lr(fit);
     mmf_fit_state *const s = &t->state;
     s->params = mmf_module_params(mmf_model_module(t->model));
+    MMF_TRY(mmf_scopes_set_rates(t->ctx, s->params, o->rates, optimizer.lr));
     if (mmf_params_size(s->params) == 0) { /* all of it is computed, nothing learned by steps */
         t->n_steps = 0;
         t->epochs = 1;

@@ -148,6 +148,18 @@ static bool has_part(const verifier *v, const char *name, const char *part)
     return mmf_archive_find(v->archive, key) >= 0;
 }
 
+/* Numbers a step of "input.<name>.<part>"; 0: there is none. */
+static int64_t companion_width(const verifier *v, const char *name, const char *part)
+{
+    char key[400];
+    snprintf(key, sizeof key, "input.%s.%s", name, part);
+    const int64_t place = mmf_archive_find(v->archive, key);
+    if (place < 0)
+        return 0;
+    const mmf_array *const header = mmf_archive_header(v->archive, (size_t)place);
+    return header->n_dims > 2 ? header->shape[2] : 1;
+}
+
 static mmf_status read_schema(verifier *v, mmf_schema *out)
 {
     *out = (mmf_schema){0, mmf_alloc_zero(v->ctx, MAX_INPUTS, sizeof *out->inputs)};
@@ -168,6 +180,8 @@ static mmf_status read_schema(verifier *v, mmf_schema *out)
                                  .has_present = has_part(v, name, "present")};
         for (int d = 1; d < header->n_dims; d++)
             in->shape[d - 1] = header->shape[d];
+        for (int c = 0; c < MMF_N_COMPANIONS; c++)
+            in->companions[c] = companion_width(v, name, mmf_companion_name((mmf_companion)c));
     }
     return out->count > 0 ? MMF_OK : mmf_fail(v->ctx, MMF_FORMAT, "there are no inputs");
 }

@@ -100,6 +100,13 @@ typedef struct model_case {
             "vision", MMF_SEQUENCE, {5, 2}, 0                                                      \
         }                                                                                          \
     }
+#define CASE_REGIONS                                                                               \
+    {                                                                                              \
+        {"words", MMF_TOKENS, {5}, 7},                                                             \
+        {                                                                                          \
+            "regions", MMF_SEQUENCE, {4, 3}, 0                                                     \
+        }                                                                                          \
+    }
 #define CASE_FLAT_TRIO                                                                             \
     {                                                                                              \
         {"text", MMF_SEQUENCE, {4, 3}, 0}, {"audio", MMF_VECTOR, {3}, 0},                          \
@@ -124,14 +131,16 @@ static const model_case model_cases[] = {
     {"text sequence, audio and vision vectors", 3, CASE_FLAT_TRIO, false, true},
     {"tokens with frames beside them", 3, CASE_ALIGNED, false, false},
     {"tokens with frames beside them, lengths, absent", 3, CASE_ALIGNED, true, true},
+    {"words and regions", 2, CASE_REGIONS, false, false},
+    {"words and regions, lengths, absent", 2, CASE_REGIONS, true, true},
+    {"picture and words, lengths, absent", 2, CASE_PICTURE, true, true},
     {"views of a pair", 3, CASE_PAIR, false, false},
     {"question, tokens and regions in places", 6, CASE_SCENE, false, false},
     {"question, tokens and regions in places, lengths", 6, CASE_SCENE, true, false},
-    {"picture and words, lengths, absent", 2, CASE_PICTURE, true, true},
 };
 
 /* The last ones are for models on inputs of certain names alone. */
-enum { N_MODEL_CASES = sizeof model_cases / sizeof *model_cases, N_NAMED_CASES = 6 };
+enum { N_MODEL_CASES = sizeof model_cases / sizeof *model_cases, N_NAMED_CASES = 8 };
 
 /** Values of a case for some rows. Values behind a length and of absent modalities are not zero. */
 typedef struct case_data {

@@ -72,8 +72,29 @@ static mmf_tensor *select_rows(mmf_tape *tape, const char *op, mmf_tensor *x,
     return y;
 }
 
+/* Integers have no gradient. */
+static mmf_tensor *select_ints(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *index)
+{
+    static const char op[] = "index_select";
+    if (x->n_dims < 1 || !in_range(tape, op, index, x->shape[0]))
+        return mmf_tape__fail(tape, MMF_SHAPE, op, "needs a table of rows");
+    int64_t shape[2 * MMF_MAX_DIMS];
+    int n_dims = 0;
+    for (int d = 0; d < index->n_dims; d++)
+        shape[n_dims++] = index->shape[d];
+    for (int d = 1; d < x->n_dims; d++)
+        shape[n_dims++] = x->shape[d];
+    const int64_t width = x->count / x->shape[0];
+    int64_t *const out = mmf_tape__alloc(tape, ((size_t)(index->count * width) + 1) * sizeof *out);
+    for (int64_t i = 0; out && i < index->count; i++)
+        memcpy(out + i * width, x->ints + index->ints[i] * width, (size_t)width * sizeof *out);
+    return out ? mmf_input_ints(tape, out, n_dims, shape) : NULL;
+}
+
 mmf_tensor *mmf_index_select(mmf_tape *tape, mmf_tensor *x, const mmf_tensor *index)
 {
+    if (x && index && x->is_int)
+        return select_ints(tape, x, index);
     return select_rows(tape, "index_select", x, index, -1);
 }
 
