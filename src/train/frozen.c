@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/text.h"
 #include "encoders/encoder.h"
 #include "nn/pretrained.h"
 #include "train/aid.h"
@@ -20,6 +21,8 @@ struct mmf_frozen {
     mmf_model *model;   /* NULL: an encoder */
     mmf_tape *tape;
     mmf_feed feed;
+    mmf_input_schema input; /* a copy, of whose first dimension a pass may take less */
+    mmf_schema inputs;
     const char *output;
     char name[600]; /* behind `output` */
     int64_t width;
@@ -141,23 +144,23 @@ mmf_status mmf_frozen_hash(mmf_ctx *ctx, const char *source, uint64_t *hash)
 
 /* Heads of the task that the weights were trained for have no use here, nor has a projection of
  * ours that they know nothing of. */
-static const mmf_pretrained_rules *rules_of(const char *name)
+static const mmf_pretrained_rules *rules_of(const mmf_def *def)
 {
     static const char *const heads[] = {"fc.", "linear.", "*.num_batches_tracked", NULL};
     static const char *const projection[] = {"project.", NULL};
     static const mmf_pretrained_rules plain = {0};
     static const mmf_pretrained_rules residual = {.ignored = heads, .optional = projection};
-    return strcmp(name, "bert") == 0         ? &mmf_pretrained_bert
-           : strncmp(name, "resnet", 6) == 0 ? &residual
-                                             : &plain;
+    return def->source                            ? def->source->rules
+           : strncmp(def->name, "resnet", 6) == 0 ? &residual
+                                                  : &plain;
 }
 
-static mmf_status load_weights(mmf_frozen *f, const char *name, const char *source)
+static mmf_status load_weights(mmf_frozen *f, const mmf_def *def, const char *source)
 {
     mmf_pretrained_report report = {0};
-    const mmf_pretrained_rules *const rules = rules_of(name);
     mmf_status status =
-        mmf_pretrained_load(f->ctx, mmf_module_params(f->module), "", source, rules, &report);
+        mmf_pretrained_load(f->ctx, mmf_module_params(f->module),
+                            def->source ? def->source->scope : "", source, rules_of(def), &report);
     if (status == MMF_OK)
         status = mmf_pretrained_require(&report, source);
     mmf_pretrained_report_clear(&report);
@@ -184,24 +187,28 @@ static mmf_status set_options(mmf_ctx *ctx, mmf_config *config, const char *at)
 static mmf_status open_encoder(mmf_frozen *f, const char *spec, const char *source,
                                const mmf_input_schema *input)
 {
-    char name[NAME_BYTES];
     mmf_config *config = NULL;
+    mmf_text described = {.ctx = f->ctx};
     const size_t n = strcspn(spec, ":");
     const mmf_def *const def = find_encoder(spec, n);
     if (!def)
         return mmf_fail(f->ctx, MMF_ARG, "there is no encoder \"%.60s\"", spec);
-    snprintf(name, sizeof name, "%s", def->name);
     mmf_input_schema one = *input;
     const mmf_schema schema = {1, &one};
     mmf_status status = mmf_config_create(f->ctx, &config, def);
+    if (status == MMF_OK && def->source && def->source->describe)
+        status = def->source->describe(f->ctx, source, def, &described);
+    if (status == MMF_OK && described.data) /* what stands beside the weights */
+        status = set_options(f->ctx, config, described.data);
     if (status == MMF_OK)
         status = set_options(f->ctx, config, spec + n);
     if (status == MMF_OK)
         status = mmf_module_create(f->ctx, &f->module, def, config, &schema, 0);
     mmf_config_free(config);
+    mmf_text_clear(&described);
     if (status != MMF_OK)
-        return mmf_fail_within(f->ctx, status, "encoder %s: ", name);
-    return load_weights(f, name, source);
+        return mmf_fail_within(f->ctx, status, "encoder %s: ", def->name);
+    return load_weights(f, def, source);
 }
 
 static mmf_status open_model(mmf_frozen *f, const char *source, const mmf_input_schema *input)
@@ -223,6 +230,13 @@ static mmf_status open_model(mmf_frozen *f, const char *source, const mmf_input_
     return MMF_OK;
 }
 
+static mmf_status create_feed(mmf_frozen *f)
+{
+    f->input = mmf_module_schema(f->module)->inputs[0];
+    f->inputs = (mmf_schema){1, &f->input};
+    return mmf_feed_create(f->ctx, &f->feed, &f->inputs);
+}
+
 /* One pass over zeros tells how wide the features are. */
 static mmf_status measure(mmf_frozen *f, const mmf_input_schema *input)
 {
@@ -239,7 +253,7 @@ static mmf_status measure(mmf_frozen *f, const mmf_input_schema *input)
                                 .tokens = input->kind == MMF_TOKENS ? zeros : NULL,
                                 .length = input->has_length ? &one_step : NULL,
                                 .present = &there};
-    const mmf_status status = mmf_frozen_run(f, &in, 1, &features);
+    const mmf_status status = mmf_frozen_run(f, &in, 1, f->input.shape[0], &features);
     mmf_free(f->ctx, zeros);
     return status;
 }
@@ -258,7 +272,7 @@ mmf_status mmf_frozen_open(mmf_ctx *ctx, mmf_frozen **out, const char *spec, con
     if (status == MMF_OK)
         status = mmf_tape_create(ctx, &f->tape);
     if (status == MMF_OK)
-        status = mmf_feed_create(ctx, &f->feed, mmf_module_schema(f->module));
+        status = create_feed(f);
     if (status == MMF_OK)
         status = measure(f, input);
     if (status == MMF_OK)
@@ -311,12 +325,35 @@ static void normalise(const mmf_frozen *f, const mmf_batch_input *in, int64_t n_
     }
 }
 
-mmf_status mmf_frozen_run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows,
+/* Bytes to what networks of pictures were trained on: [0, 1], and for residual networks ImageNet's
+ * mean and deviation of each colour. */
+static void normalise_pixels(const mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows)
+{
+    static const float mean[] = {0.485f, 0.456f, 0.406f}, deviation[] = {0.229f, 0.224f, 0.225f};
+    const int64_t *const shape = f->input.shape;
+    const bool is_residual = strncmp(mmf_module_def(f->module)->name, "resnet", 6) == 0;
+    if (f->model || f->input.kind != MMF_IMAGE)
+        return;
+    const int64_t plane = shape[1] * shape[2];
+    for (int64_t p = 0; p < n_rows * shape[0]; p++) {
+        const int64_t colour = p % shape[0];
+        const bool has_statistics = is_residual && shape[0] == 3;
+        const float shift = has_statistics ? mean[colour] : 0;
+        const float scale = has_statistics ? 1 / deviation[colour] : 1;
+        float *const values = in->values + p * plane;
+        for (int64_t i = 0; i < plane; i++)
+            values[i] = (values[i] / 255 - shift) * scale;
+    }
+}
+
+mmf_status mmf_frozen_run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows, int64_t first,
                           const float **out)
 {
     mmf_named inputs = {0}, outputs = {0};
     const mmf_step step = {0};
     normalise(f, in, n_rows);
+    normalise_pixels(f, in, n_rows);
+    f->input.shape[0] = first;
     mmf_tape_begin(f->tape, &(mmf_pass){.fixed = true});
     mmf_feed_put(&f->feed, f->tape, in, NULL, n_rows, MMF_ALL_MODALITIES, &inputs);
     mmf_module_run(f->module, f->tape, &inputs, &step, &outputs);
