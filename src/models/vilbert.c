@@ -338,7 +338,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     const vilbert_model *const model = self;
     const mmf_vilbert *const m = &model->streams;
     if (model->pretrains) {
+        const mmf_tensor *const tokens = mmf_named_get(in, m->text);
         mmf_vilbert_pretrain(tape, m, in, out);
+        mmf_put_loss_of_rows(tape, out, tokens ? tokens->shape[0] : 0);
         return;
     }
     mmf_pair pair = mmf_pair_of(tape, m->text, &m->regions, in);

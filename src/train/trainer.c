@@ -25,6 +25,14 @@
 
 /* ---- Preparation ------------------------------------------------------------------------- */
 
+static mmf_status start_from(const trainer *t, mmf_module *module)
+{
+    const mmf_status status = mmf_start_weights(t->ctx, module, t->fit->options->weights);
+    if (status != MMF_OK)
+        mmf_module_free(module);
+    return status;
+}
+
 static mmf_status build_model(trainer *t)
 {
     const mmf_fit *const fit = t->fit;
@@ -37,6 +45,8 @@ static mmf_status build_model(trainer *t)
     mmf_free(t->ctx, inputs.inputs);
     if (status != MMF_OK)
         return status;
+    if (fit->options->weights)
+        MMF_TRY(start_from(t, module));
     mmf_task task = *fit->task;
     if (task.kind == MMF_TARGET_RETRIEVAL)
         task.n_outputs = mmf_module_width(module) * (int64_t)mmf_module_schema(module)->count;
