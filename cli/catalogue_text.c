@@ -10,10 +10,9 @@ static const struct {
     unsigned bit;
     const char *name;
 } kinds[] = {
-    {MMF_TAKES_VECTORS, "vectors"},
-    {MMF_TAKES_SEQUENCES, "sequences"},
-    {MMF_TAKES_IMAGES, "images"},
-    {MMF_TAKES_TOKENS, "tokens"},
+    {MMF_TAKES_VECTORS, "vectors"}, {MMF_TAKES_SEQUENCES, "sequences"},
+    {MMF_TAKES_IMAGES, "images"},   {MMF_TAKES_TOKENS, "tokens"},
+    {MMF_TAKES_VIDEOS, "videos"},
 };
 
 #define N_KINDS (sizeof kinds / sizeof *kinds)

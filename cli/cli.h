@@ -2,6 +2,7 @@
 #ifndef MMFUSE_CLI_CLI_H
 #define MMFUSE_CLI_CLI_H
 
+#include "mmfuse/prepare.h"
 #include "mmfuse/tool.h"
 #include "opt.h"
 
@@ -23,6 +24,7 @@ typedef struct cli_verb {
 int cmd_list(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
+int cmd_encode(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_predict(int argc, char **argv);

@@ -257,6 +257,7 @@ int cmd_bench(int argc, char **argv)
     const opt_group groups[] = {
         {"What to measure", bench_rows, &run.values},
         {"Data, with --data", cli_data_rows, &run.data},
+        {"Raw files", cli_prepare_rows, &run.data.prepare},
         {"General", cli_common_rows, &run.common},
     };
     const opt_command command = {

@@ -205,6 +205,7 @@ int cmd_compare(int argc, char **argv)
         {"Structure, for the models that have the option", cli_model_rows, &run.train},
         {"Training", cli_train_rows, &run.train},
         {"Data", cli_data_rows, &run.data},
+        {"Raw files", cli_prepare_rows, &run.data.prepare},
         {"Parts", cli_split_rows, &run.split},
         {"General", cli_common_rows, &run.common},
     };

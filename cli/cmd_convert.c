@@ -4,10 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli.h"
-#include "output.h"
+#include "array_copy.h"
 
-#define PIECE_BYTES ((size_t)8 << 20)
 /* Inflated arrays stay in memory until the archive is closed: reopen it after so many bytes. */
 #define REOPEN_BYTES ((size_t)256 << 20)
 
@@ -57,26 +55,12 @@ static mmf_status copy_array(conversion *c, size_t i, size_t n_arrays)
                         c->from);
     const char *const name = mmf_archive_name(c->archive, i);
     MMF_TRY(mmf_archive_load(c->archive, i, &array));
-    MMF_TRY(mmf_npz_begin(c->writer, name, &array));
+    MMF_TRY(cli_copy_array(c->session, c->writer, name, &array, &c->progress,
+                           (double)i / (double)n_arrays));
     const size_t n_bytes = (size_t)mmf_array_count(&array) * array.item_bytes;
-    for (size_t at = 0; at < n_bytes; at += PIECE_BYTES) {
-        const size_t left = n_bytes - at;
-        MMF_TRY(mmf_npz_append(c->writer, (const char *)array.data + at,
-                               left < PIECE_BYTES ? left : PIECE_BYTES));
-        if (mmf_ctx_cancelled(c->session->ctx))
-            return mmf_fail(c->session->ctx, MMF_CANCELLED, "interrupted; nothing was written");
-        out_progress_show(&c->progress, (double)i / (double)n_arrays, "%s", name);
-    }
-    MMF_TRY(mmf_npz_end(c->writer));
     c->n_loaded += n_bytes;
     c->n_bytes += n_bytes;
-    char shape[128];
-    json_t *const row = json_object();
-    json_object_set_new(row, "name", out_json_text(name));
-    json_object_set_new(row, "dtype", out_json_text(mmf_dtype_name(array.dtype)));
-    mmf_shape_text(shape, sizeof shape, array.shape, array.n_dims);
-    json_object_set_new(row, "shape", out_json_text(shape));
-    json_array_append_new(c->arrays, row);
+    json_array_append_new(c->arrays, cli_array_json(name, &array));
     return MMF_OK;
 }
 
@@ -106,14 +90,7 @@ static int report(const conversion *c, const char *to, bool as_json)
         out_json_print(object);
         return CLI_OK;
     }
-    out_table table = out_table_make(3, "l");
-    for (size_t i = 0; i < json_array_size(c->arrays); i++) {
-        const json_t *const row = json_array_get(c->arrays, i);
-        out_cell(&table, "%s", json_string_value(json_object_get(row, "name")));
-        out_cell(&table, "%s", json_string_value(json_object_get(row, "dtype")));
-        out_cell(&table, "%s", json_string_value(json_object_get(row, "shape")));
-    }
-    out_table_print(&table, stdout, 0);
+    cli_print_arrays(c->arrays);
     return CLI_OK;
 }
 

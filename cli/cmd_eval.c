@@ -183,9 +183,8 @@ int cmd_eval(int argc, char **argv)
 {
     eval_run run = {0};
     const opt_group groups[] = {
-        {"What to score", eval_rows, &run.values},
-        {"Data", cli_data_rows, &run.data},
-        {"Parts", cli_split_rows, &run.split},
+        {"What to score", eval_rows, &run.values},        {"Data", cli_data_rows, &run.data},
+        {"Raw files", cli_cache_rows, &run.data.prepare}, {"Parts", cli_split_rows, &run.split},
         {"General", cli_common_rows, &run.common},
     };
     const opt_command command = {

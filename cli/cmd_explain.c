@@ -142,9 +142,8 @@ int cmd_explain(int argc, char **argv)
 {
     explain_run run = {0};
     const opt_group groups[] = {
-        {"What to look at", explain_rows, &run.values},
-        {"Data", cli_data_rows, &run.data},
-        {"Parts", cli_split_rows, &run.split},
+        {"What to look at", explain_rows, &run.values},   {"Data", cli_data_rows, &run.data},
+        {"Raw files", cli_cache_rows, &run.data.prepare}, {"Parts", cli_split_rows, &run.split},
         {"General", cli_common_rows, &run.common},
     };
     const opt_command command = {

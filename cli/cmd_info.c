@@ -20,15 +20,25 @@ static const opt_row info_rows[] = {
     {0},
 };
 
+static const mmf_def *find_in(const mmf_def *const *defs, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(defs[i]->name, name) == 0)
+            return defs[i];
+    }
+    return NULL;
+}
+
 /* An aid before a layer of its name. */
 static const mmf_def *find_definition(const char *name)
 {
     size_t n = 0;
     const mmf_def *const *const aids = mmf_aids(&n);
     const mmf_def *def = mmf_model_find(name);
-    for (size_t i = 0; !def && i < n; i++)
-        def = strcmp(aids[i]->name, name) == 0 ? aids[i] : NULL;
-    return def ? def : mmf_definition_find(name);
+    def = def ? def : find_in(aids, n, name);
+    def = def ? def : mmf_definition_find(name);
+    const mmf_def *const *const preparations = mmf_preparations(&n);
+    return def ? def : find_in(preparations, n, name);
 }
 
 static int unknown_name(const char *name)
@@ -42,10 +52,13 @@ static int unknown_name(const char *name)
         for (size_t i = 0; i < n && count < MAX_NAMES; i++)
             names[count++] = defs[i]->name;
     }
-    size_t n_aids = 0;
+    size_t n_aids = 0, n_preparations = 0;
     const mmf_def *const *const aids = mmf_aids(&n_aids);
+    const mmf_def *const *const preparations = mmf_preparations(&n_preparations);
     for (size_t i = 0; i < n_aids && count < MAX_NAMES; i++)
         names[count++] = aids[i]->name;
+    for (size_t i = 0; i < n_preparations && count < MAX_NAMES; i++)
+        names[count++] = preparations[i]->name;
     const char *const nearest = opt_nearest(name, names, count);
     return opt_misuse("info", "\"%s\" is neither a file nor a model; %s%s%s", name,
                       nearest ? "did you mean " : "`mmfuse list` shows the models",
@@ -64,6 +77,8 @@ static int describe(const cli_session *session, const char *name, const cli_data
     const size_t n = strlen(name);
     if (cli_is_model_file(name) || (n > 4 && strcmp(name + n - 4, ".mmf") == 0))
         return cli_info_model_file(session, name, as_json);
+    if (mmf_is_manifest(session->ctx, name, NULL))
+        return cli_info_manifest(session, name, as_json);
     return cli_info_data(session, name, data, split, as_json);
 }
 
@@ -83,8 +98,9 @@ int cmd_info(int argc, char **argv)
         .verb = "info",
         .synopsis = "FILE|MODEL|--system [options]",
         .about = "Describes a data file (modalities, target, balance of classes, parts, what is "
-                 "missing, and a first command), a model file (everything in it), a model of the "
-                 "catalogue (paper, equations, options), or this machine.",
+                 "missing, and a first command), a table of raw files (its columns, and files "
+                 "that are not there), a model file (everything in it), a model of the catalogue "
+                 "(paper, equations, options), or this machine.",
         .example = "  mmfuse info digits.npz\n"
                    "  mmfuse info lmf\n"
                    "  mmfuse info --system",

@@ -66,7 +66,9 @@ static void print_models(const mmf_def *const *models, size_t n)
 
 static const mmf_def *const *pieces(mmf_kind kind, size_t *n)
 {
-    return kind == MMF_KIND_AID ? mmf_aids(n) : mmf_catalogue(kind, n);
+    return kind == MMF_KIND_AID           ? mmf_aids(n)
+           : kind == MMF_KIND_PREPARATION ? mmf_preparations(n)
+                                          : mmf_catalogue(kind, n);
 }
 
 static void print_pieces(const char *title, mmf_kind kind)
@@ -116,6 +118,7 @@ int cmd_list(int argc, char **argv)
         json_object_set_new(object, "encoders", pieces_json(MMF_KIND_ENCODER));
         json_object_set_new(object, "losses", pieces_json(MMF_KIND_LOSS));
         json_object_set_new(object, "aids", pieces_json(MMF_KIND_AID));
+        json_object_set_new(object, "preparations", pieces_json(MMF_KIND_PREPARATION));
         out_json_print(object);
         return CLI_OK;
     }
@@ -126,5 +129,7 @@ int cmd_list(int argc, char **argv)
     print_pieces("Encoders: --encoder MODALITY=NAME:WIDTH chooses one", MMF_KIND_ENCODER);
     print_pieces("Losses beside any model: --loss NAME:WEIGHT", MMF_KIND_LOSS);
     print_pieces("Training aids: --aid NAME:VALUE trains with one", MMF_KIND_AID);
+    print_pieces("Preparations of raw files: --image NAME, --audio NAME ... chooses one",
+                 MMF_KIND_PREPARATION);
     return CLI_OK;
 }

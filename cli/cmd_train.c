@@ -210,9 +210,13 @@ int cmd_train(int argc, char **argv)
 {
     train_run run = {.train = CLI_TRAIN_INIT};
     const opt_group groups[] = {
-        {"Model", train_rows, &run.values},       {"Its structure", cli_model_rows, &run.train},
-        {"Training", cli_train_rows, &run.train}, {"Data", cli_data_rows, &run.data},
-        {"Parts", cli_split_rows, &run.split},    {"General", cli_common_rows, &run.common},
+        {"Model", train_rows, &run.values},
+        {"Its structure", cli_model_rows, &run.train},
+        {"Training", cli_train_rows, &run.train},
+        {"Data", cli_data_rows, &run.data},
+        {"Raw files", cli_prepare_rows, &run.data.prepare},
+        {"Parts", cli_split_rows, &run.split},
+        {"General", cli_common_rows, &run.common},
     };
     const opt_command command = {
         .verb = "train",

@@ -44,7 +44,8 @@ const opt_row cli_split_rows[] = {
 int cli_dataset_options_make(cli_dataset_options *out, const cli_session *session,
                              const cli_data *data)
 {
-    *out = (cli_dataset_options){.options = MMF_DATASET_OPTIONS_INIT};
+    memset(out, 0, sizeof *out);
+    out->options = (mmf_dataset_options)MMF_DATASET_OPTIONS_INIT;
     if (!opt_join(out->kinds, sizeof out->kinds, &data->kinds, ','))
         return cli_error("too many --kind options");
     out->options.modalities = data->modalities;
@@ -53,21 +54,49 @@ int cli_dataset_options_make(cli_dataset_options *out, const cli_session *sessio
     out->options.task = data->task;
     out->options.check_finite = true;
     out->options.io = &session->io;
+    const int code = cli_prepare_make(&out->prepare, session, &data->prepare);
+    if (code != OPT_GO_ON)
+        return code;
+    out->prepare.options.target = data->target;
+    out->options.prepare = &out->prepare.options;
     if (data->non_finite)
         out->options.nonfinite =
             strcmp(data->non_finite, "zero") == 0 ? MMF_NONFINITE_ZERO : MMF_NONFINITE_ABSENT;
     return OPT_GO_ON;
 }
 
+/* Plain data files do without. */
+static int open_prepared(const cli_session *session, mmf_archive **out, const char *path,
+                         cli_dataset_options *made, const cli_data *data)
+{
+    *out = NULL;
+    const size_t n = strlen(path);
+    const bool is_table =
+        n > 4 && (strcmp(path + n - 4, ".csv") == 0 || strcmp(path + n - 4, ".tsv") == 0);
+    if (!is_table && cli_prepare_is_given(&data->prepare))
+        return cli_error("%s: only the columns of a table (.csv, .tsv) can be prepared", path);
+    if (!mmf_is_manifest(session->ctx, path, &made->prepare.options))
+        return OPT_GO_ON;
+    cli_catch_interrupt(session);
+    const mmf_status status = mmf_prepare(session->ctx, out, path, &made->prepare.options);
+    out_progress_clear(&made->prepare.progress);
+    return status == MMF_OK ? OPT_GO_ON : cli_refused(session, status);
+}
+
 int cli_open_data(const cli_session *session, mmf_dataset **out, const char *path,
                   const cli_data *data)
 {
     cli_dataset_options made;
+    mmf_archive *prepared = NULL;
     *out = NULL;
-    const int code = cli_dataset_options_make(&made, session, data);
+    int code = cli_dataset_options_make(&made, session, data);
+    if (code == OPT_GO_ON)
+        code = open_prepared(session, &prepared, path, &made, data);
     if (code != OPT_GO_ON)
         return code;
-    const mmf_status status = mmf_dataset_open(session->ctx, out, path, &made.options);
+    const mmf_status status =
+        prepared ? mmf_dataset_from_archive(session->ctx, out, prepared, &made.options)
+                 : mmf_dataset_open(session->ctx, out, path, &made.options);
     if (status != MMF_OK)
         return cli_refused(session, status);
     return OPT_GO_ON;

@@ -2,12 +2,13 @@
 #ifndef MMFUSE_CLI_DATA_OPTIONS_H
 #define MMFUSE_CLI_DATA_OPTIONS_H
 
-#include "cli.h"
+#include "prepare_options.h"
 
 /** Values of cli_data_rows. */
 typedef struct cli_data {
     const char *modalities, *target, *task, *non_finite, *metrics;
     opt_texts kinds;
+    cli_prepare prepare; /**< values of cli_prepare_rows or cli_cache_rows */
 } cli_data;
 extern const opt_row cli_data_rows[];
 
@@ -21,14 +22,18 @@ extern const opt_row cli_split_rows[];
 
 /** Data set options from the command line; strings are borrowed from `data` and the session. */
 typedef struct cli_dataset_options {
-    mmf_dataset_options options;
+    mmf_dataset_options options; /**< `prepare` points to what follows */
     char kinds[1024];
+    cli_prepare_setup prepare;
 } cli_dataset_options;
 
 /** @return OPT_GO_ON or an exit code */
 int cli_dataset_options_make(cli_dataset_options *out, const cli_session *session,
                              const cli_data *data);
-/** Opens a data set for training; non-finite values are refused unless --non-finite says else. */
+/**
+ * Opens a data set for training; non-finite values are refused unless --non-finite says else. A
+ * manifest is prepared first, which Ctrl-C interrupts.
+ */
 int cli_open_data(const cli_session *session, mmf_dataset **out, const char *path,
                   const cli_data *data);
 

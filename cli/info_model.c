@@ -1,11 +1,9 @@
-/* info_model.c: `info` of a model file, a definition and the machine. */
-#include <gnu/libc-version.h>
+/* info_model.c: `info` of a model file and of a definition. */
 #include <math.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 
 #include "catalogue_text.h"
 #include "info.h"
@@ -51,7 +49,8 @@ int cli_info_definition(const mmf_def *def, bool as_json)
         puts(is_model ? "options (--set NAME=VALUE)"
              : def->kind == MMF_KIND_AID
                  ? "options (--aid NAME:OPTION=VALUE, the first without its name)"
-                 : "options");
+             : def->kind == MMF_KIND_PREPARATION ? "options (--prepare COLUMN=NAME:OPTION=VALUE)"
+                                                 : "options");
         cli_print_options(def);
     }
     return CLI_OK;
@@ -234,43 +233,5 @@ int cli_info_model_file(const cli_session *session, const char *path, bool as_js
     }
     json_decref(config);
     mmf_model_free(model);
-    return CLI_OK;
-}
-
-/* ---- The machine ------------------------------------------------------------------------- */
-
-int cli_info_system(const cli_session *session, bool as_json)
-{
-    const mmf_system system = mmf_system_info(session->ctx);
-    struct sysinfo memory = {0};
-    char bytes[32] = "?";
-    double total = (double)NAN;
-    if (sysinfo(&memory) == 0)
-        total = (double)memory.totalram * memory.mem_unit;
-    out_bytes_text(bytes, sizeof bytes, total);
-    const char *const names[] = {"mmfuse",  "processor", "kernels", "products",
-                                 "jansson", "libc",      "compiler"};
-    const char *const values[] = {mmf_version(), system.processor,      system.kernels,
-                                  system.blas,   jansson_version_str(), gnu_get_libc_version(),
-                                  __VERSION__};
-    if (as_json) {
-        json_t *const object = json_object();
-        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-            json_object_set_new(object, names[i], out_json_text(values[i]));
-        json_object_set_new(object, "threads", json_integer(system.n_threads));
-        json_object_set_new(object, "memory", out_json_number(total));
-        out_json_print(object);
-        return CLI_OK;
-    }
-    out_table table = out_table_make(2, "l");
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        out_cell(&table, "%s", names[i]);
-        out_cell(&table, "%s", values[i]);
-    }
-    out_cell(&table, "threads");
-    out_cell(&table, "%d", system.n_threads);
-    out_cell(&table, "memory");
-    out_cell(&table, "%s", bytes);
-    out_table_print(&table, stdout, 0);
     return CLI_OK;
 }

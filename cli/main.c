@@ -11,6 +11,7 @@ static const cli_verb verbs[] = {
     {"list", "models, operators and encoders", cmd_list, false},
     {"info", "what is in a data file, a model file, a model, or this machine", cmd_info, false},
     {"convert", "any readable data file to npz", cmd_convert, false},
+    {"encode", "a table of texts, images, recordings and videos to npz", cmd_encode, true},
     {"train", "train one model and save it", cmd_train, true},
     {"eval", "score a trained model, also with modalities missing", cmd_eval, false},
     {"predict", "predictions of a trained model for a file or for samples as JSON", cmd_predict,

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "output.h"
 #include "scoring.h"
 
 bool cli_is_model_file(const char *path)
@@ -41,7 +42,10 @@ int cli_open_for_model(const cli_session *session, mmf_dataset **out, const mmf_
         return code;
     made.options.modalities = NULL; /* the model's */
     made.options.target_optional = true;
+    if (mmf_model_preparations(model)) /* decoding may take long */
+        cli_catch_interrupt(session);
     const mmf_status status = mmf_model_open_data(session->ctx, out, model, path, &made.options);
+    out_progress_clear(&made.prepare.progress);
     return status == MMF_OK ? OPT_GO_ON : cli_failed(session, status);
 }
 

@@ -46,6 +46,10 @@ const opt_row cli_train_rows[] = {
      "training aid of any model with a feature a modality: ogm-ge, gradient-blend or "
      "unimodal-heads, with a value of its first option or OPTION=VALUE, as in ogm-ge:0.3 "
      "(`mmfuse info ogm-ge` lists them); may be repeated"},
+    {"augment", 0, OPT_TEXTS, offsetof(cli_train, augment), "MODALITY=NAME:VALUE", 0, 0, NULL,
+     "random changes of pictures in training: crop:PIXELS moves them by up to so many (4 if none "
+     "are given), flip:P mirrors them with this probability (0.5), as in image=crop:4; may be "
+     "repeated"},
     {"smoothing", 0, OPT_REAL, offsetof(cli_train, smoothing), "F", 0, 0.9, NULL,
      "label smoothing of classes (default: 0)"},
     {"balance", 0, OPT_FLAG, offsetof(cli_train, balance), NULL, 0, 0, NULL,
@@ -64,7 +68,8 @@ const opt_row cli_train_rows[] = {
 
 const opt_row cli_model_rows[] = {
     {"encoder", 0, OPT_TEXTS, offsetof(cli_train, encoders), "MODALITY=NAME:WIDTH", 0, 0, NULL,
-     "encoder of a modality, as in audio=lstm:128 (default: by its shape); may be repeated"},
+     "encoder of a modality and its options, as in audio=lstm:128 or audio=transformer:64:layers=3 "
+     "(default: by its shape); may be repeated"},
     {"set", 0, OPT_TEXTS, offsetof(cli_train, set), "NAME=VALUE", 0, 0, NULL,
      "an option of the model (`mmfuse info MODEL` lists them); may be repeated"},
     {0},
@@ -83,9 +88,11 @@ int cli_join_beside(cli_train *train)
 {
     if (!opt_join(train->losses, sizeof train->losses, &train->loss, ','))
         return cli_error("--loss: the names are too long together");
-    return opt_join(train->aids, sizeof train->aids, &train->aid, ',')
+    if (!opt_join(train->aids, sizeof train->aids, &train->aid, ','))
+        return cli_error("--aid: the names are too long together");
+    return opt_join(train->changes, sizeof train->changes, &train->augment, ',')
                ? OPT_GO_ON
-               : cli_error("--aid: the names are too long together");
+               : cli_error("--augment: the names are too long together");
 }
 
 mmf_train_options cli_train_options(const cli_train *train, const cli_data *data)
@@ -113,6 +120,7 @@ mmf_train_options cli_train_options(const cli_train *train, const cli_data *data
     out.period = train->period;
     out.loss = *train->losses ? train->losses : NULL;
     out.aid = *train->aids ? train->aids : NULL;
+    out.augment = *train->changes ? train->changes : NULL;
     out.smoothing = train->smoothing;
     out.balance = train->balance;
     out.refit = train->refit;

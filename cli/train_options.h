@@ -13,8 +13,9 @@ typedef struct cli_train {
     bool balance, refit, no_normalise;
     double modality_dropout;
     int64_t modality_dropout_rise;
-    opt_texts encoders, set, loss, aid;
-    char losses[512], aids[512]; /**< `loss` and `aid` joined, by cli_join_beside */
+    opt_texts encoders, set, loss, aid, augment;
+    char losses[512], aids[512], changes[512]; /**< `loss`, `aid`, `augment` joined, by
+                                                  cli_join_beside */
 } cli_train;
 
 #define CLI_TRAIN_INIT                                                                             \
@@ -25,7 +26,7 @@ typedef struct cli_train {
 extern const opt_row cli_train_rows[];
 extern const opt_row cli_model_rows[];
 
-/** Fills `losses` and `aids`. @return OPT_GO_ON, or an exit code after saying why not */
+/** Fills `losses`, `aids` and `changes`. @return OPT_GO_ON, or an exit code after saying why not */
 int cli_join_beside(cli_train *train);
 
 /** Training options of the library; strings are borrowed from `train` and `data`. */

@@ -298,3 +298,62 @@ mmf_status source_stream(mmf_ctx *ctx, source *s, mmf_npz_writer *writer, size_t
     mmf_free(ctx, block);
     return status;
 }
+
+size_t source_cells(const source *s)
+{
+    return (size_t)s->dims[0] * (size_t)cells_per_row(s);
+}
+
+mmf_status source_read(mmf_ctx *ctx, source *s, void *out, size_t n_cells)
+{
+    const size_t width = s->kind == NUMBER ? sizeof(double) : s->width;
+    if (s->kind == VARIABLE_TEXT || n_cells != source_cells(s))
+        return mmf_fail(ctx, MMF_FORMAT, "text of variable length, or of another shape");
+    if (n_cells > MAX_BLOCK_BYTES / width || s->chunk_bytes > MAX_BLOCK_BYTES)
+        return mmf_fail(ctx, MMF_LIMIT, "more than %zu bytes at a time", MAX_BLOCK_BYTES);
+    if (n_cells == 0)
+        return MMF_OK;
+    if (s->kind == NUMBER && s->dtype != MMF_F64) {
+        H5Tclose(s->memory_type);
+        s->memory_type = H5Tcopy(H5T_IEEE_F64LE);
+        s->dtype = MMF_F64;
+        s->width = sizeof(double);
+    }
+    MMF_TRY(read_rows(ctx, s, 0, s->dims[0], out));
+    for (size_t i = 0; s->kind == FIXED_TEXT && i < n_cells; i++)
+        clean_cell(s, (char *)out + i * s->width);
+    return MMF_OK;
+}
+
+/* ---- Groups ------------------------------------------------------------------------------- */
+
+bool hdf5_is_member(hid_t group, const char *name)
+{
+    H5L_info_t info;
+    return H5Lexists(group, name, H5P_DEFAULT) > 0 &&
+           H5Lget_info(group, name, &info, H5P_DEFAULT) >= 0 && info.type == H5L_TYPE_HARD;
+}
+
+H5I_type_t hdf5_object_type(hid_t group, const char *name)
+{
+    const hid_t object = H5Oopen(group, name, H5P_DEFAULT);
+    const H5I_type_t type = object < 0 ? H5I_BADID : H5Iget_type(object);
+    if (object >= 0)
+        H5Oclose(object);
+    return type;
+}
+
+hsize_t hdf5_count_links(hid_t group, hsize_t most)
+{
+    H5G_info_t info;
+    if (H5Gget_info(group, &info) < 0)
+        return 0;
+    return info.nlinks < most ? info.nlinks : most;
+}
+
+bool hdf5_link_name(hid_t group, hsize_t i, char *name, size_t size)
+{
+    const ssize_t n =
+        H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, size, H5P_DEFAULT);
+    return n > 0 && (size_t)n < size;
+}

@@ -38,4 +38,21 @@ void source_close(source *s);
  */
 mmf_status source_stream(mmf_ctx *ctx, source *s, mmf_npz_writer *writer, size_t width);
 
+/**
+ * Reads all rows into `out`, numbers as doubles (one a cell), text of fixed width as its cells.
+ *
+ * @param n_cells  how many `out` has room for; FORMAT if there are more or fewer
+ */
+mmf_status source_read(mmf_ctx *ctx, source *s, void *out, size_t n_cells);
+/** Cells of a dataset. */
+size_t source_cells(const source *s);
+
+/** Whether `name` lies in this group and this file: links by name may lead elsewhere. */
+bool hdf5_is_member(hid_t group, const char *name);
+H5I_type_t hdf5_object_type(hid_t group, const char *name);
+/** Number of links of a group, at most `most`. */
+hsize_t hdf5_count_links(hid_t group, hsize_t most);
+/** Name of link `i` in the order of names; false if it has none that fits. */
+bool hdf5_link_name(hid_t group, hsize_t i, char *name, size_t size);
+
 #endif

@@ -7,15 +7,11 @@
  * joined along the first dimension, with `split` added. Links to other files, datasets whose bytes
  * lie in other files, and types that are no numbers or strings are left out with a warning.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "hdf5_source.h"
+#include "npz_output.h"
 
 #define MAX_LINKS 65536
 #define NAME_BYTES 512
@@ -140,51 +136,24 @@ static mmf_status write_split(job *j, mmf_npz_writer *writer)
 
 /* ---- Layouts ------------------------------------------------------------------------------ */
 
-/* Links by name may lead into other files: only members that lie in this one are followed. */
-static bool is_member(hid_t group, const char *name)
-{
-    H5L_info_t info;
-    return H5Lexists(group, name, H5P_DEFAULT) > 0 &&
-           H5Lget_info(group, name, &info, H5P_DEFAULT) >= 0 && info.type == H5L_TYPE_HARD;
-}
-
 /* Name of link `i` of a group if it is a member with a usable name. */
 static bool link_name(hid_t group, hsize_t i, char name[NAME_BYTES])
 {
-    const ssize_t n = H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name,
-                                         NAME_BYTES, H5P_DEFAULT);
-    if (n <= 0 || n >= NAME_BYTES)
+    if (!hdf5_link_name(group, i, name, NAME_BYTES))
         return false;
-    if (is_member(group, name))
+    if (hdf5_is_member(group, name))
         return true;
     warn(name, "it is a link");
     return false;
 }
 
-static H5I_type_t object_type(hid_t group, const char *name)
-{
-    const hid_t object = H5Oopen(group, name, H5P_DEFAULT);
-    const H5I_type_t type = object < 0 ? H5I_BADID : H5Iget_type(object);
-    if (object >= 0)
-        H5Oclose(object);
-    return type;
-}
-
-static hsize_t count_links(hid_t group)
-{
-    H5G_info_t info;
-    if (H5Gget_info(group, &info) < 0)
-        return 0;
-    return info.nlinks < MAX_LINKS ? info.nlinks : MAX_LINKS;
-}
-
 static mmf_status collect_flat(job *j, hid_t root)
 {
     char name[NAME_BYTES];
-    for (hsize_t i = 0; i < count_links(root); i++) {
+    for (hsize_t i = 0; i < hdf5_count_links(root, MAX_LINKS); i++) {
         if (!link_name(root, i, name))
             continue;
-        if (object_type(root, name) != H5I_DATASET) {
+        if (hdf5_object_type(root, name) != H5I_DATASET) {
             warn(name, "it is no dataset");
             continue;
         }
@@ -224,19 +193,20 @@ static mmf_status collect_nested(job *j, const hid_t *groups)
                                          "classification_labels"};
     const char *label = "";
     for (size_t i = 0; !*label && i < sizeof labels / sizeof labels[0]; i++) {
-        if (is_member(groups[0], labels[i]))
+        if (hdf5_is_member(groups[0], labels[i]))
             label = labels[i];
     }
     char name[NAME_BYTES], key[NAME_BYTES];
-    for (hsize_t i = 0; i < count_links(groups[0]); i++) {
-        if (!link_name(groups[0], i, name) || object_type(groups[0], name) != H5I_DATASET)
+    for (hsize_t i = 0; i < hdf5_count_links(groups[0], MAX_LINKS); i++) {
+        if (!link_name(groups[0], i, name) || hdf5_object_type(groups[0], name) != H5I_DATASET)
             continue;
         contract_name(name, label, key);
         target *t = NULL;
         MMF_TRY(add_target(j, key, &t));
         bool complete = true;
         for (size_t p = 0; complete && p < j->n_splits; p++) {
-            complete = is_member(groups[p], name) && open_source(groups[p], name, &t->parts[p]);
+            complete =
+                hdf5_is_member(groups[p], name) && open_source(groups[p], name, &t->parts[p]);
             t->n_parts += complete;
         }
         if (!complete) {
@@ -260,8 +230,8 @@ static mmf_status collect(job *j, hid_t root)
     hid_t groups[N_SPLITS];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const bool taken = j->n_splits > 0 && j->splits[j->n_splits - 1] == names[i].split;
-        if (!taken && is_member(root, names[i].name) &&
-            object_type(root, names[i].name) == H5I_GROUP) {
+        if (!taken && hdf5_is_member(root, names[i].name) &&
+            hdf5_object_type(root, names[i].name) == H5I_GROUP) {
             groups[j->n_splits] = H5Gopen2(root, names[i].name, H5P_DEFAULT);
             if (groups[j->n_splits] < 0)
                 return mmf_fail(j->ctx, MMF_FORMAT, "the group \"%s\" is damaged", names[i].name);
@@ -283,58 +253,12 @@ static mmf_status collect(job *j, hid_t root)
 
 /* ---- Output ------------------------------------------------------------------------------- */
 
-static mmf_status write_all(job *j, const char *path)
+static mmf_status write_all(void *user, mmf_npz_writer *writer)
 {
-    mmf_npz_writer *writer = NULL;
-    MMF_TRY(mmf_npz_create(j->ctx, &writer, path, false));
-    mmf_status status = MMF_OK;
-    for (size_t i = 0; status == MMF_OK && i < j->n_targets; i++)
-        status = write_target(j, &j->targets[i], writer);
-    if (status == MMF_OK && j->n_splits > 0)
-        status = write_split(j, writer);
-    if (status != MMF_OK) {
-        mmf_npz_discard(writer);
-        return status;
-    }
-    return mmf_npz_commit(writer);
-}
-
-static mmf_status copy_to_stdout(mmf_ctx *ctx, const char *path)
-{
-    FILE *const file = fopen(path, "rb");
-    char block[65536];
-    bool good = file != NULL;
-    while (good) {
-        const size_t n = fread(block, 1, sizeof block, file);
-        if (n == 0)
-            break;
-        good = fwrite(block, 1, n, stdout) == n;
-    }
-    good = good && !ferror(file) && fflush(stdout) == 0;
-    const int reason = errno;
-    if (file)
-        fclose(file);
-    return good ? MMF_OK
-                : mmf_fail(ctx, MMF_IO, "cannot write to standard output: %s", strerror(reason));
-}
-
-/* The npz writer moves about in its file; a pipe takes a finished one. */
-static mmf_status write_output(job *j)
-{
-    const int flags = fcntl(STDOUT_FILENO, F_GETFL);
-    if (lseek(STDOUT_FILENO, 0, SEEK_CUR) == 0 && flags >= 0 && !(flags & O_APPEND))
-        return write_all(j, "-");
-    char folder[] = "/tmp/mmfuse-read-hdf5.XXXXXX";
-    if (!mkdtemp(folder))
-        return mmf_fail(j->ctx, MMF_IO, "cannot make a temporary folder: %s", strerror(errno));
-    char path[sizeof folder + 16];
-    snprintf(path, sizeof path, "%s/out.npz", folder);
-    mmf_status status = write_all(j, path);
-    if (status == MMF_OK)
-        status = copy_to_stdout(j->ctx, path);
-    unlink(path);
-    rmdir(folder);
-    return status;
+    job *const j = user;
+    for (size_t i = 0; i < j->n_targets; i++)
+        MMF_TRY(write_target(j, &j->targets[i], writer));
+    return j->n_splits > 0 ? write_split(j, writer) : MMF_OK;
 }
 
 static mmf_status convert(job *j, const char *path)
@@ -344,7 +268,7 @@ static mmf_status convert(job *j, const char *path)
         return mmf_fail(j->ctx, MMF_FORMAT, "not an HDF5 file, or damaged");
     mmf_status status = collect(j, file);
     if (status == MMF_OK)
-        status = write_output(j);
+        status = npz_output(j->ctx, write_all, j);
     for (size_t i = 0; i < j->n_targets; i++) {
         for (size_t p = 0; p < j->targets[i].n_parts; p++)
             source_close(&j->targets[i].parts[p]);

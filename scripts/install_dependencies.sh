@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what mmfuse needs to build and to run its tests, on Debian 12 or newer and its relatives:
 #   install_dependencies.sh       compiler, cmake, ninja, libraries
-#   install_dependencies.sh ci    also what .ci/run uses: clang and its tools, python3 with numpy, a browser for
+#   install_dependencies.sh ci    also what .ci/run uses: clang and its tools, ffmpeg, python3 with numpy, a browser for
 #                                 the tests of the HTML report
 # Only what is missing is installed, through apt-get, and only as root; otherwise the line to run is printed.
 set -euo pipefail
@@ -37,7 +37,9 @@ esac
 if ! command -v dpkg-query >/dev/null 2>&1; then
     cat >&2 <<'END'
 This script knows Debian and its relatives. Elsewhere install: a C17 compiler, cmake >= 3.25, ninja, pkg-config, and
-the libraries oneDNN, zlib, jansson, cmocka, HDF5 (C) and kissfft with their headers; then run cmake --preset release.
+the libraries oneDNN, zlib, jansson, utf8proc, cmocka, HDF5 (C), kissfft and FFmpeg (5.1 or newer) with their
+headers; then run
+cmake --preset release.
 END
     exit 1
 fi
@@ -46,11 +48,13 @@ need_cmake 3 25
 need_command ninja ninja-build
 need_command gcc gcc
 need_command pkg-config pkg-config
-for package in libc6-dev libdnnl-dev zlib1g-dev libjansson-dev libcmocka-dev libhdf5-dev libkissfft-dev; do
+for package in libc6-dev libdnnl-dev zlib1g-dev libjansson-dev libcmocka-dev libhdf5-dev libkissfft-dev libutf8proc-dev \
+    libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libswresample-dev; do
     need_package "$package"
 done
 if [ "${1:-}" = ci ]; then
     need_command g++ g++
+    need_command ffmpeg ffmpeg
     for command in clang clang-format clang-tidy python3; do
         need_command "$command" "$command"
     done

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Writes the seeds of the fuzz corpora below fuzz/corpus: small valid files of each format, with
 every element type and layout, and a few with one lie each. Files that fuzzing added stay. Needs
-numpy."""
+numpy and the command ffmpeg."""
 
 import io
 import json
 import pathlib
 import struct
+import subprocess
+import tempfile
 import zipfile
 
 import numpy as np
@@ -120,8 +122,105 @@ def safetensors():
     yield "long-header", struct.pack("<Q", 2**63) + b"{}"
 
 
+def media_frame(row, flags=0, code=0, shape=(), rate=0, payload=b""):
+    sides = list(shape) + [0] * (4 - len(shape))
+    return struct.pack("<8sIIq4qIIqQ", b"MMFMEDIA", flags, code, row, *sides, len(shape), 0, rate,
+                       len(payload)) + payload
+
+
+def media_frames():
+    image = media_frame(0, shape=(3, 2, 4), payload=bytes(range(24)))
+    sound = media_frame(1, 2, 1, (5,), 8000, struct.pack("<5f", *range(5)))
+    video = media_frame(2, shape=(2, 1, 2, 3), payload=bytes(12))
+    failure = media_frame(3, 1, payload=b"the file is empty")
+    greeting = media_frame(-1)
+    yield "images", b"\0\7" + greeting + image + failure + image
+    yield "sound", b"\1\377" + greeting + sound + media_frame(2, 0, 1, (0,), 16000) + failure
+    yield "video", b"\2\120" + greeting + video + video
+    yield "huge", b"\0\377" + media_frame(0, shape=(3, 2**31, 2**31))
+    yield "lie", b"\0\377" + media_frame(0, shape=(3, 9, 9), payload=bytes(7))
+    yield "long-message", b"\0\377" + media_frame(0, 1, payload=bytes(256))
+
+
+MEDIA = {
+    "png": (0, "-i testsrc=s=24x16 -frames:v 1"),
+    "palette.png": (0, "-i testsrc=s=24x16 -frames:v 1 -pix_fmt pal8"),
+    "deep.png": (0, "-i testsrc=s=12x8 -frames:v 1 -pix_fmt rgba64be"),
+    "jpg": (0, "-i testsrc=s=24x16 -frames:v 1 -pix_fmt yuvj420p"),
+    "grey.jpg": (0, "-i testsrc=s=24x16 -frames:v 1 -pix_fmt gray"),
+    "webp": (0, "-i testsrc=s=24x16 -frames:v 1 -c:v libwebp"),
+    "lossless.webp": (0, "-i testsrc=s=24x16 -frames:v 1 -c:v libwebp -pix_fmt bgra -lossless 1"),
+    "wav": (1, "-i sine=r=8000:d=0.1"),
+    "float.wav": (1, "-i sine=r=8000:d=0.05 -c:a pcm_f32le -ac 2"),
+    "flac": (1, "-i sine=r=8000:d=0.2"),
+    "mp3": (1, "-i sine=r=16000:d=0.2 -b:a 16k"),
+    "ogg": (1, "-i sine=r=8000:d=0.2 -c:a libvorbis"),
+    "opus": (1, "-i sine=r=48000:d=0.1 -c:a libopus -b:a 8k"),
+    "mp4": (2, "-i testsrc=s=32x32:d=0.4 -c:v mpeg4 -bf 2"),
+    "h264.mkv": (2, "-i testsrc=s=32x32:d=0.4 -c:v libx264"),
+    "webm": (2, "-i testsrc=s=32x32:d=0.4 -c:v libvpx -b:v 50k"),
+}
+
+
+def media_decoder():
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (kind, arguments) in MEDIA.items():
+            path = pathlib.Path(folder) / f"seed.{name}"
+            subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", "-f", "lavfi", *arguments.split(),
+                            "-fflags", "+bitexact", "-flags", "+bitexact", str(path)], check=True)
+            yield name.replace(".", "-"), bytes([kind]) + path.read_bytes()
+
+
+def wordpiece():
+    for name, text in {
+        "words": "a abc b.a \u4e2d\u4e2d",
+        "marks": "e\u0301\u0323 \u0344 \u302e\U0001d165 \uac00 \u0130\u03a3",
+        "special": "[MASK] x[SEP]y [[PAD]",
+        "control": "a\x00\u200b\ufffd\u2028b",
+        "long": "a" * 120,
+    }.items():
+        for length in (2, 9, 64):
+            yield f"{name}-{length}", bytes([length]) + text.encode()
+    yield "broken", b"\x20a\xff\xc3 \xed\xa0\x80\xf4\x90\x80\x80"
+
+
+def vocabulary():
+    yield "lines", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\nun\n##aff\n##able\nb\n"
+    yield "returns", b"[UNK]\r\n[CLS]\r\n[SEP]\r\n\r\nb\r\nb\r\n"
+    model = {"type": "WordPiece", "unk_token": "[UNK]", "vocab": {"[UNK]": 0, "b": 1, "##b": 2, "[CLS]": 3, "[SEP]": 4}}
+    cls, sep = ({"SpecialToken": {"id": name, "type_id": 0}} for name in ("[CLS]", "[SEP]"))
+    first, second = ({"Sequence": {"id": name, "type_id": n}} for n, name in enumerate("AB"))
+    whole = {
+        "added_tokens": [{"id": 5, "content": "[MASK]", "normalized": False, "special": True}],
+        "normalizer": {"type": "BertNormalizer", "lowercase": True, "strip_accents": None},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [cls, first, sep],
+            "pair": [cls, first, sep, second, sep],
+            "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [3]}, "[SEP]": {"id": "[SEP]", "ids": [4]}},
+        },
+        "model": model,
+    }
+    yield "whole", json.dumps(whole).encode()
+    processing = {"type": "BertProcessing", "sep": ["[SEP]", 4], "cls": ["[CLS]", 3]}
+    yield "processing", json.dumps({**whole, "post_processor": processing}).encode()
+    yield "split", json.dumps({"model": model, "pre_tokenizer": {"type": "WhitespaceSplit"}}).encode()
+    yield "bpe", json.dumps({**whole, "model": {"type": "BPE", "vocab": {}, "merges": []}}).encode()
+
+
+def shard_index():
+    def index(**files):
+        return json.dumps({"metadata": {"total_size": 8}, "weight_map": files}).encode()
+
+    yield "two", index(a="model-1.safetensors", b="model-2.safetensors", c="model-1.safetensors")
+    yield "outside", index(a="../model.safetensors")
+    yield "number", index(a=3)
+    yield "empty", index()
+
+
 def main():
-    for target in (npy, npz, csv, safetensors):
+    for target in (npy, npz, csv, safetensors, wordpiece, vocabulary, shard_index, media_frames, media_decoder):
         folder = CORPUS / f"fuzz_{target.__name__}"
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in target():

@@ -17,11 +17,30 @@ typedef enum mmf_modality_kind {
     MMF_VECTOR,   /**< [N, d] */
     MMF_SEQUENCE, /**< [N, T, d] */
     MMF_IMAGE,    /**< [N, C, H, W] */
-    MMF_TOKENS    /**< [N, T] integers */
+    MMF_TOKENS,   /**< [N, T] integers */
+    MMF_VIDEO     /**< [N, T, C, H, W]: T frames */
 } mmf_modality_kind;
 
-/** "vector", "sequence", "image", "tokens". */
+/** What a cell of a manifest names: a text itself, or a file. */
+typedef enum mmf_raw_kind {
+    MMF_RAW_NONE,
+    MMF_RAW_TEXT,
+    MMF_RAW_IMAGE,
+    MMF_RAW_AUDIO,
+    MMF_RAW_VIDEO
+} mmf_raw_kind;
+
+/** "text", "image", "audio", "video"; "" for MMF_RAW_NONE. */
+MMF_API const char *mmf_raw_kind_name(mmf_raw_kind kind);
+/** What a file of this name holds, by its ending; MMF_RAW_NONE if that says nothing. */
+MMF_API mmf_raw_kind mmf_raw_kind_of(const char *name, size_t n_bytes);
+
+/** "vector", "sequence", "image", "tokens", "video". */
 MMF_API const char *mmf_modality_kind_name(mmf_modality_kind kind);
+/** True for kinds whose first dimension is steps, of which samples may have fewer. */
+MMF_API bool mmf_modality_has_steps(mmf_modality_kind kind);
+/** True for kinds whose features are channels, in front of height and width. */
+MMF_API bool mmf_modality_has_channels(mmf_modality_kind kind);
 
 /** Numbers that belong to the steps of a sequence or of tokens: the key `<modality>.<name>`. */
 typedef enum mmf_companion {
@@ -41,12 +60,13 @@ MMF_API bool mmf_companion_is_whole(mmf_companion companion);
 typedef struct mmf_modality {
     const char *name;
     mmf_modality_kind kind;
-    int n_dims; /**< dimensions of one sample: 1 vector, 2 sequence, 3 image, 1 tokens */
-    int64_t shape[MMF_MAX_DIMS - 1]; /**< of one sample: {d}, {T, d}, {C, H, W}, {T} */
-    int64_t n_rows;                  /**< stored rows; differs from N where rows are shared */
-    mmf_dtype dtype;                 /**< on disk */
-    bool has_length;                 /**< <name>.length exists */
-    bool has_present;                /**< <name>.present exists, or some length is 0 */
+    int n_dims; /**< dimensions of one sample: 1 vector, 2 sequence, 3 image, 1 tokens, 4 video */
+    int64_t
+        shape[MMF_MAX_DIMS - 1]; /**< of one sample: {d}, {T, d}, {C, H, W}, {T}, {T, C, H, W} */
+    int64_t n_rows;              /**< stored rows; differs from N where rows are shared */
+    mmf_dtype dtype;             /**< on disk */
+    bool has_length;             /**< <name>.length exists */
+    bool has_present;            /**< <name>.present exists, or some length is 0 */
     bool has_index;
     int64_t vocab_size; /**< tokens: largest id + 1, at least the size of .vocab; else 0 */
     int64_t companions[MMF_N_COMPANIONS]; /**< numbers a step of each; 0: not in the file */
@@ -83,6 +103,9 @@ typedef struct mmf_dataset_options {
     mmf_nonfinite nonfinite;
     bool check_finite;        /**< scan values now and fail or count by `nonfinite` */
     const mmf_io_options *io; /**< NULL: defaults */
+    /** For mmf_model_open_data: how a manifest is prepared, but for what the model knows itself.
+     * NULL: tables are read as tables. */
+    const struct mmf_prepare_options *prepare;
 } mmf_dataset_options;
 
 #define MMF_DATASET_OPTIONS_INIT                                                                   \
@@ -135,6 +158,9 @@ MMF_API int64_t mmf_dataset_stored_row(const mmf_dataset *dataset, size_t modali
 MMF_API const char *mmf_dataset_note(const mmf_dataset *dataset, size_t i);
 MMF_API bool mmf_dataset_has_split(const mmf_dataset *dataset);
 MMF_API bool mmf_dataset_has_group(const mmf_dataset *dataset);
+/** What made the modalities out of raw files, as JSON (mmf_prepare); NULL: nothing that is known.
+ */
+MMF_API const char *mmf_dataset_preparations(const mmf_dataset *dataset);
 /** A hash of the file's path, size, shapes and targets: a run resumes only on the same data. */
 MMF_API uint64_t mmf_dataset_fingerprint(const mmf_dataset *dataset);
 
@@ -181,7 +207,8 @@ MMF_API mmf_status mmf_split_folds(mmf_ctx *ctx, const mmf_dataset *dataset, con
 
 /* ---- Normalisation ----------------------------------------------------------------------- */
 
-/** x -> (x - mean) / deviation a feature (a channel for images); tokens are left alone. */
+/** x -> (x - mean) / deviation a feature (a channel for images and video); tokens are left alone.
+ */
 typedef struct mmf_normalisation {
     size_t n_modalities;
     int64_t *n_features;   /**< of each modality; 0: not normalised */

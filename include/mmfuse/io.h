@@ -21,6 +21,7 @@ typedef struct mmf_io_options {
     size_t max_bytes;        /**< decompressed bytes of one array; default 64 GiB */
     const char *helper_dir;  /**< folder searched first for mmfuse-read-FORMAT; NULL: PATH only */
     unsigned helper_seconds; /**< time limit of a helper program; default 3,600 */
+    bool skip_text;          /**< tables: columns of text are left out, not stored */
 } mmf_io_options;
 
 #define MMF_IO_OPTIONS_INIT                                                                        \
@@ -34,9 +35,9 @@ typedef struct mmf_archive mmf_archive;
 
 /**
  * Opens a file by its extension: .npz, .npy (one array named "data"), .csv, .tsv, .safetensors; any
- * other extension EXT is handed to the program mmfuse-read-EXT (h5, hdf5 both mean "hdf5"), which
- * writes an npz to its standard output. CSV: a column "m.3" or "m.name" belongs to array m; see
- * docs/data.md.
+ * other extension EXT is handed to the program mmfuse-read-EXT (h5, hdf5 both mean "hdf5"; those of
+ * mmf_media_kind_of mean "media"), which writes an npz to its standard output. CSV: a column "m.3"
+ * or "m.name" belongs to array m; see docs/data.md.
  *
  * @param out      the caller owns it and frees it with mmf_archive_close
  * @param options  NULL: defaults

@@ -101,6 +101,8 @@ MMF_API const mmf_schema *mmf_model_inputs(const mmf_model *model);
 MMF_API mmf_module *mmf_model_module(const mmf_model *model);
 /** How it was trained, as a JSON object: data, split, seed, options, epochs, scores. Borrowed. */
 MMF_API const char *mmf_model_record(const mmf_model *model);
+/** How raw files become its inputs, as JSON; NULL: it was trained on arrays. Borrowed. */
+MMF_API const char *mmf_model_preparations(const mmf_model *model);
 /** Trained parameters. */
 MMF_API int64_t mmf_model_n_parameters(const mmf_model *model);
 /** Features of one input's vector, or a step of its sequence: names if the data had them, or NULL.
@@ -128,7 +130,8 @@ typedef struct mmf_sample {
 MMF_API mmf_status mmf_model_predict(mmf_model *model, const mmf_sample *samples, double *out);
 
 /**
- * Opens a data file for a model: its modalities in its order, its target if the file has it.
+ * Opens a data file for a model: its modalities in its order, its target if the file has it. With
+ * options->prepare a table of texts and file names serves a model that was trained on such a table.
  * @param options  NULL: defaults; `modalities` is the model's, `target` the model's unless given
  * @errors         as mmf_dataset_open; ARG when a modality is absent or has another shape
  */

@@ -128,6 +128,13 @@ typedef struct mmf_schema {
     mmf_input_schema *inputs;
 } mmf_schema;
 
+/** Features of a step: the channels of images and video, the last dimension of vectors and
+ * sequences, 0 of tokens. */
+MMF_API int64_t mmf_input_features(const mmf_input_schema *input);
+/** Pixels of a channel; 1 where there are none. */
+MMF_API int64_t mmf_input_pixels(const mmf_input_schema *input);
+/** The flag MMF_TAKES_... of a kind. */
+MMF_API unsigned mmf_takes_kind(mmf_modality_kind kind);
 /** The input of this name or NULL. */
 MMF_API const mmf_input_schema *mmf_schema_find(const mmf_schema *schema, const char *name);
 
@@ -244,7 +251,8 @@ typedef enum mmf_kind {
     MMF_KIND_LOSS,
     MMF_KIND_RULE,
     MMF_KIND_METRIC,
-    MMF_KIND_AID /**< stands beside training; see mmf_aids */
+    MMF_KIND_AID,        /**< stands beside training; see mmf_aids */
+    MMF_KIND_PREPARATION /**< makes arrays of raw files; see mmf_preparations */
 } mmf_kind;
 
 /** What a definition takes and can do. */
@@ -253,7 +261,9 @@ enum {
     MMF_TAKES_SEQUENCES = 1 << 1,
     MMF_TAKES_IMAGES = 1 << 2,
     MMF_TAKES_TOKENS = 1 << 3,
-    MMF_TAKES_ANY = MMF_TAKES_VECTORS | MMF_TAKES_SEQUENCES | MMF_TAKES_IMAGES | MMF_TAKES_TOKENS,
+    MMF_TAKES_VIDEOS = 1 << 18,
+    MMF_TAKES_ANY = MMF_TAKES_VECTORS | MMF_TAKES_SEQUENCES | MMF_TAKES_IMAGES | MMF_TAKES_TOKENS |
+                    MMF_TAKES_VIDEOS,
     MMF_MISSING_OK = 1 << 4, /**< defined for absent modalities; `missing` says how */
     MMF_TWO_ONLY = 1 << 5,   /**< exactly two modalities */
     MMF_ONE_ONLY = 1 << 6,   /**< exactly one modality */

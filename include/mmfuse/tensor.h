@@ -421,6 +421,21 @@ MMF_API mmf_rnn_output mmf_gru(mmf_tape *, mmf_tensor *x, const mmf_rnn_weights 
 
 /** Zeroes with probability p and scales the rest by 1/(1-p) in training passes; else x itself. */
 MMF_API mmf_tensor *mmf_dropout(mmf_tape *, mmf_tensor *x, double p);
+
+/** Masks over sequences of frames, such as log-mel spectrograms; all 0: none. */
+typedef struct mmf_augment_options {
+    int64_t n_feature_masks, feature_span; /**< bands, and their largest width in features */
+    int64_t n_time_masks, time_span;       /**< spans of time, and their largest length in steps */
+    double time_share;                     /**< no span is longer than this share of the steps */
+} mmf_augment_options;
+/**
+ * In training passes zeroes random bands of features and spans of the valid steps, drawn for every
+ * sample; else x itself.
+ * @param x (B, T, D), normalised  @param length (B) or NULL: all T
+ * @paper Park et al., SpecAugment, Interspeech 2019; without the time warp
+ */
+MMF_API mmf_tensor *mmf_spec_augment(mmf_tape *, mmf_tensor *x, const mmf_tensor *length,
+                                     const mmf_augment_options *options);
 /** Standard normal draws that depend on (seed, step, site, element): the noise of a sample.
  * Constants, without a path for gradients. */
 MMF_API mmf_tensor *mmf_normal_noise(mmf_tape *, int n_dims, const int64_t *shape);

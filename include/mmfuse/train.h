@@ -56,7 +56,10 @@ typedef struct mmf_train_options {
     double modality_dropout;
     int64_t modality_dropout_rise; /**< epochs over which that probability rises from 0 */
     mmf_msa_rules rules;           /**< sentiment metrics of regression */
-    const char *checkpoint;        /**< state file for resuming; NULL: none */
+    /** Comma-separated random changes of pictures in training: "image=crop:4,image=flip:0.5" moves
+     * them by up to so many pixels and mirrors them with that probability. NULL: none */
+    const char *augment;
+    const char *checkpoint; /**< state file for resuming; NULL: none */
     bool resume; /**< go on from `checkpoint` if it is there: the same bits as unbroken */
     const char
         *unimodal_folder; /**< late models: read and write only-<m>.<seed>.mmf there; NULL: none */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -193,4 +194,52 @@ mmf_status mmf_make_folder(mmf_ctx *ctx, const char *path)
     }
     mmf_free(ctx, copy);
     return status;
+}
+
+mmf_status mmf_lock_folder(mmf_ctx *ctx, const char *path, int *lock)
+{
+    *lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0)
+        return mmf_fail(ctx, MMF_IO, "%s: cannot open the folder: %s", path, strerror(errno));
+    if (flock(*lock, LOCK_EX | LOCK_NB) == 0)
+        return MMF_OK;
+    const bool is_taken = errno == EWOULDBLOCK;
+    mmf_unlock_folder(*lock);
+    *lock = -1;
+    return is_taken
+               ? mmf_fail(ctx, MMF_STATE, "%s: another process is writing into this folder", path)
+               : mmf_fail(ctx, MMF_IO, "%s: cannot lock the folder: %s", path, strerror(errno));
+}
+
+void mmf_unlock_folder(int lock)
+{
+    if (lock >= 0)
+        close(lock);
+}
+
+mmf_status mmf_path_join(mmf_ctx *ctx, char *out, size_t size, const char *folder, size_t n_folder,
+                         const char *name)
+{
+    const int n = snprintf(out, size, "%.*s%s%s", (int)n_folder, folder, n_folder ? "/" : "", name);
+    if (n < 0 || (size_t)n >= size)
+        return mmf_fail(ctx, MMF_LIMIT, "%s: the path is longer than %zu bytes", folder, size);
+    return MMF_OK;
+}
+
+mmf_status mmf_path_beside(mmf_ctx *ctx, char *out, size_t size, const char *path, const char *name)
+{
+    const char *const slash = strrchr(path, '/');
+    return mmf_path_join(ctx, out, size, path, slash ? (size_t)(slash - path) : 0, name);
+}
+
+bool mmf_path_is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool mmf_path_is_file(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }

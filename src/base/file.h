@@ -43,7 +43,27 @@ void mmf_writer_discard(mmf_writer *writer);
 /** Writes a whole text file through a writer. */
 mmf_status mmf_write_text(mmf_ctx *ctx, const char *path, const char *text, size_t n_bytes);
 
+/** "FOLDER/NAME"; NAME alone where `n_folder`, the bytes of the folder's path, is 0. @errors LIMIT
+ */
+mmf_status mmf_path_join(mmf_ctx *ctx, char *out, size_t size, const char *folder, size_t n_folder,
+                         const char *name);
+/** `name` in the folder that `path` is in. */
+mmf_status mmf_path_beside(mmf_ctx *ctx, char *out, size_t size, const char *path,
+                           const char *name);
+bool mmf_path_is_folder(const char *path);
+bool mmf_path_is_file(const char *path);
+
 /** Makes a folder and its parents; an existing folder is success. */
 mmf_status mmf_make_folder(mmf_ctx *ctx, const char *path);
+/**
+ * Keeps other processes that ask for the same out of a folder, until mmf_unlock_folder or the end
+ * of this process and of the children it forks meanwhile.
+ *
+ * @param lock  to hand to mmf_unlock_folder
+ * @errors      STATE (another process has it), IO
+ */
+mmf_status mmf_lock_folder(mmf_ctx *ctx, const char *path, int *lock);
+/** Ignores a negative one. */
+void mmf_unlock_folder(int lock);
 
 #endif

@@ -151,10 +151,13 @@ static mmf_status fill_values(const mmf_dataset *ds, const mmf_data_modality *m,
     }
     if (!mean || n == 0)
         return MMF_OK;
-    if (m->view.kind == MMF_IMAGE)
-        normalise_channels(out, m->n_features, m->row / m->n_features, mean, scale);
-    else
+    if (mmf_modality_has_channels(m->view.kind)) {
+        for (int64_t t = 0; t < n_steps; t++)
+            normalise_channels(out + t * m->step, m->n_features, m->step / m->n_features, mean,
+                               scale);
+    } else {
         normalise_steps(out, n_steps, m->n_features, mean, scale);
+    }
     return MMF_OK;
 }
 

@@ -10,17 +10,26 @@
 #include <sys/stat.h>
 
 #include "base/context.h"
+#include "base/hash.h"
 
 static const char *const kind_names[] = {
-    [MMF_VECTOR] = "vector",
-    [MMF_SEQUENCE] = "sequence",
-    [MMF_IMAGE] = "image",
-    [MMF_TOKENS] = "tokens",
+    [MMF_VECTOR] = "vector", [MMF_SEQUENCE] = "sequence", [MMF_IMAGE] = "image",
+    [MMF_TOKENS] = "tokens", [MMF_VIDEO] = "video",
 };
 
 const char *mmf_modality_kind_name(mmf_modality_kind kind)
 {
     return kind_names[kind];
+}
+
+bool mmf_modality_has_steps(mmf_modality_kind kind)
+{
+    return kind == MMF_SEQUENCE || kind == MMF_TOKENS || kind == MMF_VIDEO;
+}
+
+bool mmf_modality_has_channels(mmf_modality_kind kind)
+{
+    return kind == MMF_IMAGE || kind == MMF_VIDEO;
 }
 
 mmf_status mmf_data_fail(const mmf_dataset *ds, mmf_status status, const char *key,
@@ -46,12 +55,28 @@ mmf_status mmf_data_fail_row(const mmf_dataset *ds, mmf_status status, const cha
                     (long long)row, text);
 }
 
+static mmf_status read_preparations(mmf_dataset *ds)
+{
+    mmf_array array;
+    MMF_TRY(mmf_data_load(ds, "preparations", &array));
+    if (!array.data || array.dtype != MMF_STR || mmf_array_count(&array) != 1)
+        return MMF_OK;
+    size_t n = 0;
+    const char *const text = mmf_array_string(&array, 0, &n);
+    ds->preparations = mmf_alloc_zero(ds->ctx, n + 1, 1);
+    if (!ds->preparations)
+        return MMF_NOMEM;
+    memcpy(ds->preparations, text, n);
+    return MMF_OK;
+}
+
 static mmf_status build(mmf_dataset *ds, const mmf_dataset_options *options)
 {
     const bool optional =
         options->target_optional || (!options->target && !mmf_data_needs_target(options->task));
     MMF_TRY(mmf_data_find_target(ds, options->target, optional));
     MMF_TRY(mmf_data_read_keys(ds, options));
+    MMF_TRY(read_preparations(ds));
     MMF_TRY(mmf_data_check(ds, options));
     return mmf_data_check_target(ds, options->task, options->target && !options->target_optional);
 }
@@ -98,6 +123,7 @@ void mmf_dataset_close(mmf_dataset *ds)
     mmf_free(ds->ctx, ds->modalities);
     mmf_free(ds->ctx, ds->shares);
     mmf_free(ds->ctx, ds->notes);
+    mmf_free(ds->ctx, ds->preparations);
     mmf_archive_close(ds->archive);
     mmf_free(ds->ctx, ds);
 }
@@ -209,39 +235,32 @@ bool mmf_dataset_has_group(const mmf_dataset *ds)
     return ds->group.data != NULL;
 }
 
-static uint64_t mix(uint64_t hash, const void *bytes, size_t n_bytes)
+const char *mmf_dataset_preparations(const mmf_dataset *ds)
 {
-    const unsigned char *const b = bytes;
-    for (size_t i = 0; i < n_bytes; i++)
-        hash = (hash ^ b[i]) * 0x100000001b3u;
-    return hash;
-}
-
-static uint64_t mix_number(uint64_t hash, int64_t number)
-{
-    return mix(hash, &number, sizeof number);
+    return ds->preparations;
 }
 
 uint64_t mmf_dataset_fingerprint(const mmf_dataset *ds)
 {
     uint64_t hash = mmf_rng_stream("fingerprint");
-    hash = mix(hash, ds->path, strlen(ds->path) + 1);
+    hash = mmf_hash_text(hash, ds->path);
     struct stat info;
-    hash = mix_number(hash, stat(ds->path, &info) == 0 ? (int64_t)info.st_size : 0);
-    hash = mix_number(hash, ds->n_samples);
+    hash = mmf_hash_number(hash, stat(ds->path, &info) == 0 ? (int64_t)info.st_size : 0);
+    hash = mmf_hash_number(hash, ds->n_samples);
     for (size_t i = 0; i < ds->n_modalities; i++) {
         const mmf_modality *const m = &ds->modalities[i].view;
-        hash = mix(hash, m->name, strlen(m->name) + 1);
-        hash = mix_number(hash, (int64_t)m->kind);
-        hash = mix_number(hash, (int64_t)m->dtype);
-        hash = mix_number(hash, m->n_rows);
+        hash = mmf_hash_text(hash, m->name);
+        hash = mmf_hash_number(hash, (int64_t)m->kind);
+        hash = mmf_hash_number(hash, (int64_t)m->dtype);
+        hash = mmf_hash_number(hash, m->n_rows);
         for (int d = 0; d < m->n_dims; d++)
-            hash = mix_number(hash, m->shape[d]);
+            hash = mmf_hash_number(hash, m->shape[d]);
     }
-    hash = mix_number(hash, (int64_t)ds->target_kind);
+    hash = mmf_hash_text(hash, ds->preparations ? ds->preparations : "");
+    hash = mmf_hash_number(hash, (int64_t)ds->target_kind);
     if (ds->target_kind == MMF_TARGET_NONE || !ds->target.data)
         return hash;
-    hash = mix(hash, ds->target_name, strlen(ds->target_name) + 1);
+    hash = mmf_hash_text(hash, ds->target_name);
     const size_t n_bytes = (size_t)mmf_array_count(&ds->target) * ds->target.item_bytes;
-    return mix(hash, ds->target.data, n_bytes);
+    return mmf_hash(hash, ds->target.data, n_bytes);
 }

@@ -19,10 +19,10 @@ typedef struct mmf_data_modality {
     mmf_modality view;
     mmf_array values, length, present, index;
     mmf_array companions[MMF_N_COMPANIONS];
-    int64_t n_steps;    /* T of sequences and tokens, else 1 */
+    int64_t n_steps;    /* T of kinds with steps, else 1 */
     int64_t step;       /* elements of a step */
     int64_t row;        /* elements of a stored row: n_steps * step */
-    int64_t n_features; /* normalised quantities: of a step, or the channels of an image */
+    int64_t n_features; /* normalised quantities: of a step, or its channels */
     uint8_t *absent;    /* [N] 0/1; NULL where the modality is always there */
 } mmf_data_modality;
 
@@ -50,6 +50,7 @@ struct mmf_dataset {
     size_t n_shares;
     const char **notes;
     size_t n_notes;
+    char *preparations; /* owned; NULL: none */
 };
 
 /* ---- Messages: "FILE: KEY: ..." and "FILE: KEY, row R: ..."; rows count from 0 ----------------

@@ -21,7 +21,7 @@ static const char *const kind_choices[] = {"tokens", "features", "sequence"};
 /* The type and number of dimensions of a modality. */
 static bool fits_modality(const mmf_array *header)
 {
-    return header->dtype != MMF_STR && header->n_dims >= 2 && header->n_dims <= 4;
+    return header->dtype != MMF_STR && header->n_dims >= 2 && header->n_dims <= 5;
 }
 
 mmf_status mmf_data_load(mmf_dataset *ds, const char *name, mmf_array *out)
@@ -99,7 +99,7 @@ static mmf_status fail_unknown(mmf_dataset *ds, const char *name)
         const mmf_array *const a = mmf_archive_header(ds->archive, (size_t)there);
         return mmf_data_fail(ds, MMF_ARG, name,
                              "this %s array of shape %s is no modality; expected numbers (N, d), "
-                             "(N, T, d) or (N, C, H, W) that are not the target",
+                             "(N, T, d), (N, C, H, W) or (N, T, C, H, W) that are not the target",
                              mmf_dtype_name(a->dtype),
                              mmf_shape_text(shape, sizeof shape, a->shape, a->n_dims));
     }
@@ -162,8 +162,8 @@ static mmf_status choose_modalities(mmf_dataset *ds, const char *choice)
         n_found += is_modality(ds, i);
     if (n_found == 0)
         return mmf_fail(ds->ctx, MMF_FORMAT,
-                        "%s: no modality; expected an array of numbers of shape (N, d), (N, T, d) "
-                        "or (N, C, H, W)",
+                        "%s: no modality; expected an array of numbers of shape (N, d), (N, T, d), "
+                        "(N, C, H, W) or (N, T, C, H, W)",
                         ds->path);
     ds->modalities = mmf_alloc_zero(ds->ctx, n_found, sizeof *ds->modalities);
     if (!ds->modalities)
@@ -230,7 +230,7 @@ static mmf_status set_kind(mmf_dataset *ds, mmf_data_modality *m, int chosen, bo
         return mmf_data_fail(ds, MMF_ARG, v->name,
                              "tokens are whole numbers (N, T); this is %s of shape %s",
                              mmf_dtype_name(a->dtype), shape);
-    if (chosen == 2 && a->n_dims == 4)
+    if (chosen == 2 && a->n_dims >= 4)
         return mmf_data_fail(ds, MMF_ARG, v->name,
                              "a sequence has shape (N, T) or (N, T, d); this has %s", shape);
     for (int d = 1; d < a->n_dims; d++) {
@@ -249,6 +249,10 @@ static mmf_status set_kind(mmf_dataset *ds, mmf_data_modality *m, int chosen, bo
     } else if (a->n_dims == 4) {
         v->kind = MMF_IMAGE;
         m->n_features = a->shape[1];
+    } else if (a->n_dims == 5) {
+        v->kind = MMF_VIDEO;
+        m->n_steps = a->shape[1];
+        m->n_features = a->shape[2];
     } else if (a->n_dims == 3 || chosen == 2) {
         v->kind = MMF_SEQUENCE;
         m->n_steps = a->shape[1];
@@ -278,7 +282,7 @@ static mmf_status read_modality(mmf_dataset *ds, mmf_data_modality *m, const cha
     MMF_TRY(mmf_data_load_companion(ds, v->name, "names", &v->names));
     MMF_TRY(mmf_data_load_companion(ds, v->name, "present", &m->present));
     MMF_TRY(mmf_data_load_companion(ds, v->name, "index", &m->index));
-    if (v->kind == MMF_SEQUENCE || v->kind == MMF_TOKENS)
+    if (mmf_modality_has_steps(v->kind))
         MMF_TRY(mmf_data_load_companion(ds, v->name, "length", &m->length));
     MMF_TRY(mmf_data_read_step_companions(ds, m));
     v->has_length = m->length.data != NULL;
@@ -334,7 +338,7 @@ static bool is_companion(const mmf_dataset *ds, const char *name)
 
 static mmf_status read_notes(mmf_dataset *ds)
 {
-    static const char *const used[] = {"split", "group", "id"};
+    static const char *const used[] = {"split", "group", "id", "preparations"};
     const size_t n = mmf_archive_count(ds->archive);
     ds->notes = mmf_alloc_zero(ds->ctx, n ? n : 1, sizeof *ds->notes);
     if (!ds->notes)

@@ -16,34 +16,40 @@ typedef struct sums {
     int64_t *uses; /* [n_rows] samples that read a stored row; NULL: one pass a sample */
 } sums;
 
+/* Adds a frame: the pixels of every channel. */
+static void add_channels(sums *s, const float *frame, int64_t n_channels, int64_t n_pixels,
+                         double weight)
+{
+    for (int64_t f = 0; f < n_channels; f++) {
+        double sum = 0, square = 0;
+        for (int64_t i = 0; i < n_pixels; i++) {
+            const double x = (double)frame[f * n_pixels + i] - s->shift[f];
+            sum += x;
+            square += x * x;
+        }
+        s->sum[f] += weight * sum;
+        s->square[f] += weight * square;
+    }
+}
+
 static void add_row(const mmf_data_modality *m, sums *s, int64_t n_steps, double weight)
 {
-    const int64_t n_features = m->n_features;
-    const bool image = m->view.kind == MMF_IMAGE;
-    const int64_t n_pixels = image ? m->row / n_features : 1;
+    const int64_t n_features = m->n_features, n_pixels = m->step / n_features;
+    const bool channels = mmf_modality_has_channels(m->view.kind);
     if (s->weight == 0) {
         for (int64_t f = 0; f < n_features; f++)
             s->shift[f] = (double)s->row[f * n_pixels];
     }
-    if (image) {
-        for (int64_t f = 0; f < n_features; f++) {
-            double sum = 0, square = 0;
-            for (int64_t i = 0; i < n_pixels; i++) {
-                const double x = (double)s->row[f * n_pixels + i] - s->shift[f];
-                sum += x;
-                square += x * x;
-            }
-            s->sum[f] += weight * sum;
-            s->square[f] += weight * square;
+    for (int64_t t = 0; t < n_steps; t++) {
+        const float *const step = s->row + t * m->step;
+        if (channels) {
+            add_channels(s, step, n_features, n_pixels, weight);
+            continue;
         }
-    } else {
-        for (int64_t t = 0; t < n_steps; t++) {
-            const float *const step = s->row + t * n_features;
-            for (int64_t f = 0; f < n_features; f++) {
-                const double x = (double)step[f] - s->shift[f];
-                s->sum[f] += weight * x;
-                s->square[f] += weight * x * x;
-            }
+        for (int64_t f = 0; f < n_features; f++) {
+            const double x = (double)step[f] - s->shift[f];
+            s->sum[f] += weight * x;
+            s->square[f] += weight * x * x;
         }
     }
     s->weight += weight * (double)(n_steps * n_pixels);

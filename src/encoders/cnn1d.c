@@ -2,7 +2,7 @@
  * cnn1d.c: a small convolutional network over time: two blocks of convolution, batch norm, ReLU and
  * max-pooling, then means of four quarters of the time axis, so that order survives the pooling.
  */
-#include "mmfuse/nn.h"
+#include "encoders/encoder.h"
 
 #define KERNEL 5
 #define N_PARTS 4
@@ -13,6 +13,7 @@
 static const mmf_option options[] = {
     {"width", NULL, MMF_OPTION_INT, 1, 8192, NULL, "64", "of the feature"},
     {"dropout", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0", "before the last layer"},
+    MMF_AUGMENT_OPTIONS,
     {0},
 };
 
@@ -23,6 +24,7 @@ typedef struct cnn1d_encoder {
     mmf_linear_layer linear;
     int64_t pooled_steps;
     double dropout;
+    mmf_augment_options augment;
 } cnn1d_encoder;
 
 static int64_t n_parts(int64_t steps)
@@ -40,7 +42,9 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     const int64_t width = mmf_config_int(config, "width"), steps = in->shape[0];
     const int64_t channels = width < MAX_CHANNELS ? width : MAX_CHANNELS;
     const mmf_window window = {{KERNEL, 1}, {1, 1}, {KERNEL / 2, 0}};
-    *e = (cnn1d_encoder){.input = in->name, .dropout = mmf_config_real(config, "dropout")};
+    *e = (cnn1d_encoder){.input = in->name,
+                         .dropout = mmf_config_real(config, "dropout"),
+                         .augment = mmf_augment_read(config)};
     e->conv_1 = mmf_conv_build(b, "conv_1", 1, in->shape[1], channels, &window, false);
     e->norm_1 = mmf_batch_norm_build(b, "norm_1", channels, 1);
     e->conv_2 = mmf_conv_build(b, "conv_2", 1, channels, channels, &window, false);
@@ -65,7 +69,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 {
     (void)step;
     const cnn1d_encoder *const e = self;
-    mmf_tensor *x = mmf_transpose(tape, mmf_named_get(in, e->input), 1, 2); /* (B, D, T) */
+    const mmf_tensor *const length = mmf_named_part(in, e->input, "length");
+    mmf_tensor *x = mmf_spec_augment(tape, mmf_named_get(in, e->input), length, &e->augment);
+    x = mmf_transpose(tape, x, 1, 2); /* (B, D, T) */
     const bool pool = x && e->pooled_steps != x->shape[2];
     x = block(tape, &e->conv_1, &e->norm_1, x, pool);
     x = block(tape, &e->conv_2, &e->norm_2, x, pool);

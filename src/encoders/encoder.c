@@ -25,13 +25,13 @@ const mmf_def *const *mmf_encoder_table(size_t *count)
     return encoders;
 }
 
-static unsigned takes_kind(mmf_modality_kind kind)
+mmf_augment_options mmf_augment_read(const mmf_config *config)
 {
-    static const unsigned flags[] = {[MMF_VECTOR] = MMF_TAKES_VECTORS,
-                                     [MMF_SEQUENCE] = MMF_TAKES_SEQUENCES,
-                                     [MMF_IMAGE] = MMF_TAKES_IMAGES,
-                                     [MMF_TOKENS] = MMF_TAKES_TOKENS};
-    return flags[kind];
+    return (mmf_augment_options){.n_feature_masks = mmf_config_int(config, "freq_masks"),
+                                 .feature_span = mmf_config_int(config, "freq_mask"),
+                                 .n_time_masks = mmf_config_int(config, "time_masks"),
+                                 .time_span = mmf_config_int(config, "time_mask"),
+                                 .time_share = mmf_config_real(config, "time_mask_share")};
 }
 
 const char *mmf_encoder_default(const mmf_input_schema *input)
@@ -39,7 +39,8 @@ const char *mmf_encoder_default(const mmf_input_schema *input)
     static const char *const names[] = {[MMF_VECTOR] = "mlp",
                                         [MMF_SEQUENCE] = "cnn1d",
                                         [MMF_IMAGE] = "cnn2d",
-                                        [MMF_TOKENS] = "lstm"};
+                                        [MMF_TOKENS] = "lstm",
+                                        [MMF_VIDEO] = "video"};
     const bool varies = input->kind == MMF_SEQUENCE && input->has_length;
     return varies ? "gru" : names[input->kind];
 }
@@ -52,7 +53,7 @@ static const mmf_def *find_encoder(mmf_builder *b, const mmf_input_schema *input
     const char *names[N_ENCODERS];
     size_t n_names = 0;
     for (size_t i = 0; i < N_ENCODERS; i++) {
-        if (!(encoders[i]->takes & takes_kind(input->kind)))
+        if (!(encoders[i]->takes & mmf_takes_kind(input->kind)))
             continue;
         if (strlen(encoders[i]->name) == n && strncmp(encoders[i]->name, name, n) == 0)
             return encoders[i];
@@ -79,16 +80,46 @@ const char *mmf_encoder_spec(const mmf_config *config, const char *option, const
     return NULL;
 }
 
-static void set_option(mmf_builder *b, mmf_config *config, const char *name, double value)
+static void set_text(mmf_builder *b, mmf_config *config, const char *name, const char *text)
 {
-    char text[40];
     if (mmf_builder_status(b) !=
         MMF_OK) /* a second failure would replace the first one's message */
         return;
-    snprintf(text, sizeof text, "%.12g", value);
     const mmf_status status = mmf_config_set(config, name, text);
     if (status != MMF_OK)
-        mmf_builder_fail(b, status, "encoder: %s", mmf_ctx_error(mmf_builder_ctx(b)));
+        mmf_builder_fail(b, status, "encoder %s: %s", mmf_config_def(config)->name,
+                         mmf_ctx_error(mmf_builder_ctx(b)));
+}
+
+static void set_option(mmf_builder *b, mmf_config *config, const char *name, double value)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%.12g", value);
+    set_text(b, config, name, text);
+}
+
+/* What follows the name: ":64" is the width, ":layers=3" an option. */
+static void set_given(mmf_builder *b, mmf_config *config, const mmf_input_schema *input,
+                      const char *spec, const char *at)
+{
+    while (*at == ':') {
+        char name[64], value[256];
+        const char *const part = at + 1;
+        const size_t n = strcspn(part, ":=");
+        const bool is_option = part[n] == '=';
+        const size_t n_value = is_option ? strcspn(part + n + 1, ":=") : n;
+        if (n == 0 || n >= sizeof name || n_value >= sizeof value ||
+            (!is_option && strspn(part, "0123456789") != n))
+            break;
+        snprintf(name, sizeof name, "%.*s", is_option ? (int)n : 5, is_option ? part : "width");
+        snprintf(value, sizeof value, "%.*s", (int)n_value, is_option ? part + n + 1 : part);
+        set_text(b, config, name, value);
+        at = part + n + (is_option ? 1 + n_value : 0);
+    }
+    if (*at && mmf_builder_status(b) == MMF_OK)
+        mmf_builder_fail(b, MMF_ARG,
+                         "encoder \"%s\" of %s: expected NAME:WIDTH:OPTION=VALUE, found \"%s\"",
+                         spec, input->name, at);
 }
 
 mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_schema *input,
@@ -97,7 +128,7 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
     mmf_encoder e = {.input = input->name};
     const char *const chosen =
         choice->spec && *choice->spec ? choice->spec : mmf_encoder_default(input);
-    const size_t n = strcspn(chosen, ":");
+    const size_t n = strcspn(chosen, ":=");
     e.def = find_encoder(b, input, chosen, n);
     mmf_config *config = NULL;
     if (!e.def)
@@ -107,13 +138,9 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
         mmf_builder_fail(b, status, "%s", mmf_ctx_error(mmf_builder_ctx(b)));
         return e;
     }
-    char *end = NULL;
-    const long long given = chosen[n] == ':' ? strtoll(chosen + n + 1, &end, 10) : choice->width;
-    if (end && (end == chosen + n + 1 || *end))
-        mmf_builder_fail(b, MMF_ARG, "encoder \"%s\" of %s: expected NAME:WIDTH", chosen,
-                         input->name);
-    set_option(b, config, "width", (double)given);
+    set_option(b, config, "width", (double)choice->width);
     set_option(b, config, "dropout", choice->dropout);
+    set_given(b, config, input, chosen, chosen + n);
     if (mmf_builder_status(b) == MMF_OK) {
         mmf_builder_enter(b, name);
         mmf_builder_set_width(b, 0);

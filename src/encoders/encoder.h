@@ -2,7 +2,8 @@
  * encoder.h: choosing and running the encoder of one modality.
  *
  * An encoder takes one input and puts out `feature` (B, D); its width is mmf_builder_width after
- * `build`. A specification is "NAME" or "NAME:WIDTH", such as "lstm:128".
+ * `build`. A specification is NAME[:WIDTH][:OPTION=VALUE]..., such as "lstm:128" or
+ * "transformer:64:layers=3".
  */
 #ifndef MMFUSE_ENCODERS_ENCODER_H
 #define MMFUSE_ENCODERS_ENCODER_H
@@ -19,18 +20,58 @@ typedef struct mmf_encoder {
         *absent; /* (width): learned stand-in where the modality is missing; NULL if it never is */
 } mmf_encoder;
 
+/** SpecAugment: rows of the option tables of encoders over frames, off by default. */
+#define MMF_AUGMENT_OPTIONS                                                                        \
+    {"freq_masks",                                                                                 \
+     "num_freq_mask",                                                                              \
+     MMF_OPTION_INT,                                                                               \
+     0,                                                                                            \
+     100,                                                                                          \
+     NULL,                                                                                         \
+     "0",                                                                                          \
+     "SpecAugment in training: bands of features set to zero"},                                    \
+        {"freq_mask",                                                                              \
+         "freq_mask_param",                                                                        \
+         MMF_OPTION_INT,                                                                           \
+         0,                                                                                        \
+         65536,                                                                                    \
+         NULL,                                                                                     \
+         "0",                                                                                      \
+         "SpecAugment: a band's largest width"},                                                   \
+        {"time_masks",                                                                             \
+         "num_time_mask",                                                                          \
+         MMF_OPTION_INT,                                                                           \
+         0,                                                                                        \
+         100,                                                                                      \
+         NULL,                                                                                     \
+         "0",                                                                                      \
+         "SpecAugment in training: spans of time set to zero"},                                    \
+        {"time_mask",                                                                              \
+         "time_mask_param",                                                                        \
+         MMF_OPTION_INT,                                                                           \
+         0,                                                                                        \
+         1048576,                                                                                  \
+         NULL,                                                                                     \
+         "0",                                                                                      \
+         "SpecAugment: a span's largest length in steps"},                                         \
+    {                                                                                              \
+        "time_mask_share", "p", MMF_OPTION_REAL, 0, 1, NULL, "1",                                  \
+            "SpecAugment: a span's largest length as a share of the recording"                     \
+    }
+mmf_augment_options mmf_augment_read(const mmf_config *config);
+
 /** All encoders in the order of the table. */
 const mmf_def *const *mmf_encoder_table(size_t *count);
 
 /**
  * "mlp" for vectors, "cnn1d" for sequences of one length, "gru" for those of their own lengths,
- * "cnn2d" for images, "lstm" over embeddings for tokens.
+ * "cnn2d" for images, "lstm" over embeddings for tokens, "video" for video.
  */
 const char *mmf_encoder_default(const mmf_input_schema *input);
 
 /** How the encoder of one modality is chosen and sized. */
 typedef struct mmf_encoder_choice {
-    const char *spec; /**< "NAME" or "NAME:WIDTH"; NULL or "": the default of the input's shape */
+    const char *spec; /**< as above; NULL or "": the default of the input's shape */
     int64_t width;    /**< of the feature, unless the specification names one */
     double dropout;   /**< inside and on the feature */
     bool stand_in;    /**< learn a vector for absent modalities; else their features are zeros */

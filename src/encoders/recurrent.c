@@ -2,13 +2,14 @@
  * recurrent.c: LSTM or GRU over a packed sequence; the feature joins the final state with the mean
  * over valid steps, because a final state alone forgets early steps of long sensor recordings.
  */
-#include "mmfuse/nn.h"
+#include "encoders/encoder.h"
 
 static const mmf_option options[] = {
     {"width", NULL, MMF_OPTION_INT, 1, 8192, NULL, "64",
      "of the feature; its units, shared by the directions"},
     {"dropout", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0", "on inputs and feature"},
     {"bidirectional", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true", "a second direction from the end"},
+    MMF_AUGMENT_OPTIONS,
     {0},
 };
 
@@ -17,6 +18,7 @@ typedef struct recurrent_encoder {
     mmf_rnn_layer rnn;
     mmf_linear_layer linear;
     double dropout;
+    mmf_augment_options augment;
 } recurrent_encoder;
 
 static mmf_status build_as(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
@@ -29,7 +31,9 @@ static mmf_status build_as(mmf_builder *b, const mmf_config *config, const mmf_s
     const int64_t width = mmf_config_int(config, "width");
     const bool two = mmf_config_bool(config, "bidirectional");
     const int64_t units = two ? (width + 1) / 2 : width;
-    *e = (recurrent_encoder){.input = in->name, .dropout = mmf_config_real(config, "dropout")};
+    *e = (recurrent_encoder){.input = in->name,
+                             .dropout = mmf_config_real(config, "dropout"),
+                             .augment = mmf_augment_read(config)};
     const mmf_rnn_options o = {.inputs = in->shape[1],
                                .hidden = units,
                                .n_layers = 1,
@@ -60,7 +64,8 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     (void)step;
     const recurrent_encoder *const e = self;
     const mmf_tensor *const length = mmf_named_part(in, e->input, "length");
-    mmf_tensor *const x = mmf_dropout(tape, mmf_named_get(in, e->input), e->dropout);
+    mmf_tensor *x = mmf_spec_augment(tape, mmf_named_get(in, e->input), length, &e->augment);
+    x = mmf_dropout(tape, x, e->dropout);
     const mmf_rnn_result r = mmf_rnn_run(tape, &e->rnn, x, length, false);
     mmf_tensor *const both[] = {r.last, mmf_masked_mean(tape, r.sequence, length)};
     mmf_tensor *const joined = mmf_dropout(tape, mmf_concat(tape, both, 2, -1), e->dropout);

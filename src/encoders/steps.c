@@ -40,6 +40,11 @@ mmf_steps_encoder mmf_steps_build(mmf_builder *b, const char *name, const mmf_in
         e.conv_1 = patch_conv(b, "conv_1", shape[0], width);
         e.conv_2 = patch_conv(b, "conv_2", width, width);
         break;
+    case MMF_VIDEO:
+        e.n_steps = shape[0];
+        e.conv_1 = patch_conv(b, "conv_1", shape[1], width);
+        e.conv_2 = patch_conv(b, "conv_2", width, width);
+        break;
     case MMF_TOKENS:
         e.n_steps = shape[0];
         e.embedding = mmf_embedding_build(b, "embedding", input->vocab_size, width, 0);
@@ -55,11 +60,26 @@ static mmf_tensor *project(mmf_tape *tape, const mmf_steps_encoder *e, mmf_tenso
     return mmf_linear_run(tape, &e->project, mmf_dropout(tape, x, e->dropout), MMF_ACT_NONE);
 }
 
+static mmf_tensor *convolve(mmf_tape *tape, const mmf_steps_encoder *e, mmf_tensor *x)
+{
+    x = mmf_relu(tape, mmf_conv_run(tape, &e->conv_1, x));
+    return mmf_relu(tape, mmf_conv_run(tape, &e->conv_2, x));
+}
+
+/* (B, T, C, H, W) -> (B T, D): the mean over a frame's patches. */
+static mmf_tensor *frames(mmf_tape *tape, const mmf_steps_encoder *e, mmf_tensor *x)
+{
+    const int64_t *const shape = e->input->shape;
+    x = mmf_reshape(tape, x, 4, (int64_t[]){-1, shape[1], shape[2], shape[3]});
+    x = convolve(tape, e, x);
+    x = x ? mmf_reshape(tape, x, 3, (int64_t[]){x->shape[0], e->width, -1}) : NULL;
+    return mmf_dropout(tape, mmf_mean(tape, x, 2), e->dropout);
+}
+
 /* (B, D, H, W) -> (B, H W, D) */
 static mmf_tensor *patches(mmf_tape *tape, const mmf_steps_encoder *e, mmf_tensor *x)
 {
-    x = mmf_relu(tape, mmf_conv_run(tape, &e->conv_1, x));
-    x = mmf_relu(tape, mmf_conv_run(tape, &e->conv_2, x));
+    x = convolve(tape, e, x);
     x = mmf_reshape(tape, x, 3, (int64_t[]){-1, e->width, e->n_steps});
     return mmf_dropout(tape, mmf_transpose(tape, x, 1, 2), e->dropout);
 }
@@ -71,7 +91,7 @@ static mmf_tensor *valid_steps(mmf_tape *tape, const mmf_steps_encoder *e, const
     mmf_tensor *const present = mmf_present_column(tape, in, name);
     if (e->input->kind == MMF_TOKENS && !length)
         length = mmf_token_lengths(tape, mmf_named_get(in, name), 0);
-    const bool timed = e->input->kind == MMF_SEQUENCE || e->input->kind == MMF_TOKENS;
+    const bool timed = mmf_modality_has_steps(e->input->kind);
     mmf_tensor *const mask = timed && length ? mmf_length_mask(tape, length, e->n_steps) : NULL;
     if (!present)
         return mask;
@@ -86,6 +106,8 @@ mmf_steps mmf_steps_run(mmf_tape *tape, const mmf_steps_encoder *e, const mmf_na
     mmf_steps steps = {.mask = valid_steps(tape, e, in)};
     if (e->input->kind == MMF_IMAGE)
         x = patches(tape, e, x);
+    else if (e->input->kind == MMF_VIDEO)
+        x = frames(tape, e, x);
     else if (e->input->kind == MMF_TOKENS)
         x = project(tape, e, mmf_embedding_run(tape, &e->embedding, x));
     else

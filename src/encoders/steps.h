@@ -1,8 +1,8 @@
 /*
  * steps.h: one modality as a sequence of feature vectors, for models that attend over steps.
  *
- * A vector is a sequence of one step, an image a sequence of patches. Unlike the registered
- * encoders, which put out one vector a modality, nothing is pooled here.
+ * A vector is a sequence of one step, an image a sequence of patches, a video one of frames. Unlike
+ * the registered encoders, which put out one vector a modality, nothing is pooled here.
  */
 #ifndef MMFUSE_ENCODERS_STEPS_H
 #define MMFUSE_ENCODERS_STEPS_H
@@ -25,7 +25,8 @@ typedef struct mmf_steps {
 
 /**
  * Vectors and sequences through one linear layer a step; images through two convolutions of stride
- * 2 with ReLU; tokens (0 is padding) through an embedding and a linear layer.
+ * 2 with ReLU; so do frames of video, whose patches are then averaged; tokens (0 is padding)
+ * through an embedding and a linear layer.
  *
  * @param name  scope of the parameters   @param width  D
  */

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "io/utf8.h"
+#include "mmfuse/media.h"
 
 static const mmf_format *const formats[] = {
     &mmf_format_npz, &mmf_format_npy, &mmf_format_csv, &mmf_format_tsv, &mmf_format_safetensors,
@@ -189,7 +190,11 @@ mmf_status mmf_archive_open(mmf_ctx *ctx, mmf_archive **out, const char *path,
     if (archive->format) {
         status = mmf_map_open(ctx, &archive->mapping, path);
     } else {
-        status = mmf_helper_run(archive, strcmp(extension, "h5") == 0 ? "hdf5" : extension);
+        mmf_media_kind kind;
+        const char *const program = mmf_media_kind_of(path, &kind) ? "media"
+                                    : strcmp(extension, "h5") == 0 ? "hdf5"
+                                                                   : extension;
+        status = mmf_helper_run(archive, program);
         archive->format = &mmf_format_npz;
         archive->from_helper = true;
     }
@@ -220,6 +225,27 @@ mmf_status mmf_archive_open_memory(mmf_ctx *ctx, mmf_archive **out, const char *
     archive->bytes = bytes;
     archive->n_bytes = n_bytes;
     return open_entries(archive, out);
+}
+
+mmf_status mmf_archive_compose(mmf_ctx *ctx, mmf_archive **out, const char *path,
+                               const mmf_format *format,
+                               mmf_status (*fill)(mmf_archive *archive, void *user), void *user)
+{
+    mmf_archive *archive = NULL;
+    *out = NULL;
+    MMF_TRY(make_archive(ctx, &archive, path, NULL));
+    archive->format = format;
+    mmf_status status = fill(archive, user);
+    if (status == MMF_OK) {
+        status = index_names(archive);
+        if (status != MMF_OK)
+            mmf_fail_within(ctx, status, "%s: ", path);
+    }
+    if (status == MMF_OK)
+        *out = archive;
+    else
+        mmf_archive_close(archive);
+    return status;
 }
 
 void mmf_archive_close(mmf_archive *archive)

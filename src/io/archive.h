@@ -62,6 +62,16 @@ mmf_status mmf_archive_append(mmf_archive *archive, const char *name, size_t n_b
                               const mmf_array *header);
 
 /**
+ * An archive whose entries come from elsewhere: `fill` sets `reader` and appends them. `format`
+ * serves `load` and `close`; its `open` is not called.
+ *
+ * @errors  those of `fill`; FORMAT (two entries of one name)
+ */
+mmf_status mmf_archive_compose(mmf_ctx *ctx, mmf_archive **out, const char *path,
+                               const mmf_format *format,
+                               mmf_status (*fill)(mmf_archive *archive, void *user), void *user);
+
+/**
  * Number of elements and bytes of an array, each dimension counted as at least 1 so that a hollow
  * shape cannot hide a huge one.
  *

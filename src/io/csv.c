@@ -18,6 +18,7 @@
  * it is refused. */
 #define FREE_STRING_BYTES ((size_t)64 << 20)
 #define MAX_STRING_GROWTH 64
+#define LEFT_OUT SIZE_MAX
 
 typedef enum column_kind { ANY, NUMBERS, TEXT, SPLIT } column_kind;
 
@@ -26,7 +27,7 @@ typedef struct column {
     size_t n_key;    /* bytes of the name that are the key of its array */
     size_t position; /* in the file */
     int64_t number;  /* what follows the key, if it is a plain number, else -1 */
-    size_t entry;    /* the array, and the column's place in its rows */
+    size_t entry;    /* the array (LEFT_OUT: none), and the column's place in its rows */
     int64_t place, n_places;
     column_kind kind; /* what the name asks for */
     bool has_text, all_whole;
@@ -237,7 +238,7 @@ static mmf_status sort_columns(mmf_archive *archive)
     return MMF_OK;
 }
 
-/* The type and shape of the array whose columns are `group`. */
+/* The type and shape of the array whose columns are `group`; item_bytes 0: it is left out. */
 static mmf_status array_of(mmf_archive *archive, column *const *group, mmf_array *out)
 {
     const csv_reader *const reader = archive->reader;
@@ -255,6 +256,10 @@ static mmf_status array_of(mmf_archive *archive, column *const *group, mmf_array
                        .n_dims = group[0]->name[group[0]->n_key] == '.' ? 2 : 1,
                        .shape = {reader->n_rows, (int64_t)n},
                        .item_bytes = text ? width : 8};
+    if (text && archive->options.skip_text) {
+        out->item_bytes = 0;
+        return MMF_OK;
+    }
     const mmf_status status =
         mmf_array_measure(archive->ctx, out, archive->options.max_bytes, &n_bytes);
     if (status != MMF_OK)
@@ -311,7 +316,9 @@ static mmf_status add_arrays(mmf_archive *archive, column ***groups)
         mmf_array array = {0};
         MMF_TRY(array_of(archive, group, &array));
         for (int64_t i = 0; i < group[0]->n_places; i++)
-            group[i]->entry = archive->n_entries;
+            group[i]->entry = array.item_bytes ? archive->n_entries : LEFT_OUT;
+        if (array.item_bytes == 0)
+            continue;
         MMF_TRY(mmf_archive_append(archive, group[0]->name, group[0]->n_key, &array));
         if (array.n_dims == 2)
             MMF_TRY(add_names(archive, group));
@@ -430,6 +437,8 @@ static mmf_status store_cell(const mmf_archive *archive, const mmf_cell *cell, s
                              column *c)
 {
     (void)line;
+    if (c->entry == LEFT_OUT)
+        return MMF_OK;
     mmf_entry *const entry = &archive->entries[c->entry];
     const int64_t row = ((const csv_reader *)archive->reader)->n_rows;
     const size_t at = (size_t)(row * c->n_places + c->place);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "io/json_file.h"
 #include "io/utf8.h"
 
 #define LENGTH_BYTES 8
@@ -44,17 +45,6 @@ typedef struct safetensors_reader {
 
 /* ---- Reading ------------------------------------------------------------------------------ */
 
-static mmf_status check_marks(const mmf_archive *archive, const char *text, size_t n_bytes)
-{
-    const size_t most = MARKS_PER_ENTRY * archive->options.max_entries + FREE_MARKS;
-    size_t n = 0;
-    for (size_t i = 0; i < n_bytes; i++)
-        n += text[i] == ',' || text[i] == '[' || text[i] == '{';
-    if (n > most)
-        return mmf_fail(archive->ctx, MMF_LIMIT, "the header has over %zu values", most);
-    return MMF_OK;
-}
-
 static mmf_status parse_header(mmf_archive *archive)
 {
     mmf_ctx *const ctx = archive->ctx;
@@ -72,14 +62,10 @@ static mmf_status parse_header(mmf_archive *archive)
         return mmf_fail(ctx, MMF_LIMIT, "a header of %llu bytes; at most %zu are read",
                         (unsigned long long)n_header, MAX_HEADER_BYTES);
     const char *const text = (const char *)archive->bytes + LENGTH_BYTES;
-    MMF_TRY(check_marks(archive, text, n_header));
-    json_error_t error;
-    reader->header = json_loadb(text, n_header, JSON_REJECT_DUPLICATES, &error);
-    if (!reader->header)
-        return mmf_fail(ctx, MMF_FORMAT, "the header is not JSON: %s at byte %d", error.text,
-                        error.position);
-    if (!json_is_object(reader->header))
-        return mmf_fail(ctx, MMF_FORMAT, "the header is JSON, but not an object");
+    const size_t most = MARKS_PER_ENTRY * archive->options.max_entries + FREE_MARKS;
+    const mmf_status status = mmf_json_parse(ctx, &reader->header, text, n_header, most);
+    if (status != MMF_OK)
+        return mmf_fail_within(ctx, status, "the header: ");
     reader->data = archive->bytes + LENGTH_BYTES + n_header;
     reader->n_data = archive->n_bytes - LENGTH_BYTES - n_header;
     return MMF_OK;

@@ -62,7 +62,8 @@ const mmf_def *const *mmf_catalogue(mmf_kind kind, size_t *count)
         *count = N_LOSSES;
         return losses;
     case MMF_KIND_METRIC:
-    case MMF_KIND_AID: /* of the training floor: mmf_aids */
+    case MMF_KIND_AID: /* of the training floor: mmf_aids, mmf_preparations */
+    case MMF_KIND_PREPARATION:
         break;
     }
     *count = 0;
@@ -112,12 +113,8 @@ const char *mmf_model_nearest(const char *name)
 
 static bool takes_all(const mmf_def *def, const mmf_schema *inputs)
 {
-    static const unsigned flags[] = {[MMF_VECTOR] = MMF_TAKES_VECTORS,
-                                     [MMF_SEQUENCE] = MMF_TAKES_SEQUENCES,
-                                     [MMF_IMAGE] = MMF_TAKES_IMAGES,
-                                     [MMF_TOKENS] = MMF_TAKES_TOKENS};
     for (size_t i = 0; i < inputs->count; i++) {
-        if (!(def->takes & flags[inputs->inputs[i].kind]))
+        if (!(def->takes & mmf_takes_kind(inputs->inputs[i].kind)))
             return false;
     }
     return true;

@@ -18,12 +18,13 @@
     }
 
 static const mmf_option options[] = {
-    {"hidden", NULL, MMF_OPTION_INT, 1, 4096, NULL, "50",
-     "width of the steps; a multiple of heads"},
+    {"hidden", NULL, MMF_OPTION_INT, 0, 4096, "16|64", "0",
+     "width of the steps, a multiple of heads; 0: 50, of more than three modalities less"},
     {"heads", NULL, MMF_OPTION_INT, 0, 256, NULL, "0",
      "of attention; 0: the most, up to 10, that divide hidden"},
-    {"nlevels", "levels", MMF_OPTION_INT, 1, 64, NULL, "4",
-     "layers of a transformer; what reads translations has at least 3"},
+    {"nlevels", "levels", MMF_OPTION_INT, 0, 64, "1|6", "0",
+     "layers of a transformer; what reads translations has at least 3; 0: 4, of more than three "
+     "modalities fewer"},
     KERNEL("kernel_text", "text"),
     KERNEL("kernel_audio", "audio"),
     KERNEL("kernel_vision", "vision"),
@@ -57,7 +58,9 @@ static const mmf_option options[] = {
 };
 
 #define DEFAULT_KERNEL 5
-#define DEFAULT_HEADS 10
+#define PAPER_WIDTH 50
+#define PAPER_HEADS 10
+#define PAPER_LEVELS 4
 /* The layers that read a modality's translations: at least so many. */
 #define MEMORY_LEVELS 3
 /* Modalities of a distillation whose prior does not say. */
@@ -81,22 +84,35 @@ static mmf_tensor *residual_run(mmf_tape *tape, const mmf_residual_mlp *mlp, mmf
     return mmf_add(tape, x, mmf_linear_run(tape, &mlp->proj2, h, MMF_ACT_NONE));
 }
 
-static int64_t heads_of(const mmf_config *config)
+static int64_t width_of(const mmf_config *config, size_t n_modalities)
 {
-    const int64_t asked = mmf_config_int(config, "heads"), d = mmf_config_int(config, "hidden");
-    int64_t heads = DEFAULT_HEADS;
-    while (d % heads != 0)
+    const int64_t asked = mmf_config_int(config, "hidden");
+    return asked > 0 ? asked : mmf_translation_width(n_modalities, PAPER_WIDTH, PAPER_HEADS);
+}
+
+static int levels_of(const mmf_config *config, size_t n_modalities)
+{
+    const int asked = (int)mmf_config_int(config, "nlevels");
+    return asked > 0 ? asked : mmf_translation_levels(n_modalities, PAPER_LEVELS);
+}
+
+static int64_t heads_of(const mmf_config *config, int64_t width)
+{
+    const int64_t asked = mmf_config_int(config, "heads");
+    int64_t heads = PAPER_HEADS;
+    while (width % heads != 0)
         heads--;
     return asked > 0 ? asked : heads;
 }
 
-static mmf_translation stack(mmf_builder *b, const mmf_config *config, const char *name,
-                             int n_layers, int64_t width)
+/* @param width  of the layers: as many widths of the steps as they read side by side */
+static mmf_translation stack(mmf_builder *b, const mmf_config *config, const mmf_dmd *model,
+                             const char *name, int n_layers, int64_t width)
 {
     const double dropout = mmf_config_real(config, "dropout");
     const mmf_translation_options o = {.n_layers = n_layers,
                                        .width = width,
-                                       .n_heads = heads_of(config),
+                                       .n_heads = heads_of(config, model->width),
                                        .causal = mmf_config_bool(config, "attn_mask"),
                                        .positions = true,
                                        .embed_dropout = dropout,
@@ -171,18 +187,18 @@ static void build_part(mmf_builder *b, const mmf_dmd *model, mmf_dmd_part *m)
 static void build_stacks(mmf_builder *b, const mmf_config *config, const mmf_dmd *model,
                          mmf_dmd_part *m)
 {
-    const int levels = (int)mmf_config_int(config, "nlevels");
+    const int levels = levels_of(config, model->count);
     m->from = mmf_builder_alloc(b, model->count * sizeof *m->from);
-    m->shared =
-        stack(b, config, mmf_builder_text(b, "self_attentions_c_%s", m->key), levels, model->width);
+    m->shared = stack(b, config, model, mmf_builder_text(b, "self_attentions_c_%s", m->key), levels,
+                      model->width);
     for (size_t j = 0; mmf_builder_status(b) == MMF_OK && j < model->count; j++) {
         if (&model->m[j] != m)
-            m->from[j] =
-                stack(b, config, mmf_builder_text(b, "trans_%s_with_%s", m->key, model->m[j].key),
-                      levels, model->width);
+            m->from[j] = stack(b, config, model,
+                               mmf_builder_text(b, "trans_%s_with_%s", m->key, model->m[j].key),
+                               levels, model->width);
     }
     if (mmf_builder_status(b) == MMF_OK)
-        m->memory = stack(b, config, mmf_builder_text(b, "trans_%s_mem", m->key),
+        m->memory = stack(b, config, model, mmf_builder_text(b, "trans_%s_mem", m->key),
                           levels > MEMORY_LEVELS ? levels : MEMORY_LEVELS,
                           (int64_t)(model->count - 1) * model->width);
 }
@@ -247,7 +263,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
         return mmf_builder_status(b);
     *self = model;
     *model = (mmf_dmd){.count = inputs->count,
-                       .width = mmf_config_int(config, "hidden"),
+                       .width = width_of(config, inputs->count),
                        .outputs = mmf_n_outputs(config),
                        .kind = mmf_result_kind_of(config),
                        .dropout = mmf_config_real(config, "dropout")};

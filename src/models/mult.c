@@ -79,18 +79,12 @@ typedef struct mult_model {
 #define PAPER_WIDTH 40
 #define PAPER_HEADS 8
 #define PAPER_LEVELS 4
-#define PAPER_MODALITIES 3
 
-/* What reads a modality's translations is as wide as all of them: beyond the papers' three
- * modalities it stays as wide as theirs, in whole heads. */
 static int64_t step_width(const mmf_config *config, size_t n_modalities)
 {
-    if (mmf_config_count(config, "dst_feature_dim_nheads") > 0)
-        return (int64_t)mmf_config_number_at(config, "dst_feature_dim_nheads", 0);
-    if (n_modalities <= PAPER_MODALITIES)
-        return PAPER_WIDTH;
-    const int64_t even = PAPER_WIDTH * (PAPER_MODALITIES - 1) / ((int64_t)n_modalities - 1);
-    return even < PAPER_HEADS ? PAPER_HEADS : even / PAPER_HEADS * PAPER_HEADS;
+    return mmf_config_count(config, "dst_feature_dim_nheads") > 0
+               ? (int64_t)mmf_config_number_at(config, "dst_feature_dim_nheads", 0)
+               : mmf_translation_width(n_modalities, PAPER_WIDTH, PAPER_HEADS);
 }
 
 static int64_t n_heads(const mmf_config *config)
@@ -100,14 +94,10 @@ static int64_t n_heads(const mmf_config *config)
                : PAPER_HEADS;
 }
 
-/* About as many layers over all translations as with three modalities. */
 static int n_levels_of(const mmf_config *config, size_t n_modalities)
 {
-    const int given = (int)mmf_config_int(config, "nlevels"), n = (int)n_modalities;
-    if (given > 0 || n_modalities <= PAPER_MODALITIES)
-        return given > 0 ? given : PAPER_LEVELS;
-    const int fewer = PAPER_LEVELS * PAPER_MODALITIES * (PAPER_MODALITIES - 1) / (n * (n - 1));
-    return fewer < 1 ? 1 : fewer;
+    const int given = (int)mmf_config_int(config, "nlevels");
+    return given > 0 ? given : mmf_translation_levels(n_modalities, PAPER_LEVELS);
 }
 
 /* ---- Building ---------------------------------------------------------------------------- */

@@ -11,6 +11,25 @@ static const mmf_transformer_names layer_names = {.attention = "self_attn",
                                                   .linear1 = "fc1",
                                                   .linear2 = "fc2"};
 
+#define PAPER_MODALITIES 3
+
+int64_t mmf_translation_width(size_t n_modalities, int64_t paper_width, int64_t n_heads)
+{
+    if (n_modalities <= PAPER_MODALITIES)
+        return paper_width;
+    const int64_t even = paper_width * (PAPER_MODALITIES - 1) / ((int64_t)n_modalities - 1);
+    return even < n_heads ? n_heads : even / n_heads * n_heads;
+}
+
+int mmf_translation_levels(size_t n_modalities, int paper_levels)
+{
+    if (n_modalities <= PAPER_MODALITIES)
+        return paper_levels;
+    const int n = (int)n_modalities;
+    const int fewer = paper_levels * PAPER_MODALITIES * (PAPER_MODALITIES - 1) / (n * (n - 1));
+    return fewer < 1 ? 1 : fewer;
+}
+
 mmf_translation mmf_translation_build(mmf_builder *b, const char *name,
                                       const mmf_translation_options *options)
 {

@@ -22,6 +22,14 @@ typedef struct mmf_translation {
     mmf_layer_norm_layer norm;
 } mmf_translation;
 
+/**
+ * Sizes for translations between all pairs of `n_modalities`: up to three the papers' own; beyond,
+ * what reads a modality's translations stays as wide as theirs, in whole heads, and there are about
+ * as many layers over all translations.
+ */
+int64_t mmf_translation_width(size_t n_modalities, int64_t paper_width, int64_t n_heads);
+int mmf_translation_levels(size_t n_modalities, int paper_levels);
+
 mmf_translation mmf_translation_build(mmf_builder *builder, const char *name,
                                       const mmf_translation_options *options);
 /** @param source  NULL: the steps themselves  @return (B, T, D) for the steps of `target` */

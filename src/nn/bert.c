@@ -121,8 +121,14 @@ mmf_tensor *mmf_bert_activate(mmf_tape *tape, const mmf_linear_layer *layer, mmf
 
 mmf_bert_embeddings mmf_bert_embeddings_build(mmf_builder *b, const mmf_bert_sizes *s)
 {
+    return mmf_bert_embeddings_build_as(b, "embeddings", s);
+}
+
+mmf_bert_embeddings mmf_bert_embeddings_build_as(mmf_builder *b, const char *scope,
+                                                 const mmf_bert_sizes *s)
+{
     mmf_bert_embeddings e = {.dropout = s->dropout};
-    mmf_builder_enter(b, "embeddings");
+    mmf_builder_enter(b, scope);
     e.words = mmf_bert_table_build(b, "word_embeddings", s->vocab, s->width, PADDING);
     e.positions = mmf_bert_table_build(b, "position_embeddings", s->positions, s->width, -1).weight;
     e.types = mmf_bert_table_build(b, "token_type_embeddings", s->types, s->width, -1).weight;
@@ -248,9 +254,15 @@ mmf_tensor *mmf_bert_layer_run(mmf_tape *tape, const mmf_bert_layer *layer, mmf_
 mmf_bert mmf_bert_build(mmf_builder *b, const char *scope, const mmf_bert_sizes *s,
                         bool with_pooler)
 {
+    return mmf_bert_build_as(b, scope, "embeddings", s, with_pooler);
+}
+
+mmf_bert mmf_bert_build_as(mmf_builder *b, const char *scope, const char *embeddings,
+                           const mmf_bert_sizes *s, bool with_pooler)
+{
     mmf_bert bert = {.sizes = *s};
     mmf_builder_enter(b, scope);
-    bert.embeddings = mmf_bert_embeddings_build(b, s);
+    bert.embeddings = mmf_bert_embeddings_build_as(b, embeddings, s);
     bert.layers = mmf_builder_alloc(b, ((size_t)s->n_layers + 1) * sizeof *bert.layers);
     mmf_builder_enter(b, "encoder");
     for (int64_t l = 0; mmf_builder_status(b) == MMF_OK && l < s->n_layers; l++)

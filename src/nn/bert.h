@@ -107,6 +107,9 @@ typedef struct mmf_bert_embeddings {
 
 /** Scope `embeddings`. */
 mmf_bert_embeddings mmf_bert_embeddings_build(mmf_builder *builder, const mmf_bert_sizes *sizes);
+/** In a scope of another name. */
+mmf_bert_embeddings mmf_bert_embeddings_build_as(mmf_builder *builder, const char *scope,
+                                                 const mmf_bert_sizes *sizes);
 /** Rows of the word table. @param tokens (B, T) integers  @return (B, T, D) */
 mmf_tensor *mmf_bert_words(mmf_tape *tape, const mmf_bert_embeddings *embeddings,
                            const mmf_tensor *tokens);
@@ -179,6 +182,9 @@ typedef struct mmf_bert {
 /** `<scope>.embeddings`, `<scope>.encoder.layer.N`, `<scope>.pooler.dense`; "" is no scope. */
 mmf_bert mmf_bert_build(mmf_builder *builder, const char *scope, const mmf_bert_sizes *sizes,
                         bool with_pooler);
+/** As mmf_bert_build, with the embeddings in a scope of another name below `scope`. */
+mmf_bert mmf_bert_build_as(mmf_builder *builder, const char *scope, const char *embeddings,
+                           const mmf_bert_sizes *sizes, bool with_pooler);
 /** Embeds the modality `name`, with `<name>.segments` where there are any; words of an absent text
  * are zeros. @return (B, T, D) */
 mmf_tensor *mmf_bert_embed_input(mmf_tape *tape, const mmf_bert *bert, const mmf_named *in,

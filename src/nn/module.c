@@ -181,6 +181,31 @@ void mmf_named_putf(mmf_tape *tape, mmf_named *list, mmf_tensor *tensor, const c
     mmf_named_put(tape, list, name, tensor);
 }
 
+int64_t mmf_input_features(const mmf_input_schema *in)
+{
+    if (in->kind == MMF_TOKENS)
+        return 0;
+    return mmf_modality_has_channels(in->kind) ? in->shape[in->n_dims - 3]
+                                               : in->shape[in->n_dims - 1];
+}
+
+int64_t mmf_input_pixels(const mmf_input_schema *in)
+{
+    return mmf_modality_has_channels(in->kind)
+               ? in->shape[in->n_dims - 2] * in->shape[in->n_dims - 1]
+               : 1;
+}
+
+unsigned mmf_takes_kind(mmf_modality_kind kind)
+{
+    static const unsigned flags[] = {[MMF_VECTOR] = MMF_TAKES_VECTORS,
+                                     [MMF_SEQUENCE] = MMF_TAKES_SEQUENCES,
+                                     [MMF_IMAGE] = MMF_TAKES_IMAGES,
+                                     [MMF_TOKENS] = MMF_TAKES_TOKENS,
+                                     [MMF_VIDEO] = MMF_TAKES_VIDEOS};
+    return flags[kind];
+}
+
 const mmf_input_schema *mmf_schema_find(const mmf_schema *schema, const char *name)
 {
     for (size_t i = 0; i < schema->count; i++) {

@@ -59,7 +59,38 @@ void mmf_resnet_grid(const mmf_resnet_sizes *sizes, int64_t height, int64_t widt
     }
 }
 
-/* ---- Building ---------------------------------------------------------------------------- */
+mmf_resnet_sizes mmf_resnet_chosen(mmf_builder *b, const char *name, const mmf_config *config,
+                                   const char *layers, const char *base,
+                                   const mmf_input_schema *image)
+{
+    mmf_resnet_sizes s = {0};
+    const size_t n_stages = mmf_config_count(config, layers);
+    if (!mmf_resnet_named(name, &s)) {
+        mmf_builder_fail(b, MMF_ARG, "there is no image network \"%s\"", name);
+        return s;
+    }
+    if (n_stages > MMF_RESNET_STAGES)
+        mmf_builder_fail(b, MMF_ARG, "%s has %zu stages, at most %d are possible", layers, n_stages,
+                         MMF_RESNET_STAGES);
+    for (size_t i = 0; i < n_stages && i < MMF_RESNET_STAGES; i++)
+        s.layers[i] = (int64_t)mmf_config_number_at(config, layers, i);
+    if (n_stages > 0)
+        s.n_stages = n_stages > MMF_RESNET_STAGES ? MMF_RESNET_STAGES : (int)n_stages;
+    if (mmf_config_int(config, base) > 0)
+        s.width = mmf_config_int(config, base);
+    s.channels = image->shape[0];
+    const int64_t least = (int64_t)1 << (s.n_stages + (s.small_stem ? -1 : 1));
+    if (image->n_dims != 3 || image->shape[1] < least || image->shape[2] < least)
+        mmf_builder_fail(b, MMF_SHAPE,
+                         "%s: images of %s are %lld x %lld, at least %lld x %lld are needed; "
+                         "enlarge them, or choose cnn2d",
+                         name, image->name, (long long)image->shape[1], (long long)image->shape[2],
+                         (long long)least, (long long)least);
+    return s;
+}
+
+/* ---- Convolutions and blocks
+ * ---------------------------------------------------------------------------- */
 
 static mmf_resnet_conv conv_build(mmf_builder *b, const char *conv, const char *norm,
                                   int64_t inputs, int64_t outputs, int64_t kernel, int64_t stride)
@@ -102,6 +133,83 @@ mmf_resnet_block mmf_resnet_block_build(mmf_builder *b, const mmf_resnet_sizes *
     return block;
 }
 
+/* ---- The same network as a program ------------------------------------------------------- */
+
+static const mmf_window stem_pooling = {{3, 3}, {2, 2}, {1, 1}};
+
+typedef struct writer {
+    mmf_builder *b;
+    mmf_conv_step *next;
+} writer;
+
+static mmf_conv_step *write_conv(writer *w, const mmf_resnet_conv *c, int from, int to)
+{
+    const mmf_batch_norm_layer *const n = &c->norm;
+    *w->next = (mmf_conv_step){
+        .weight = c->conv.weight,
+        .norm = {n->weight, n->bias, n->running_mean, n->running_var, n->eps},
+        .window = c->conv.window,
+        .from = from,
+        .to = to,
+    };
+    return w->next++;
+}
+
+/* The padded shortcut as a convolution: channel c of the image is channel c + more / 2. */
+static void write_padding(writer *w, const mmf_resnet_block *block, int from, int to)
+{
+    const int64_t count = block->outputs * block->inputs;
+    mmf_tensor *const weight = mmf_builder_alloc(w->b, sizeof *weight);
+    mmf_real *const data = mmf_builder_alloc(w->b, (size_t)count * sizeof *data);
+    if (!weight || !data)
+        return;
+    for (int64_t c = 0; c < block->inputs; c++)
+        data[((block->outputs - block->inputs) / 2 + c) * block->inputs + c] = 1;
+    *weight = (mmf_tensor){
+        .data = data, .count = count, .shape = {block->outputs, block->inputs, 1, 1}, .n_dims = 4};
+    *w->next++ = (mmf_conv_step){.weight = weight,
+                                 .window = {{1, 1}, {block->stride, block->stride}, {0, 0}},
+                                 .from = from,
+                                 .to = to};
+}
+
+/* @return the slot of the block's output */
+static int write_block(writer *w, const mmf_resnet_block *block, int from, int other)
+{
+    enum { BETWEEN = 2 };
+    int to = from;
+    if (block->has_downsample)
+        write_conv(w, &block->downsample, from, to = other);
+    else if (block->stride != 1 || block->inputs != block->outputs)
+        write_padding(w, block, from, to = other);
+    for (int i = 0; i < block->n_convs; i++) {
+        const bool last = i + 1 == block->n_convs;
+        mmf_conv_step *const step = write_conv(w, &block->convs[i], i == 0 ? from : BETWEEN + i - 1,
+                                               last ? to : BETWEEN + i);
+        step->add = last;
+        step->relu = true;
+    }
+    return to;
+}
+
+static void write_program(mmf_builder *b, mmf_resnet *net)
+{
+    const int n_steps = 2 + net->n_blocks * (MMF_RESNET_BLOCK_CONVS + 1);
+    mmf_conv_step *const steps = mmf_builder_alloc(b, (size_t)n_steps * sizeof *steps);
+    if (!steps)
+        return;
+    writer w = {b, steps};
+    int at = 0;
+    write_conv(&w, &net->stem, MMF_CONV_INPUT, at)->relu = true;
+    if (!net->sizes.small_stem)
+        *w.next++ = (mmf_conv_step){.window = stem_pooling, .from = 0, .to = at = 1};
+    for (int i = 0; i < net->n_blocks; i++)
+        at = write_block(&w, &net->blocks[i], at, 1 - at);
+    net->program = (mmf_conv_program){steps, (int)(w.next - steps)};
+}
+
+/* ---- The network ------------------------------------------------------------------------- */
+
 mmf_resnet mmf_resnet_build(mmf_builder *b, const mmf_resnet_sizes *sizes,
                             const mmf_resnet_names *names)
 {
@@ -130,6 +238,7 @@ mmf_resnet mmf_resnet_build(mmf_builder *b, const mmf_resnet_sizes *sizes,
         }
         mmf_builder_leave(b);
     }
+    write_program(b, &net);
     return net;
 }
 
@@ -169,13 +278,34 @@ mmf_tensor *mmf_resnet_block_run(mmf_tape *tape, const mmf_resnet *net,
     return mmf_tape_leave(tape, mark, mmf_relu(tape, mmf_add(tape, x, shortcut)));
 }
 
+/* No gradient passes through, and norms use their running statistics. */
+static bool is_constant(const mmf_tape *tape, const mmf_resnet *net, const mmf_tensor *x)
+{
+    const mmf_pass *const pass = mmf_tape_pass(tape);
+    if (pass->training && !net->fixed_statistics)
+        return false;
+    bool wanted = x && x->wants_grad;
+    for (int i = 0; i < net->program.n_steps && !wanted; i++) {
+        const mmf_conv_step *const step = &net->program.steps[i];
+        wanted =
+            step->weight &&
+            (step->weight->wants_grad ||
+             (step->norm.weight && (step->norm.weight->wants_grad || step->norm.bias->wants_grad)));
+    }
+    return !pass->record || !wanted;
+}
+
 mmf_tensor *mmf_resnet_run(mmf_tape *tape, const mmf_resnet *net, mmf_tensor *x)
 {
-    const mmf_window pooling = {{3, 3}, {2, 2}, {1, 1}};
+    if (is_constant(tape, net, x)) {
+        mmf_tensor *const map = mmf_conv_program_run(tape, &net->program, x);
+        if (map)
+            return map;
+    }
     const mmf_tape_mark mark = mmf_tape_enter(tape);
     x = mmf_relu(tape, conv_run(tape, net, &net->stem, x));
     if (!net->sizes.small_stem)
-        x = mmf_max_pool(tape, x, &pooling);
+        x = mmf_max_pool(tape, x, &stem_pooling);
     x = mmf_tape_leave(tape, mark, x);
     for (int i = 0; i < net->n_blocks; i++)
         x = mmf_tape_leave(tape, mark, mmf_resnet_block_run(tape, net, &net->blocks[i], x));

@@ -6,6 +6,7 @@
 #define MMFUSE_NN_RESNET_H
 
 #include "mmfuse/nn.h"
+#include "tensor/conv_program.h"
 
 enum { MMF_RESNET_STAGES = 8, MMF_RESNET_BLOCK_CONVS = 3 };
 
@@ -46,8 +47,9 @@ typedef struct mmf_resnet {
     mmf_resnet_conv stem;
     mmf_resnet_block *blocks; /**< all stages behind each other */
     int n_blocks;
-    int64_t width;         /**< of the last stage */
-    bool fixed_statistics; /**< batch norm keeps its running statistics in training too */
+    int64_t width;            /**< of the last stage */
+    mmf_conv_program program; /**< the whole network, where nothing is recorded */
+    bool fixed_statistics;    /**< batch norm keeps its running statistics in training too */
 } mmf_resnet;
 
 /** Sizes of "resnet18", "resnet34", "resnet50", "resnet101", "resnet152" for images of three
@@ -58,6 +60,12 @@ int64_t mmf_resnet_width(const mmf_resnet_sizes *sizes);
 /** Rows and columns of the last stage for an image. */
 void mmf_resnet_grid(const mmf_resnet_sizes *sizes, int64_t height, int64_t width, int64_t *rows,
                      int64_t *columns);
+
+/** Options of encoders and models that have a network by name; `layers` and `base` "" are its own.
+ */
+mmf_resnet_sizes mmf_resnet_chosen(mmf_builder *builder, const char *name, const mmf_config *config,
+                                   const char *layers, const char *base,
+                                   const mmf_input_schema *image);
 
 /** @param names  NULL: those of torchvision */
 mmf_resnet mmf_resnet_build(mmf_builder *builder, const mmf_resnet_sizes *sizes,

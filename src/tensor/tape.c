@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/context.h"
+#include "tensor/conv_cache.h"
 
 mmf_status mmf_tape_create(mmf_ctx *ctx, mmf_tape **out)
 {
@@ -34,6 +35,7 @@ void mmf_tape_free(mmf_tape *tape)
     if (!tape)
         return;
     forget_kept(tape);
+    mmf_conv_cache_free(tape->ctx, tape->conv_kernels);
     mmf_arena_clear(&tape->arena);
     mmf_free(tape->ctx, tape);
 }
@@ -251,6 +253,12 @@ mmf_tensor *mmf_linspace(mmf_tape *tape, int64_t n, double low, double high)
 }
 
 /* ---- Errors ------------------------------------------------------------------------------ */
+
+uint64_t mmf_tape__stream(mmf_tape *tape)
+{
+    const uint64_t site = tape->n_sites++;
+    return tape->pass.step << 16 | (site & 0xffff);
+}
 
 mmf_tensor *mmf_tape__fail(mmf_tape *tape, mmf_status status, const char *op, const char *format,
                            ...)

@@ -37,6 +37,7 @@ struct mmf_tape {
     mmf_arena arena;
     mmf_arena kept_arena; /* survives passes as long as they are `fixed` */
     mmf_kept *kept;
+    struct mmf_conv_cached *conv_kernels; /* see conv_cache.h */
     mmf_pass pass;
     const mmf_kernels *k;
     int n_threads;
@@ -77,6 +78,9 @@ mmf_real *mmf_tape__grad(mmf_tape *tape, mmf_tensor *tensor, bool *fresh);
 mmf_real *mmf_tape__grad_zeroed(mmf_tape *tape, mmf_tensor *tensor);
 /** Gradient of an extra output of a node, NULL if nothing reached it. */
 const mmf_real *mmf_tape__output_grad(const mmf_tape *tape, const mmf_tensor *out);
+
+/** The stream of the next random site of this step: every site has its own. */
+uint64_t mmf_tape__stream(mmf_tape *tape);
 
 /** Sets the sticky error "op: ..." unless one is set; returns NULL so operations can return it. */
 mmf_tensor *mmf_tape__fail(mmf_tape *tape, mmf_status status, const char *op, const char *format,

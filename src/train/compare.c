@@ -398,7 +398,7 @@ mmf_status mmf_compare(mmf_ctx *ctx, mmf_comparison *out, mmf_dataset *dataset,
                        const mmf_compare_options *options)
 {
     *out = (mmf_comparison){.ctx = ctx, .gain = NAN, .gain_low = NAN, .gain_high = NAN};
-    mmf_plan plan = {.ctx = ctx, .dataset = dataset, .options = options, .out = out};
+    mmf_plan plan = {.ctx = ctx, .dataset = dataset, .options = options, .out = out, .lock = -1};
     mmf_loss_list losses = {0};
     mmf_aid_list aids = {0};
     /* Misspelt once, not in every trial. */

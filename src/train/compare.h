@@ -54,6 +54,7 @@ typedef struct mmf_plan {
     size_t n_side_by_side;
     int n_threads;  /* of each child */
     char *unimodal; /* folder of the models that the late family shares */
+    int lock;       /* of the folder; -1: none */
 } mmf_plan;
 
 /** Chooses models, configurations, splits and rows of `out`; the folder stands afterwards. */

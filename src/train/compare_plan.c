@@ -27,8 +27,11 @@ const mmf_split *mmf_plan__split(const mmf_plan *plan, size_t trial)
 /* Elements that a step touches, weighted by what encoders do with them. */
 static double input_work(const mmf_input_schema *input)
 {
-    static const double weights[] = {
-        [MMF_VECTOR] = 1, [MMF_SEQUENCE] = 8, [MMF_IMAGE] = 16, [MMF_TOKENS] = 256};
+    static const double weights[] = {[MMF_VECTOR] = 1,
+                                     [MMF_SEQUENCE] = 8,
+                                     [MMF_IMAGE] = 16,
+                                     [MMF_TOKENS] = 256,
+                                     [MMF_VIDEO] = 16};
     double n = weights[input->kind];
     for (int d = 0; d < input->n_dims; d++)
         n *= (double)input->shape[d];
@@ -379,6 +382,8 @@ static void add_training(mmf_text *text, const mmf_train_options *o)
                  o->loss ? o->loss : "", o->smoothing, o->balance, o->refit, o->no_normalise,
                  (int)o->rules);
     mmf_text_add(text, "|%.17g %lld", o->modality_dropout, (long long)o->modality_dropout_rise);
+    if (o->augment)
+        mmf_text_add(text, "|%s", o->augment);
     if (o->aid)
         mmf_text_add(text, "|%s", o->aid);
     const mmf_optimizer_options *const p = &o->optimizer;
@@ -562,6 +567,7 @@ mmf_status mmf_plan__make(mmf_plan *plan)
     MMF_TRY(make_fingerprints(plan));
     MMF_TRY(mmf_plan__make_draws(plan));
     MMF_TRY(make_folders(plan));
+    MMF_TRY(mmf_lock_folder(plan->ctx, plan->options->folder, &plan->lock));
     const int n_jobs = plan->options->n_jobs ? plan->options->n_jobs : mmf_ctx_threads(plan->ctx);
     const size_t n_all = out->n_trials + out->n_draws;
     plan->n_side_by_side = (size_t)n_jobs < n_all ? (size_t)n_jobs : n_all;
@@ -584,4 +590,5 @@ void mmf_plan__clear(mmf_plan *plan)
     mmf_free(plan->ctx, plan->tunings);
     mmf_free(plan->ctx, plan->unimodal);
     mmf_free(plan->ctx, plan->schema.inputs);
+    mmf_unlock_folder(plan->lock);
 }

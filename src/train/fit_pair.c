@@ -110,6 +110,8 @@ mmf_status mmf_fit_fingerprint(mmf_ctx *ctx, const mmf_fit *fit, char out[MMF_FI
         h = hash_bytes(h, o->weights, strlen(o->weights));
     if (o->aid && fit->aids->count > 0)
         h = hash_bytes(h, o->aid, strlen(o->aid));
+    if (o->augment)
+        h = hash_bytes(h, o->augment, strlen(o->augment));
     mmf_free(ctx, config);
     snprintf(out, MMF_FINGERPRINT_BYTES, "%.120s %016" PRIx64 " %016" PRIx64 " %" PRIu64, fit->name,
              mmf_dataset_fingerprint(fit->dataset), h, o->seed);

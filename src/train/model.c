@@ -1,8 +1,11 @@
 /* model.c: trained models and their predictions; see mmfuse/model.h. */
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "mmfuse/prepare.h"
 #include "tasks/task.h"
 #include "train/model_parts.h"
 
@@ -21,7 +24,7 @@ static int64_t sample_size(const mmf_input_schema *in)
 
 static bool is_timed(const mmf_input_schema *in)
 {
-    return in->kind == MMF_SEQUENCE || in->kind == MMF_TOKENS;
+    return mmf_modality_has_steps(in->kind);
 }
 
 /* Predicting does without what pre-training is to find out. */
@@ -145,6 +148,7 @@ void mmf_model_free(mmf_model *model)
     mmf_free(ctx, model->target);
     mmf_free(ctx, model->name);
     mmf_free(ctx, model->record);
+    mmf_free(ctx, model->preparations);
     mmf_free(ctx, model->curve.values);
     mmf_module_free(model->module);
     mmf_free(ctx, model);
@@ -158,6 +162,37 @@ mmf_status mmf_model__set_record(mmf_model *model, const char *record)
     mmf_free(model->ctx, model->record);
     model->record = copy;
     return MMF_OK;
+}
+
+static bool is_input(const mmf_model *model, const char *name)
+{
+    const mmf_schema *const schema = mmf_module_schema(model->module);
+    for (size_t m = 0; name && m < schema->count; m++) {
+        if (strcmp(schema->inputs[m].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Those of modalities that the model does not take are left out: nobody needs to have them. */
+mmf_status mmf_model__set_preparations(mmf_model *model, const char *preparations)
+{
+    json_t *const all = preparations ? json_loads(preparations, 0, NULL) : NULL;
+    json_t *const own = json_array();
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        json_t *const row = json_array_get(all, i);
+        if (is_input(model, json_string_value(json_object_get(row, "modality"))))
+            json_array_append(own, row);
+    }
+    char *const text =
+        json_array_size(own) > 0 ? json_dumps(own, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    mmf_free(model->ctx, model->preparations);
+    model->preparations = text ? mmf_strdup(model->ctx, text) : NULL;
+    const bool failed = text && !model->preparations;
+    free(text);
+    json_decref(own);
+    json_decref(all);
+    return failed ? MMF_NOMEM : MMF_OK;
 }
 
 static mmf_status empty_normalisation(mmf_model *model)
@@ -231,6 +266,11 @@ mmf_module *mmf_model_module(const mmf_model *model)
     return model->module;
 }
 
+const char *mmf_model_preparations(const mmf_model *model)
+{
+    return model->preparations;
+}
+
 const char *mmf_model_record(const mmf_model *model)
 {
     return model->record;
@@ -276,11 +316,10 @@ static mmf_status put_values(mmf_model *model, size_t m, const mmf_sample *given
     const mmf_input_schema *const in = &mmf_module_schema(model->module)->inputs[m];
     float *const out = model->sample[m].values;
     const int64_t n = sample_size(in);
-    const int64_t valid = in->kind == MMF_SEQUENCE ? length * in->shape[1] : n;
+    const int64_t valid = is_timed(in) ? length * (n / in->shape[0]) : n;
     const int64_t n_features =
         model->normalisation.n_modalities ? model->normalisation.n_features[m] : 0;
-    /* A feature is the last dimension of vectors and sequences, and the channel of images. */
-    const int64_t inner = in->kind == MMF_IMAGE ? n / in->shape[0] : 1;
+    const int64_t inner = mmf_input_pixels(in);
     for (int64_t i = 0; i < valid; i++) {
         if (!isfinite(given->values[i]))
             return mmf_fail(model->ctx, MMF_NUMERIC, "%s: value %lld is not finite", in->name,
@@ -529,6 +568,26 @@ static bool list_inputs(const mmf_schema *schema, char *names, char *kinds, size
     return true;
 }
 
+/* A manifest is prepared as the training data were; anything else is read as it is. */
+static mmf_status open_file(mmf_ctx *ctx, mmf_dataset **out, const mmf_model *model,
+                            const char *path, const mmf_dataset_options *options)
+{
+    mmf_prepare_options how = MMF_PREPARE_OPTIONS_INIT;
+    if (options->prepare)
+        how = *options->prepare;
+    how.settled = model->preparations;
+    if (!options->prepare || !model->preparations || !mmf_is_manifest(ctx, path, &how))
+        return mmf_dataset_open(ctx, out, path, options);
+    const bool is_model_target = strcmp(options->target, model->task.target) == 0;
+    how.target = options->target;
+    how.target_optional = is_model_target;
+    how.class_names = is_model_target ? model->task.class_names : NULL;
+    how.n_classes = how.class_names ? model->task.n_outputs : 0;
+    mmf_archive *archive = NULL;
+    MMF_TRY(mmf_prepare(ctx, &archive, path, &how));
+    return mmf_dataset_from_archive(ctx, out, archive, options);
+}
+
 mmf_status mmf_model_open_data(mmf_ctx *ctx, mmf_dataset **out, const mmf_model *model,
                                const char *path, const mmf_dataset_options *options)
 {
@@ -547,7 +606,7 @@ mmf_status mmf_model_open_data(mmf_ctx *ctx, mmf_dataset **out, const mmf_model 
     own.task = own.task ? own.task : mmf_task_name(model->task.kind);
     own.target_optional = true;
     mmf_dataset *dataset = NULL;
-    MMF_TRY(mmf_dataset_open(ctx, &dataset, path, &own));
+    MMF_TRY(open_file(ctx, &dataset, model, path, &own));
     const mmf_status status = check_shapes(ctx, model, dataset);
     if (status != MMF_OK) {
         mmf_dataset_close(dataset);

@@ -2,7 +2,8 @@
  * model_file.c: models on disk: one safetensors file.
  *
  * Tensors under their state_dict names; `normalisation.<modality>.mean|scale` beside them; in the
- * metadata: mmfuse (version of this layout), model, config, inputs, task, record.
+ * metadata: mmfuse (version of this layout), model, config, inputs, task, record, and for models
+ * that were trained on raw files preparations.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -117,13 +118,15 @@ mmf_status mmf_model_save(const mmf_model *model, const char *path)
     mmf_status status = config && inputs_text && task_text ? MMF_OK : MMF_NOMEM;
     if (status == MMF_OK)
         status = collect(model, &parts);
-    const mmf_metadata metadata[] = {{"mmfuse", LAYOUT},        {"model", model->name},
-                                     {"config", config},        {"inputs", inputs_text},
-                                     {"task", task_text},       {"record", model->record},
-                                     {"version", mmf_version()}};
+    const mmf_metadata metadata[] = {
+        {"mmfuse", LAYOUT},         {"model", model->name},
+        {"config", config},         {"inputs", inputs_text},
+        {"task", task_text},        {"record", model->record},
+        {"version", mmf_version()}, {"preparations", model->preparations}};
+    const size_t n_metadata = sizeof metadata / sizeof *metadata - !model->preparations;
     if (status == MMF_OK)
         status = mmf_safetensors_save(model->ctx, path, parts.arrays, parts.n_arrays, metadata,
-                                      sizeof metadata / sizeof *metadata);
+                                      n_metadata);
     mmf_free(model->ctx, parts.arrays);
     mmf_free(model->ctx, parts.names);
     mmf_free(model->ctx, config);
@@ -138,7 +141,7 @@ mmf_status mmf_model_save(const mmf_model *model, const char *path)
 
 static bool read_kind(const char *text, mmf_modality_kind *out)
 {
-    for (int k = MMF_VECTOR; text && k <= MMF_TOKENS; k++) {
+    for (int k = MMF_VECTOR; text && k <= MMF_VIDEO; k++) {
         if (strcmp(text, mmf_modality_kind_name((mmf_modality_kind)k)) == 0) {
             *out = (mmf_modality_kind)k;
             return true;
@@ -151,7 +154,7 @@ static bool read_kind(const char *text, mmf_modality_kind *out)
 static bool read_input(const json_t *object, mmf_input_schema *in, int64_t *left)
 {
     static const int dims[] = {
-        [MMF_VECTOR] = 1, [MMF_SEQUENCE] = 2, [MMF_IMAGE] = 3, [MMF_TOKENS] = 1};
+        [MMF_VECTOR] = 1, [MMF_SEQUENCE] = 2, [MMF_IMAGE] = 3, [MMF_TOKENS] = 1, [MMF_VIDEO] = 4};
     const json_t *const shape = json_object_get(object, "shape");
     in->name = json_string_value(json_object_get(object, "name"));
     if (!in->name || !read_kind(json_string_value(json_object_get(object, "kind")), &in->kind) ||
@@ -272,7 +275,7 @@ static mmf_status load_statistic(mmf_model *model, mmf_archive *archive, size_t 
         return MMF_OK;
     mmf_array array = {0};
     MMF_TRY(mmf_archive_load(archive, (size_t)place, &array));
-    const int64_t n = in->kind == MMF_IMAGE ? in->shape[0] : in->shape[in->n_dims - 1];
+    const int64_t n = mmf_input_features(in);
     if (array.n_dims != 1 || array.shape[0] != n || !mmf_dtype_is_float(array.dtype))
         return mmf_fail(model->ctx, MMF_FORMAT, "%s: tensor %s does not have %lld numbers",
                         mmf_archive_path(archive), name, (long long)n);
@@ -429,6 +432,7 @@ static mmf_status build_model(mmf_ctx *ctx, mmf_model **out, mmf_archive *archiv
         return mmf_fail_within(ctx, status, "%s: ", path);
     MMF_TRY(mmf_model__create(ctx, out, module, name, &facts->task,
                               mmf_archive_metadata(archive, "record")));
+    MMF_TRY(mmf_model__set_preparations(*out, mmf_archive_metadata(archive, "preparations")));
     const json_t *const scale = json_object_get(facts->task_json, "scale");
     (*out)->target_shift = json_number_value(json_object_get(facts->task_json, "shift"));
     (*out)->target_scale = scale ? json_number_value(scale) : 1;

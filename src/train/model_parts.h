@@ -20,6 +20,7 @@ struct mmf_model {
     mmf_normalisation normalisation;   /* of the model's inputs, in their order */
     double target_shift, target_scale; /* target = shift + scale * what the module predicts */
     char *record;                      /* JSON */
+    char *preparations;                /* of raw files, JSON as data sets have it; NULL: none */
     mmf_feed feed;
     mmf_tape *tape;
     mmf_batch_input *sample;  /* memory of one sample, for mmf_model_predict */
@@ -36,6 +37,8 @@ mmf_status mmf_model__set_normalisation(mmf_model *model, const mmf_dataset *dat
 mmf_status mmf_model__take_normalisation(mmf_model *model, size_t m,
                                          const mmf_normalisation *of_one);
 mmf_status mmf_model__set_record(mmf_model *model, const char *record);
+/** @param preparations  NULL: none */
+mmf_status mmf_model__set_preparations(mmf_model *model, const char *preparations);
 /** Place of each input in the data set. @param map  count of inputs  @errors ARG: one is absent */
 mmf_status mmf_model__map(const mmf_model *model, const mmf_dataset *dataset, size_t *map);
 

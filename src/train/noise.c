@@ -20,7 +20,7 @@ bool mmf_noise_applies(mmf_noise_kind noise, mmf_modality_kind kind)
     case MMF_NOISE_ENTRY_DROP:
         return kind != MMF_TOKENS;
     case MMF_NOISE_STEP_DROP:
-        return kind == MMF_SEQUENCE || kind == MMF_TOKENS;
+        return mmf_modality_has_steps(kind);
     case MMF_NOISE_MODALITY_DROP:
         return true;
     case MMF_NOISE_COUNT:
@@ -42,12 +42,11 @@ static layout layout_of(const mmf_input_schema *in)
     layout l = {.size = 1, .step = 1, .inner = 1, .n_steps = 1};
     for (int d = 0; d < in->n_dims; d++)
         l.size *= in->shape[d];
-    if (in->kind == MMF_SEQUENCE || in->kind == MMF_TOKENS)
+    if (mmf_modality_has_steps(in->kind))
         l.n_steps = in->shape[0];
-    if (in->kind == MMF_IMAGE)
-        l.inner = in->shape[1] * in->shape[2];
+    l.inner = mmf_input_pixels(in);
     l.step = l.size / l.n_steps;
-    l.n_features = in->kind == MMF_TOKENS ? 0 : l.step / l.inner;
+    l.n_features = mmf_input_features(in);
     return l;
 }
 

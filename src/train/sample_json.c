@@ -51,15 +51,14 @@ static mmf_status read_number(reader *r, const json_t *value)
     return MMF_OK;
 }
 
-/* Depth is that of the schema (at most 3), never that of the input. */
+/* Depth is that of the schema (at most 4), never that of the input. */
 /* NOLINTNEXTLINE(misc-no-recursion) */
 static mmf_status read_level(reader *r, const json_t *value, int level)
 {
     if (level == r->in->n_dims)
         return read_number(r, value);
     const size_t n = json_array_size(value), wanted = (size_t)r->in->shape[level];
-    const bool timed = r->in->kind == MMF_SEQUENCE || r->in->kind == MMF_TOKENS;
-    const bool may_be_short = timed && level == 0;
+    const bool may_be_short = mmf_modality_has_steps(r->in->kind) && level == 0;
     if (!json_is_array(value) || n == 0 || (may_be_short ? n > wanted : n != wanted))
         return wrong_shape(r, level, n);
     if (may_be_short)

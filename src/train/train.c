@@ -123,6 +123,8 @@ static char *make_record(mmf_ctx *ctx, const mmf_fit *fit, const mmf_split *spli
     json_object_set_new(record, "modality_dropout", mmf_json_number(o->modality_dropout));
     json_object_set_new(record, "modality_dropout_rise", json_integer(o->modality_dropout_rise));
     json_object_set_new(record, "aids", aids_json(ctx, fit->aids));
+    if (o->augment)
+        json_object_set_new(record, "augment", json_string(o->augment));
     json_object_set_new(record, "left_aside",
                         left_aside_json(result->left_aside | fit->left_aside));
     json_object_set_new(record, "train_loss", mmf_json_number(result->train_loss));
@@ -177,6 +179,8 @@ static mmf_status fit_model(mmf_ctx *ctx, mmf_model **out, const mmf_fit *fit,
     if (status == MMF_OK)
         status = record ? mmf_model__set_record(pair.final, record) : MMF_NOMEM;
     free(record);
+    if (status == MMF_OK)
+        status = mmf_model__set_preparations(pair.final, mmf_dataset_preparations(fit->dataset));
     if (status == MMF_OK) {
         *out = pair.final;
         pair.chosen = pair.chosen == pair.final ? NULL : pair.chosen;

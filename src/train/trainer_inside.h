@@ -2,6 +2,7 @@
 #ifndef MMFUSE_TRAIN_TRAINER_INSIDE_H
 #define MMFUSE_TRAIN_TRAINER_INSIDE_H
 
+#include "data/batch_ahead.h"
 #include "train/trainer.h"
 
 #define MMF_VALID_BATCH 64 /* rows of a validation batch */
@@ -15,6 +16,8 @@ typedef struct trainer {
     mmf_aids_run aids;
     mmf_tape *tape;
     mmf_batch batch;
+    mmf_augment augment;
+    mmf_batch_ahead *ahead;          /* NULL: batches are too small to be worth a thread */
     mmf_normalisation normalisation; /* of the whole data set */
     size_t *map;
     int64_t *order; /* train rows, shuffled for the epoch */

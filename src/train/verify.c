@@ -132,6 +132,8 @@ static bool is_modality(const verifier *v, const char *name)
 
 static mmf_modality_kind kind_of(const mmf_array *array)
 {
+    if (array->n_dims == 5)
+        return MMF_VIDEO;
     if (array->n_dims == 4)
         return MMF_IMAGE;
     if (array->n_dims == 3)

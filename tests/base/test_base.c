@@ -261,6 +261,23 @@ static void folders_are_made_with_their_parents(void **state)
     mmf_ctx_free(ctx);
 }
 
+static void a_locked_folder_keeps_others_out(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    const char *const path = test_path("locked");
+    int lock = 0, other = 0;
+    test_fails(ctx, mmf_lock_folder(ctx, test_path("not-there"), &lock), MMF_IO, "not-there");
+    test_ok(ctx, mmf_make_folder(ctx, path));
+    test_ok(ctx, mmf_lock_folder(ctx, path, &lock));
+    test_fails(ctx, mmf_lock_folder(ctx, path, &other), MMF_STATE, "locked");
+    mmf_unlock_folder(other);
+    mmf_unlock_folder(lock);
+    test_ok(ctx, mmf_lock_folder(ctx, path, &lock));
+    mmf_unlock_folder(lock);
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +290,7 @@ int main(void)
         cmocka_unit_test(numbers_in_text_do_not_depend_on_the_locale),
         cmocka_unit_test(a_writer_replaces_whole_files_only),
         cmocka_unit_test(folders_are_made_with_their_parents),
+        cmocka_unit_test(a_locked_folder_keeps_others_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

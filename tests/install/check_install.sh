@@ -22,4 +22,11 @@ cc tests/install/consumer_c.c $(pkg-config --cflags --libs mmfuse) -o "$scratch/
 [ "$("$scratch/by_pkg_config")" = "$version" ]
 [ "$(pkg-config --modversion mmfuse)" = "$version" ]
 "$prefix/bin/mmfuse" --version | grep -qF "$version"
+readers=$("$prefix/bin/mmfuse" info --system | sed -n 's/^ *readers *//p')
+for format in csd hdf5 media; do
+    if [ -x "$build/mmfuse-read-$format" ]; then
+        "$prefix/bin/mmfuse-read-$format" --help | grep -qF "usage: mmfuse-read-$format"
+        grep -qw "$format" <<<"$readers"
+    fi
+done
 echo "install: $version by CMake (C, C++), by pkg-config and as a command"

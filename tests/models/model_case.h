@@ -16,7 +16,7 @@ enum { CASE_INPUTS = 6, CASE_ROWS = 4, CASE_CLASSES = 3 };
 typedef struct case_input {
     const char *name;
     mmf_modality_kind kind;
-    int64_t shape[3];
+    int64_t shape[4];
     int64_t vocab;
 } case_input;
 
@@ -56,9 +56,23 @@ typedef struct model_case {
             "row", MMF_VECTOR, {3}, 0                                                              \
         }                                                                                          \
     }
+#define CASE_CLIP                                                                                  \
+    {                                                                                              \
+        {"clip", MMF_VIDEO, {3, 1, 4, 4}, 0},                                                      \
+        {                                                                                          \
+            "row", MMF_VECTOR, {3}, 0                                                              \
+        }                                                                                          \
+    }
 #define CASE_CAPTION                                                                               \
     {                                                                                              \
         {"row", MMF_VECTOR, {3}, 0},                                                               \
+        {                                                                                          \
+            "words", MMF_TOKENS, {5}, 7                                                            \
+        }                                                                                          \
+    }
+#define CASE_PICTURE                                                                               \
+    {                                                                                              \
+        {"pixels", MMF_IMAGE, {2, 9, 6}, 0},                                                       \
         {                                                                                          \
             "words", MMF_TOKENS, {5}, 7                                                            \
         }                                                                                          \
@@ -93,13 +107,6 @@ typedef struct model_case {
             "regions", MMF_SEQUENCE, {4, 3}, 0                                                     \
         }                                                                                          \
     }
-#define CASE_PICTURE                                                                               \
-    {                                                                                              \
-        {"pixels", MMF_IMAGE, {1, 4, 5}, 0},                                                       \
-        {                                                                                          \
-            "words", MMF_TOKENS, {5}, 7                                                            \
-        }                                                                                          \
-    }
 #define CASE_FLAT_TRIO                                                                             \
     {                                                                                              \
         {"text", MMF_SEQUENCE, {4, 3}, 0}, {"audio", MMF_VECTOR, {3}, 0},                          \
@@ -114,6 +121,8 @@ static const model_case model_cases[] = {
     {"sequences", 2, CASE_SEQUENCES, false, false},
     {"sequences, lengths, absent", 2, CASE_SEQUENCES, true, true},
     {"vector, tokens, lengths, absent", 2, CASE_CAPTION, true, true},
+    {"video, vector", 2, CASE_CLIP, false, false},
+    {"video, vector, lengths, absent", 2, CASE_CLIP, true, true},
     {"image, tokens, vector", 3, CASE_MIXED, false, false},
     {"image, tokens, vector, lengths, absent", 3, CASE_MIXED, true, true},
     {"text, audio, vision", 3, CASE_TRIO, false, false},
@@ -124,7 +133,7 @@ static const model_case model_cases[] = {
     {"tokens with frames beside them, lengths, absent", 3, CASE_ALIGNED, true, true},
     {"words and regions", 2, CASE_REGIONS, false, false},
     {"words and regions, lengths, absent", 2, CASE_REGIONS, true, true},
-    {"words and a picture", 2, CASE_PICTURE, false, true},
+    {"picture and words, lengths, absent", 2, CASE_PICTURE, true, true},
     {"views of a pair", 3, CASE_PAIR, false, false},
     {"question, tokens and regions in places", 6, CASE_SCENE, false, false},
     {"question, tokens and regions in places, lengths", 6, CASE_SCENE, true, false},
@@ -183,14 +192,13 @@ static inline void case_open(case_data *d, const model_case *row, uint64_t seed)
     mmf_rng rng = mmf_rng_make(seed, mmf_rng_stream(row->name));
     for (size_t m = 0; m < row->count; m++) {
         const case_input *const in = &row->inputs[m];
-        static const int dims[] = {1, 2, 3, 1};
+        static const int dims[] = {1, 2, 3, 1, 4};
         mmf_input_schema *const s = &d->inputs[m];
-        const bool timed = in->kind == MMF_SEQUENCE || in->kind == MMF_TOKENS;
         *s = (mmf_input_schema){.name = in->name,
                                 .kind = in->kind,
                                 .n_dims = dims[in->kind],
                                 .vocab_size = in->vocab,
-                                .has_length = row->has_length && timed,
+                                .has_length = row->has_length && mmf_modality_has_steps(in->kind),
                                 .has_present = row->has_present};
         d->row_size[m] = 1;
         for (int i = 0; i < s->n_dims; i++) {
@@ -342,10 +350,8 @@ typedef void case_fn(mmf_ctx *ctx, const mmf_def *def, case_data *data, void *us
 
 static inline bool case_takes(const mmf_def *def, const case_data *d)
 {
-    static const unsigned flags[] = {MMF_TAKES_VECTORS, MMF_TAKES_SEQUENCES, MMF_TAKES_IMAGES,
-                                     MMF_TAKES_TOKENS};
     if (def->kind == MMF_KIND_ENCODER)
-        return d->schema.count == 1 && (def->takes & flags[d->inputs[0].kind]);
+        return d->schema.count == 1 && (def->takes & mmf_takes_kind(d->inputs[0].kind));
     return mmf_model_refusal(def, &d->schema, MMF_TARGET_CLASS) == NULL;
 }
 

@@ -141,7 +141,7 @@ static bool reads_padding(const mmf_def *def)
 
 static int64_t step_size(const case_data *d, size_t m)
 {
-    return d->inputs[m].kind == MMF_TOKENS ? 1 : d->inputs[m].shape[1];
+    return d->row_size[m] / d->inputs[m].shape[0];
 }
 
 static void check_padding(mmf_ctx *ctx, const mmf_def *def, case_data *data, void *user)

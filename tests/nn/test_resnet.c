@@ -223,6 +223,138 @@ static void fixed_statistics_stay_in_training(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* ---- Blocked layouts against operation by operation -------------------------------------- */
+
+typedef struct net_case {
+    const char *json;
+    int64_t n, channels, height, width;
+} net_case;
+
+/* Odd widths, images of one to three channels and of more, few and many images, both stems. */
+static const net_case net_cases[] = {
+    {"{\"layers\": [1, 1, 1, 1], \"width\": 64, \"num_classes\": 0}", 1, 3, 64, 96},
+    {"{\"layers\": [2, 2], \"width\": 64, \"num_classes\": 0}", 3, 1, 45, 33},
+    {"{\"block\": \"bottleneck\", \"layers\": [1, 2, 1], \"width\": 32, \"num_classes\": 0}", 5, 3,
+     64, 64},
+    {"{\"block\": \"bottleneck\", \"layers\": [1, 1], \"width\": 5, \"num_classes\": 0}", 2, 2, 32,
+     40},
+    {"{\"layers\": [2, 1, 1], \"width\": 16, \"stem\": \"cifar\", \"shortcut\": \"A\", "
+     "\"num_classes\": 0}",
+     9, 3, 32, 32},
+    {"{\"layers\": [1, 2], \"width\": 6, \"stem\": \"cifar\", \"shortcut\": \"A\", "
+     "\"num_classes\": 0}",
+     2, 4, 7, 9},
+};
+
+/* The map of one pass, and how much memory was asked for in two more; freed by the caller. */
+static mmf_real *map_of(const net_case *c, const mmf_pass *pass, int n_threads, int64_t *count)
+{
+    mmf_ctx *ctx = NULL;
+    mmf_ctx_options options = MMF_CTX_OPTIONS_INIT;
+    options.n_threads = n_threads;
+    assert_int_equal(mmf_ctx_create(&ctx, &options), MMF_OK);
+    mmf_module *const module = make(ctx, c->json, c->channels, c->height, c->width);
+    mmf_real *const images = noise(c->n * c->channels * c->height * c->width);
+    mmf_real *copy = NULL;
+    mmf_tape *tape = NULL;
+    uint64_t before = 0;
+    draw_norms(module);
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    for (int round = 0; round < 4; round++) {
+        mmf_named in = {0}, out = {0};
+        before = round == 2 ? mmf_ctx_memory(ctx).n_allocations : before;
+        mmf_tape_begin(tape, pass);
+        mmf_named_put(
+            tape, &in, "image",
+            mmf_input(tape, images, 4, (int64_t[]){c->n, c->channels, c->height, c->width}));
+        mmf_module_run(module, tape, &in, &(mmf_step){0}, &out);
+        test_ok(ctx, mmf_tape_status(tape));
+        const mmf_tensor *const y = mmf_named_get(&out, "feature_map");
+        if (!copy)
+            copy = malloc((size_t)y->count * sizeof *copy);
+        assert_non_null(copy);
+        memcpy(copy, y->data, (size_t)y->count * sizeof *copy);
+        *count = y->count;
+    }
+    if (!TEST_ARENAS_ALLOCATE)
+        assert_int_equal(mmf_ctx_memory(ctx).n_allocations, before);
+    mmf_tape_free(tape);
+    mmf_module_free(module);
+    free(images);
+    mmf_ctx_free(ctx);
+    return copy;
+}
+
+/* A recorded pass runs the operations one after the other. */
+static void blocked_layouts_agree_with_operations(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof net_cases / sizeof *net_cases; i++) {
+        int64_t count = 0;
+        mmf_real *const wanted = map_of(&net_cases[i], &(mmf_pass){.record = true}, 1, &count);
+        double largest = 0;
+        for (int64_t e = 0; e < count; e++)
+            largest = fmax(largest, fabs((double)wanted[e]));
+        assert_true(largest > 0.01);
+        for (int fixed = 0; fixed < 2; fixed++) {
+            mmf_real *const found =
+                map_of(&net_cases[i], &(mmf_pass){.fixed = fixed}, 1 + fixed, &count);
+            double worst = 0;
+            for (int64_t e = 0; e < count; e++)
+                worst = fmax(worst, fabs((double)found[e] - (double)wanted[e]));
+            if (!(worst <= 1e-5 * largest))
+                fail_msg("%s: off by %.2g of the largest value", net_cases[i].json,
+                         worst / largest);
+            free(found);
+        }
+        free(wanted);
+    }
+}
+
+static void results_do_not_depend_on_the_number_of_threads(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof net_cases / sizeof *net_cases; i++) {
+        int64_t count = 0;
+        mmf_real *const one = map_of(&net_cases[i], &(mmf_pass){.fixed = true}, 1, &count);
+        mmf_real *const three = map_of(&net_cases[i], &(mmf_pass){.fixed = true}, 3, &count);
+        assert_memory_equal(one, three, (size_t)count * sizeof *one);
+        free(one);
+        free(three);
+    }
+}
+
+/* ---- Refusals ---------------------------------------------------------------------------- */
+
+static void an_image_that_is_too_small_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *spec;
+        int64_t side;
+        const char *says;
+    } rows[] = {{"image=resnet18", 1, "images of image are 1 x 1, at least 32 x 32"},
+                {"image=resnet50", 31, "at least 32 x 32"},
+                {"image=resnet20", 3, "at least 4 x 4"}};
+    mmf_ctx *const ctx = test_ctx();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        mmf_input_schema input = {.name = "image",
+                                  .kind = MMF_IMAGE,
+                                  .n_dims = 3,
+                                  .shape = {3, rows[i].side, rows[i].side}};
+        const mmf_schema schema = {1, &input};
+        mmf_config *config = NULL;
+        mmf_module *module = NULL;
+        test_ok(ctx, mmf_config_create(ctx, &config, mmf_model_find("only")));
+        test_ok(ctx, mmf_config_set(config, "encoder", rows[i].spec));
+        const mmf_status status =
+            mmf_module_create(ctx, &module, mmf_model_find("only"), config, &schema, 1);
+        test_fails(ctx, status, MMF_SHAPE, rows[i].says);
+        mmf_config_free(config);
+    }
+    mmf_ctx_free(ctx);
+}
+
 /* ---- A trained network ------------------------------------------------------------------- */
 
 static void load_weights(mmf_ctx *ctx, mmf_module *module, const char *path)
@@ -330,6 +462,9 @@ int main(void)
         cmocka_unit_test(the_grid_is_that_of_the_map),
         cmocka_unit_test(the_map_moves_with_the_picture),
         cmocka_unit_test(fixed_statistics_stay_in_training),
+        cmocka_unit_test(blocked_layouts_agree_with_operations),
+        cmocka_unit_test(results_do_not_depend_on_the_number_of_threads),
+        cmocka_unit_test(an_image_that_is_too_small_is_refused),
         cmocka_unit_test(a_trained_network_gives_its_published_logits),
     };
     return cmocka_run_group_tests_name("resnet", tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
 #include "train/compare_data.h"
 
 static const char models[] = "only, joint-concat,late-mean,late-stacking";
@@ -84,6 +85,24 @@ static void scores_do_not_depend_on_jobs_and_resuming_runs_nothing(void **state)
     mmf_comparison_clear(&again);
     mmf_comparison_clear(&one);
     mmf_comparison_clear(&two);
+    mmf_dataset_close(dataset);
+    mmf_ctx_free(ctx);
+}
+
+static void two_comparisons_do_not_share_a_folder(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_dataset *const dataset = open_data(ctx, "shared.npz", true, true);
+    const mmf_compare_options options = quick(test_path("shared"), "only-left", 1);
+    mmf_comparison c;
+    int lock = -1;
+    test_ok(ctx, mmf_make_folder(ctx, options.folder));
+    test_ok(ctx, mmf_lock_folder(ctx, options.folder, &lock));
+    test_fails(ctx, mmf_compare(ctx, &c, dataset, &options), MMF_STATE, "another process");
+    mmf_unlock_folder(lock);
+    test_ok(ctx, mmf_compare(ctx, &c, dataset, &options));
+    mmf_comparison_clear(&c);
     mmf_dataset_close(dataset);
     mmf_ctx_free(ctx);
 }
@@ -384,6 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fusion_wins_where_each_modality_knows_half),
         cmocka_unit_test(scores_do_not_depend_on_jobs_and_resuming_runs_nothing),
+        cmocka_unit_test(two_comparisons_do_not_share_a_folder),
         cmocka_unit_test(files_say_what_the_comparison_says),
         cmocka_unit_test(models_are_tested_against_two_references),
         cmocka_unit_test(smoothing_is_left_aside_where_it_does_not_reach),

@@ -1,5 +1,6 @@
 /* blas_portable.c: matrix products in plain C: the oracle of the tests and the back end elsewhere.
  */
+#include "tensor/kernels/conv_kernel.h"
 #include "tensor/tape.h"
 
 #if !defined(MMF_WITH_ONEDNN) || defined(MMF_DOUBLE)
@@ -77,6 +78,49 @@ const char *mmf_blas_name(void)
 void mmf_blas_limit_cpu(mmf_cpu cpu)
 {
     (void)cpu; /* compiled for the baseline */
+}
+
+/* ---- No convolution in blocks of channels ------------------------------------------------ */
+
+int64_t mmf_blas_block(void)
+{
+    return 0;
+}
+
+mmf_conv_kernel *mmf_blas_conv_make(mmf_ctx *ctx, const mmf_conv_shape *shape)
+{
+    (void)ctx, (void)shape;
+    return NULL;
+}
+
+void mmf_blas_conv_free(mmf_ctx *ctx, mmf_conv_kernel *kernel)
+{
+    (void)ctx, (void)kernel;
+}
+
+size_t mmf_blas_conv_scratch(const mmf_conv_kernel *kernel)
+{
+    (void)kernel;
+    return 0;
+}
+
+size_t mmf_blas_conv_weight_bytes(const mmf_conv_kernel *kernel)
+{
+    (void)kernel;
+    return 0;
+}
+
+bool mmf_blas_conv_pack(const mmf_conv_kernel *kernel, const mmf_real *weight, void *packed)
+{
+    (void)kernel, (void)weight, (void)packed;
+    return false;
+}
+
+bool mmf_blas_conv_run(const mmf_conv_kernel *kernel, const mmf_real *x, const mmf_real *weight,
+                       const mmf_real *bias, mmf_real *y, void *scratch)
+{
+    (void)kernel, (void)x, (void)weight, (void)bias, (void)y, (void)scratch;
+    return false;
 }
 
 #endif

@@ -39,12 +39,6 @@ static void dropout_backward(mmf_tape *tape, mmf_node *node)
     mmf_tape__parallel(tape, d->x->count, DROPOUT_GRAIN, dropout_range, &job);
 }
 
-/* Every random site of a step has its own stream. */
-static uint64_t stream_of(const mmf_tape *tape, uint64_t site)
-{
-    return tape->pass.step << 16 | (site & 0xffff);
-}
-
 mmf_tensor *mmf_dropout(mmf_tape *tape, mmf_tensor *x, double p)
 {
     static const char op[] = "dropout";
@@ -52,13 +46,12 @@ mmf_tensor *mmf_dropout(mmf_tape *tape, mmf_tensor *x, double p)
         return mmf_tape__missing(tape, op);
     if (!(p >= 0 && p < 1))
         return mmf_tape__fail(tape, MMF_ARG, op, "probability %g is outside [0, 1)", p);
-    const uint64_t site = tape->n_sites++;
+    const uint64_t stream = mmf_tape__stream(tape);
     if (!tape->pass.training || p == 0)
         return x;
     mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
     if (!y)
         return NULL;
-    const uint64_t stream = stream_of(tape, site);
     dropout_job job = {tape, stream, (mmf_real)p, 0, x->data, y->data};
     mmf_tape__parallel(tape, x->count, DROPOUT_GRAIN, dropout_range, &job);
     dropout_node *const d =
@@ -74,7 +67,7 @@ mmf_tensor *mmf_dropout(mmf_tape *tape, mmf_tensor *x, double p)
 mmf_tensor *mmf_normal_noise(mmf_tape *tape, int n_dims, const int64_t *shape)
 {
     mmf_tensor *const y = mmf_tape__tensor(tape, n_dims, shape);
-    mmf_rng rng = mmf_rng_make(tape->pass.seed, stream_of(tape, tape->n_sites++));
+    mmf_rng rng = mmf_rng_make(tape->pass.seed, mmf_tape__stream(tape));
     for (int64_t i = 0; y && i < y->count; i++)
         y->data[i] = (mmf_real)mmf_rng_normal(&rng);
     return y;

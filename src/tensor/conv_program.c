@@ -1,0 +1,378 @@
+/* conv_program.c: see conv_program.h. */
+#include "tensor/conv_program.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "tensor/conv_cache.h"
+#include "tensor/kernels/conv_kernel.h"
+#include "tensor/tape.h"
+
+/* Images go to this many ranges at most; each has its own scratch. */
+#define MAX_RANGES 16
+/* With fewer images than this their channels are divided as well, into halves or quarters of at
+ * least so many channels. */
+#define FEW_IMAGES 4
+#define LEAST_CHANNELS 32
+#define MAX_GROUPS 4
+/* Winograd's algorithm is fastest where the weights of a group are few. */
+#define WINOGRAD_CHANNELS 128
+
+typedef struct planned {
+    mmf_conv_shape shape; /* of a group of outputs */
+    const mmf_conv_kernel *kernel;
+    int64_t outputs, groups;
+    int64_t group_size; /* of the weights, elements */
+    int64_t size;       /* of biases and weights */
+} planned;
+
+typedef struct image_slot {
+    int64_t channels, height, width; /* of what stands there now */
+    int64_t size;                    /* elements of an image at most */
+    mmf_real *data;
+} image_slot;
+
+typedef struct program_run {
+    mmf_tape *tape;
+    const mmf_tensor *x;
+    planned *plan;
+    image_slot slots[MMF_CONV_SLOTS], result;
+    int64_t block, n_images;
+    size_t scratch_bytes; /* of one range */
+    unsigned char *scratch;
+    mmf_real *packed; /* of one step, where none is kept */
+    mmf_real *folded; /* of one step, as the network has them */
+    /* the step at hand */
+    const mmf_conv_step *step;
+    const planned *p;
+    const mmf_real *x_data;
+    int64_t x_size, grain;
+    mmf_real *weight, *bias;
+    mmf_real *y_data;
+    int64_t y_size;
+    bool failed;
+} program_run;
+
+static int64_t round_up(int64_t n, int64_t block)
+{
+    return (n + block - 1) / block * block;
+}
+
+/* ---- Planning ---------------------------------------------------------------------------- */
+
+/* Depends on sizes alone, so results do not depend on the number of threads. */
+static int64_t groups_of(const program_run *r, int64_t outputs)
+{
+    int64_t groups = 1;
+    while (r->n_images * groups < FEW_IMAGES && groups < MAX_GROUPS &&
+           outputs % (2 * groups * r->block) == 0 && outputs / (2 * groups) >= LEAST_CHANNELS)
+        groups *= 2;
+    return groups;
+}
+
+/* Sizes of a step; false where it does not fit what stands in its slot. */
+static bool measure(const program_run *r, const mmf_conv_step *step, planned *p)
+{
+    const bool plain = step->from == MMF_CONV_INPUT;
+    const image_slot input = {r->x->shape[1], r->x->shape[2], r->x->shape[3], 0, NULL};
+    const image_slot *const from = plain ? &input : &r->slots[step->from];
+    const mmf_tensor *const w = step->weight;
+    mmf_conv_shape *const s = &p->shape;
+    if (w && w->shape[1] != from->channels)
+        return false;
+    p->outputs = w ? w->shape[0] : from->channels;
+    s->inputs = from->channels;
+    s->height = from->height;
+    s->width = from->width;
+    s->plain_input = plain;
+    s->add = step->add;
+    s->relu = step->relu;
+    s->is_pool = !w;
+    for (int d = 0; d < 2; d++) {
+        s->kernel[d] = w ? w->shape[2 + d] : step->window.kernel[d];
+        s->stride[d] = step->window.stride[d] ? step->window.stride[d] : 1;
+        s->padding[d] = step->window.padding[d];
+    }
+    const int64_t room[] = {s->height + 2 * s->padding[0] - s->kernel[0],
+                            s->width + 2 * s->padding[1] - s->kernel[1]};
+    if (room[0] < 0 || room[1] < 0)
+        return false;
+    s->out_height = room[0] / s->stride[0] + 1;
+    s->out_width = room[1] / s->stride[1] + 1;
+    return true;
+}
+
+static bool try_groups(program_run *r, planned *p, int64_t groups, bool winograd)
+{
+    p->groups = groups;
+    p->shape.outputs = p->outputs / groups;
+    p->shape.winograd = winograd;
+    p->kernel = mmf_conv_cache_get(r->tape, &p->shape);
+    return p->kernel != NULL;
+}
+
+/* 3x3 in 16 products for four results instead of 36. */
+static bool plan_winograd(program_run *r, planned *p)
+{
+    const mmf_conv_shape *const s = &p->shape;
+    for (int d = 0; d < 2; d++) {
+        if (s->kernel[d] != 3 || s->stride[d] != 1 || s->padding[d] != 1)
+            return false;
+    }
+    if (s->plain_input || s->is_pool || p->outputs % r->block != 0 || s->inputs % r->block != 0)
+        return false;
+    for (int64_t groups = groups_of(r, p->outputs);
+         groups <= MAX_GROUPS && p->outputs % (groups * r->block) == 0; groups *= 2) {
+        const bool many = p->outputs / groups > WINOGRAD_CHANNELS && groups < MAX_GROUPS;
+        if (!many && try_groups(r, p, groups, true))
+            return true;
+    }
+    return false;
+}
+
+static bool plan_step(program_run *r, const mmf_conv_step *step, planned *p)
+{
+    if (!measure(r, step, p))
+        return false;
+    const mmf_conv_shape *const s = &p->shape;
+    const int64_t b = r->block, area = s->kernel[0] * s->kernel[1];
+    if (!plan_winograd(r, p) &&
+        !try_groups(r, p, step->weight ? groups_of(r, p->outputs) : 1, false))
+        return false;
+    image_slot *const to = &r->slots[step->to];
+    const int64_t size = round_up(p->outputs, b) * s->out_height * s->out_width;
+    *to = (image_slot){p->outputs, s->out_height, s->out_width, size > to->size ? size : to->size,
+                       NULL};
+    if (!step->weight)
+        return true;
+    const int64_t inputs = s->plain_input ? s->inputs : round_up(s->inputs, b);
+    p->group_size = round_up(s->outputs, b) * inputs * area;
+    if (s->winograd)
+        p->group_size =
+            round_up((int64_t)(mmf_blas_conv_weight_bytes(p->kernel) / sizeof(mmf_real)), b);
+    p->size = round_up(p->outputs, b) + p->groups * p->group_size;
+    return true;
+}
+
+typedef struct largest {
+    int64_t packed, folded;
+} largest;
+
+static bool plan(program_run *r, const mmf_conv_program *program, largest *most)
+{
+    for (int i = 0; i < program->n_steps; i++) {
+        planned *const p = &r->plan[i];
+        memset(p, 0, sizeof *p); /* the shape is compared as bytes */
+        if (!plan_step(r, &program->steps[i], p))
+            return false;
+        const size_t scratch = (mmf_blas_conv_scratch(p->kernel) + 63) & ~(size_t)63;
+        const int64_t folded = p->shape.winograd ? program->steps[i].weight->count : 0;
+        r->scratch_bytes = scratch > r->scratch_bytes ? scratch : r->scratch_bytes;
+        most->packed = p->size > most->packed ? p->size : most->packed;
+        most->folded = folded > most->folded ? folded : most->folded;
+    }
+    r->result = r->slots[program->steps[program->n_steps - 1].to];
+    return true;
+}
+
+/* ---- Weights ----------------------------------------------------------------------------- */
+
+/* With s = g / sqrt(v + eps) the norm of W x is (s W) x + (b - s m). */
+static void fold_output(const program_run *r, int64_t o, mmf_real *scale, mmf_real *shift)
+{
+    const mmf_conv_norm *const norm = &r->step->norm;
+    double factor = 1, offset = 0;
+    if (norm->var) {
+        factor = (double)norm->weight->data[o] / sqrt((double)norm->var->data[o] + norm->eps);
+        offset = (double)norm->bias->data[o] - factor * (double)norm->mean->data[o];
+    }
+    *scale = (mmf_real)factor;
+    *shift = (mmf_real)offset;
+}
+
+/* Outputs in blocks [begin, end) in blocks of channels; those behind the last one are zeros. */
+static void fold_range(void *argument, int64_t begin, int64_t end)
+{
+    const program_run *const r = argument;
+    const mmf_tensor *const w = r->step->weight;
+    const int64_t b = r->block, area = w->shape[2] * w->shape[3], inputs = w->shape[1];
+    const bool plain = r->p->shape.plain_input;
+    const int64_t in_blocks = (inputs + b - 1) / b, n_inputs = plain ? inputs : in_blocks * b;
+    for (int64_t o = begin * b; o < end * b; o++) {
+        const bool real = o < w->shape[0];
+        mmf_real scale = 0;
+        r->bias[o] = 0;
+        if (real)
+            fold_output(r, o, &scale, &r->bias[o]);
+        const mmf_real *const from = w->data + (real ? o : 0) * inputs * area;
+        for (int64_t c = 0; c < n_inputs; c++) {
+            for (int64_t k = 0; k < area; k++) {
+                const int64_t row = plain ? (o / b * area + k) * inputs + c
+                                          : ((o / b * in_blocks + c / b) * area + k) * b + c % b;
+                r->weight[row * b + o % b] = c < inputs && real ? scale * from[c * area + k] : 0;
+            }
+        }
+    }
+}
+
+static bool fold_winograd(const program_run *r)
+{
+    const mmf_tensor *const w = r->step->weight;
+    const int64_t each = w->count / w->shape[0], group = w->count / r->p->groups;
+    for (int64_t o = 0; o < w->shape[0]; o++) {
+        mmf_real scale = 0;
+        fold_output(r, o, &scale, &r->bias[o]);
+        r->tape->k->axpby(each, scale, w->data + o * each, 0, r->folded + o * each);
+    }
+    for (int64_t g = 0; g < r->p->groups; g++) {
+        if (!mmf_blas_conv_pack(r->p->kernel, r->folded + g * group,
+                                r->weight + g * r->p->group_size))
+            return false;
+    }
+    return true;
+}
+
+static bool fold(program_run *r)
+{
+    static const char blocks[] = "blocks of channels, norm folded";
+    static const char *const winograd[] = {"", "Winograd", "Winograd, halves", "",
+                                           "Winograd, quarters"};
+    const planned *const p = r->p;
+    const int64_t outputs = round_up(p->outputs, r->block);
+    bool is_new = true;
+    mmf_real *piece =
+        mmf_tape__keep(r->tape, r->step->weight, p->shape.winograd ? winograd[p->groups] : blocks,
+                       (size_t)p->size * sizeof *piece, &is_new);
+    if (!piece) {
+        piece = r->packed;
+        is_new = true;
+    }
+    r->bias = piece; /* a multiple of the block, so the weights are aligned as well */
+    r->weight = piece + outputs;
+    if (!is_new)
+        return true;
+    if (p->shape.winograd)
+        return fold_winograd(r);
+    mmf_tape__parallel(r->tape, outputs / r->block, mmf_grain(4 * p->size / outputs * r->block),
+                       fold_range, r);
+    return true;
+}
+
+/* ---- Running ----------------------------------------------------------------------------- */
+
+/* Groups of outputs of images: [begin, end) of n_images x groups. */
+static void run_range(void *argument, int64_t begin, int64_t end)
+{
+    program_run *const r = argument;
+    const planned *const p = r->p;
+    const mmf_conv_shape *const s = &p->shape;
+    void *const scratch = r->scratch + (size_t)(begin / r->grain) * r->scratch_bytes;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t image = i / p->groups, group = i % p->groups;
+        mmf_real *const y =
+            r->y_data + image * r->y_size + group * s->outputs * s->out_height * s->out_width;
+        const bool done =
+            mmf_blas_conv_run(p->kernel, r->x_data + image * r->x_size,
+                              s->is_pool ? NULL : r->weight + group * p->group_size,
+                              s->is_pool ? NULL : r->bias + group * s->outputs, y, scratch);
+        if (!done)
+            __atomic_store_n(&r->failed, true, __ATOMIC_RELAXED);
+    }
+}
+
+static int64_t range_grain(const program_run *r)
+{
+    const mmf_conv_shape *const s = &r->p->shape;
+    const int64_t n = r->n_images * r->p->groups;
+    const int64_t taps = s->is_pool ? 1 : s->inputs * s->kernel[0] * s->kernel[1];
+    const int64_t least = mmf_grain(s->outputs * s->out_height * s->out_width * taps / 8);
+    const int64_t grain = (n + MAX_RANGES - 1) / MAX_RANGES;
+    return grain < least ? least : grain;
+}
+
+static bool run_step(program_run *r, const mmf_conv_step *step, const planned *p)
+{
+    const mmf_conv_shape *const s = &p->shape;
+    r->step = step;
+    r->p = p;
+    if (step->weight && !fold(r))
+        return false;
+    const bool plain = step->from == MMF_CONV_INPUT;
+    r->x_data = plain ? r->x->data : r->slots[step->from].data;
+    r->x_size = plain ? r->x->count / r->n_images : r->slots[step->from].size;
+    r->y_data = r->slots[step->to].data;
+    r->y_size = r->slots[step->to].size;
+    r->grain = range_grain(r);
+    mmf_tape__parallel(r->tape, r->n_images * p->groups, r->grain, run_range, r);
+    if (step->weight)
+        mmf_tape__count_products(r->tape, r->n_images, p->outputs, s->out_height * s->out_width,
+                                 s->inputs * s->kernel[0] * s->kernel[1]);
+    return !r->failed;
+}
+
+/* Blocks of channels of an image to rows: [C / b][H W][b] -> [C][H W]. */
+static void plain_range(void *argument, int64_t begin, int64_t end)
+{
+    const program_run *const r = argument;
+    const int64_t channels = r->result.channels, area = r->result.height * r->result.width;
+    for (int64_t image = begin; image < end; image++) {
+        const mmf_real *const from = r->x_data + image * r->x_size;
+        mmf_real *const to = r->y_data + image * channels * area;
+        for (int64_t c = 0; c < channels; c++) {
+            const mmf_real *const lane = from + c / r->block * area * r->block + c % r->block;
+            for (int64_t i = 0; i < area; i++)
+                to[c * area + i] = lane[i * r->block];
+        }
+    }
+}
+
+static bool allocate(program_run *r, const largest *most)
+{
+    for (int i = 0; i < MMF_CONV_SLOTS; i++) {
+        if (r->slots[i].size == 0)
+            continue;
+        r->slots[i].data = mmf_tape__reals(r->tape, r->n_images * r->slots[i].size);
+        if (!r->slots[i].data)
+            return false;
+    }
+    r->scratch = mmf_tape__alloc(r->tape, MAX_RANGES * r->scratch_bytes + 1);
+    r->packed = mmf_tape__reals(r->tape, most->packed + 1);
+    r->folded = mmf_tape__reals(r->tape, most->folded + 1);
+    return r->scratch && r->packed && r->folded;
+}
+
+mmf_tensor *mmf_conv_program_run(mmf_tape *tape, const mmf_conv_program *program, mmf_tensor *x)
+{
+    if (!x || x->n_dims != 4 || x->is_int || x->count == 0)
+        return NULL;
+    program_run r = {.tape = tape, .x = x, .block = mmf_blas_block(), .n_images = x->shape[0]};
+    const size_t n_steps = (size_t)program->n_steps;
+    largest most = {0, 0};
+    if (r.block == 0)
+        return NULL;
+    r.plan = mmf_tape__alloc(tape, n_steps * sizeof *r.plan);
+    if (!r.plan || !plan(&r, program, &most))
+        return NULL;
+    mmf_tensor *const y = mmf_tape__tensor(
+        tape, 4, (int64_t[]){r.n_images, r.result.channels, r.result.height, r.result.width});
+    const mmf_tape_mark mark = mmf_tape_enter(tape);
+    if (!y || !allocate(&r, &most))
+        return NULL;
+    for (int i = 0; i < program->n_steps; i++) {
+        if (!run_step(&r, &program->steps[i], &r.plan[i]))
+            return mmf_tape__fail(tape, MMF_NOMEM, "conv_program",
+                                  "%s could not run convolution %d of %d", mmf_blas_name(), i + 1,
+                                  program->n_steps);
+    }
+    const image_slot *const last = &r.slots[program->steps[program->n_steps - 1].to];
+    r.x_data = last->data;
+    r.x_size = last->size;
+    r.y_data = y->data;
+    mmf_tape__parallel(tape, r.n_images, 1, plain_range, &r);
+#ifndef MMF_ARENA_DEBUG
+    mmf_arena_rewind(&tape->arena, (mmf_arena_mark){mark.chunk, mark.used, mark.total});
+#else
+    (void)mark;
+#endif
+    return y;
+}

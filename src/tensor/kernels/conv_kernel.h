@@ -1,0 +1,40 @@
+/*
+ * conv_kernel.h: convolution and pooling of one image in a layout of blocks of channels, as the
+ * back end of products provides them.
+ *
+ * With b = mmf_blas_block(): images are [C / b][H][W][b], weights [O / b][C / b][kh][kw][b in][b
+ * out], zeros where C or O end within a block; an image that is given row by row, [C][H][W], has
+ * weights [O / b][kh][kw][C][b out]. Weights of Winograd's algorithm are in a form that the back
+ * end makes itself.
+ */
+#ifndef MMFUSE_TENSOR_CONV_KERNEL_H
+#define MMFUSE_TENSOR_CONV_KERNEL_H
+
+#include "mmfuse/tensor.h"
+
+/** What one kernel is made for; compared as bytes, so made from zeroed memory. */
+typedef struct mmf_conv_shape {
+    int64_t inputs, outputs, height, width, out_height, out_width;
+    int64_t kernel[2], stride[2], padding[2];
+    int plain_input, add, relu, is_pool;
+    int winograd; /* F(2x2, 3x3), whose rounding is about that of the direct sum */
+} mmf_conv_shape;
+
+typedef struct mmf_conv_kernel mmf_conv_kernel;
+
+/** Channels of a block; 0: this back end has no such layout on this processor. */
+int64_t mmf_blas_block(void);
+/** NULL where the back end has no fast kernel. Freed with mmf_blas_conv_free. */
+mmf_conv_kernel *mmf_blas_conv_make(mmf_ctx *ctx, const mmf_conv_shape *shape);
+void mmf_blas_conv_free(mmf_ctx *ctx, mmf_conv_kernel *kernel);
+/** Bytes of scratch that every run needs. */
+size_t mmf_blas_conv_scratch(const mmf_conv_kernel *kernel);
+/** Bytes of the weights of Winograd's algorithm, and those weights. @param weight [O][C][kh][kw] */
+size_t mmf_blas_conv_weight_bytes(const mmf_conv_kernel *kernel);
+bool mmf_blas_conv_pack(const mmf_conv_kernel *kernel, const mmf_real *weight, void *packed);
+/** One image, on the calling thread; false if the back end failed. A kernel may run on several
+ * threads at once. */
+bool mmf_blas_conv_run(const mmf_conv_kernel *kernel, const mmf_real *x, const mmf_real *weight,
+                       const mmf_real *bias, mmf_real *y, void *scratch);
+
+#endif

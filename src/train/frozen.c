@@ -1,0 +1,322 @@
+/* frozen.c: see frozen.h. */
+#include "train/frozen.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "encoders/encoder.h"
+#include "nn/pretrained.h"
+#include "train/aid.h"
+#include "train/model_parts.h"
+
+#define NAME_BYTES 64
+
+struct mmf_frozen {
+    mmf_ctx *ctx;
+    mmf_module *module; /* of an encoder, or the model's */
+    mmf_model *model;   /* NULL: an encoder */
+    mmf_tape *tape;
+    mmf_feed feed;
+    const char *output;
+    char name[600]; /* behind `output` */
+    int64_t width;
+};
+
+/* ---- Names ------------------------------------------------------------------------------- */
+
+static const mmf_def *find_encoder(const char *name, size_t n_bytes)
+{
+    size_t n = 0;
+    const mmf_def *const *const table = mmf_encoder_table(&n);
+    for (size_t i = 0; i < n; i++) {
+        if (strlen(table[i]->name) == n_bytes && memcmp(table[i]->name, name, n_bytes) == 0)
+            return table[i];
+    }
+    return NULL;
+}
+
+bool mmf_frozen_is_name(const char *name, size_t n_bytes)
+{
+    const bool is_model =
+        n_bytes == strlen(MMF_FROZEN_MODEL) && memcmp(name, MMF_FROZEN_MODEL, n_bytes) == 0;
+    return is_model || find_encoder(name, n_bytes) != NULL;
+}
+
+const mmf_preparation_kind *mmf_frozen_base(const char *name)
+{
+    const mmf_def *const def = find_encoder(name, strlen(name));
+    const char *const base = !def                               ? ""
+                             : def->takes & MMF_TAKES_TOKENS    ? "wordpiece"
+                             : def->takes & MMF_TAKES_IMAGES    ? "image"
+                             : def->takes & MMF_TAKES_VIDEOS    ? "frames"
+                             : def->takes & MMF_TAKES_SEQUENCES ? "logmel"
+                                                                : "";
+    return mmf_preparation_find(base);
+}
+
+/* Sizes that networks were trained with; the longest name that fits decides. */
+static const struct {
+    const char *name, *option, *value;
+} usual_options[] = {
+    {"resnet", "size", "224"},  {"resnet", "short_side", "256"},  {"resnet", "channels", "3"},
+    {"resnet20", "size", "32"}, {"resnet20", "short_side", "32"},
+};
+
+static mmf_status set_usual(const char *name, mmf_config *config)
+{
+    for (size_t i = 0; i < sizeof usual_options / sizeof *usual_options; i++) {
+        if (strncmp(name, usual_options[i].name, strlen(usual_options[i].name)) == 0)
+            MMF_TRY(mmf_config_set(config, usual_options[i].option, usual_options[i].value));
+    }
+    return MMF_OK;
+}
+
+/* How the model's one modality was prepared, if it was trained on raw files. */
+static mmf_status set_as_model(mmf_ctx *ctx, const char *path, const mmf_preparation_kind **kind,
+                               mmf_config **config)
+{
+    mmf_model *model = NULL;
+    MMF_TRY(mmf_model_load(ctx, &model, path));
+    const mmf_schema *const inputs = mmf_model_inputs(model);
+    mmf_status status = MMF_OK;
+    if (inputs->count != 1)
+        status = mmf_fail(ctx, MMF_ARG,
+                          "%s: a model of %zu modalities; features are taken from a model of one, "
+                          "such as only-image",
+                          path, inputs->count);
+    json_t *const list = model->preparations ? json_loads(model->preparations, 0, NULL) : NULL;
+    const json_t *const row = json_array_get(list, 0);
+    const char *const name = json_string_value(json_object_get(row, "preparation"));
+    if (status == MMF_OK && (!name || !(*kind = mmf_preparation_find(name))))
+        status = mmf_fail(ctx, MMF_ARG,
+                          "%s: this model was not trained on raw files, so nothing says how they "
+                          "become its input",
+                          path);
+    if (status == MMF_OK)
+        status = mmf_config_create(ctx, config, &(*kind)->def);
+    char *const options = json_dumps(json_object_get(row, "options"), JSON_COMPACT);
+    if (status == MMF_OK && options)
+        status = mmf_config_set_json(*config, options);
+    free(options);
+    json_decref(list);
+    mmf_model_free(model);
+    return status;
+}
+
+mmf_status mmf_frozen_set_base(mmf_ctx *ctx, const char *name, const char *source,
+                               const mmf_preparation_kind **kind, mmf_config **config)
+{
+    if (strcmp(name, MMF_FROZEN_MODEL) == 0)
+        return set_as_model(ctx, source, kind, config);
+    *kind = mmf_frozen_base(name);
+    if (!*kind)
+        return mmf_fail(ctx, MMF_ARG, "no preparation makes what encoder %s takes", name);
+    MMF_TRY(mmf_config_create(ctx, config, &(*kind)->def));
+    if ((*kind)->source)
+        MMF_TRY(mmf_config_set(*config, (*kind)->source, source));
+    return set_usual(name, *config);
+}
+
+mmf_status mmf_frozen_hash(mmf_ctx *ctx, const char *source, uint64_t *hash)
+{
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
+    char path[4096];
+    mmf_mapping mapping = {0};
+    snprintf(path, sizeof path, "%s", source);
+    for (size_t i = 0; mmf_path_is_folder(source) && i < sizeof names / sizeof *names; i++) {
+        MMF_TRY(mmf_path_join(ctx, path, sizeof path, source, strlen(source), names[i]));
+        if (mmf_path_is_file(path))
+            break;
+    }
+    MMF_TRY(mmf_map_open(ctx, &mapping, path));
+    *hash = mmf_hash(mmf_hash_number(0, (int64_t)mapping.n_bytes), mapping.bytes, mapping.n_bytes);
+    mmf_map_close(&mapping);
+    return MMF_OK;
+}
+
+/* ---- Opening ----------------------------------------------------------------------------- */
+
+static mmf_status load_weights(mmf_frozen *f, const char *name, const char *source)
+{
+    mmf_pretrained_report report = {0};
+    static const mmf_pretrained_rules plain = {0};
+    const mmf_pretrained_rules *const rules =
+        strcmp(name, "bert") == 0 ? &mmf_pretrained_bert : &plain;
+    mmf_status status =
+        mmf_pretrained_load(f->ctx, mmf_module_params(f->module), "", source, rules, &report);
+    if (status == MMF_OK)
+        status = mmf_pretrained_require(&report, source);
+    mmf_pretrained_report_clear(&report);
+    return status;
+}
+
+/* The options of the encoder, ":NAME=VALUE" each. */
+static mmf_status set_options(mmf_ctx *ctx, mmf_config *config, const char *at)
+{
+    while (*at == ':') {
+        char name[NAME_BYTES], value[256];
+        const size_t n_name = strcspn(++at, "=:");
+        const size_t n_value = at[n_name] == '=' ? strcspn(at + n_name + 1, ":") : 0;
+        if (n_name == 0 || n_name >= sizeof name || n_value == 0 || n_value >= sizeof value)
+            return mmf_fail(ctx, MMF_ARG, "\"%.80s\": expected OPTION=VALUE", at);
+        snprintf(name, sizeof name, "%.*s", (int)n_name, at);
+        snprintf(value, sizeof value, "%.*s", (int)n_value, at + n_name + 1);
+        MMF_TRY(mmf_config_set(config, name, value));
+        at += n_name + 1 + n_value;
+    }
+    return MMF_OK;
+}
+
+static mmf_status open_encoder(mmf_frozen *f, const char *spec, const char *source,
+                               const mmf_input_schema *input)
+{
+    char name[NAME_BYTES];
+    mmf_config *config = NULL;
+    const size_t n = strcspn(spec, ":");
+    const mmf_def *const def = find_encoder(spec, n);
+    if (!def)
+        return mmf_fail(f->ctx, MMF_ARG, "there is no encoder \"%.60s\"", spec);
+    snprintf(name, sizeof name, "%s", def->name);
+    mmf_input_schema one = *input;
+    const mmf_schema schema = {1, &one};
+    mmf_status status = mmf_config_create(f->ctx, &config, def);
+    if (status == MMF_OK)
+        status = set_options(f->ctx, config, spec + n);
+    if (status == MMF_OK)
+        status = mmf_module_create(f->ctx, &f->module, def, config, &schema, 0);
+    mmf_config_free(config);
+    if (status != MMF_OK)
+        return mmf_fail_within(f->ctx, status, "encoder %s: ", name);
+    f->output = "feature";
+    return load_weights(f, name, source);
+}
+
+static mmf_status open_model(mmf_frozen *f, const char *source, const mmf_input_schema *input)
+{
+    MMF_TRY(mmf_model_load(f->ctx, &f->model, source));
+    const mmf_input_schema *const own = &mmf_model_inputs(f->model)->inputs[0];
+    if (own->kind != input->kind || own->n_dims != input->n_dims ||
+        memcmp(own->shape, input->shape, (size_t)own->n_dims * sizeof *own->shape) != 0) {
+        char wanted[96], found[96];
+        return mmf_fail(f->ctx, MMF_SHAPE, "%s was trained on %s %s, the files become %s %s",
+                        source, mmf_modality_kind_name(own->kind),
+                        mmf_shape_text(wanted, sizeof wanted, own->shape, own->n_dims),
+                        mmf_modality_kind_name(input->kind),
+                        mmf_shape_text(found, sizeof found, input->shape, input->n_dims));
+    }
+    f->module = f->model->module;
+    snprintf(f->name, sizeof f->name, "feature_%s", own->name);
+    f->output = f->name;
+    return MMF_OK;
+}
+
+/* One pass over zeros tells how wide the features are. */
+static mmf_status measure(mmf_frozen *f, const mmf_input_schema *input)
+{
+    size_t n = 1;
+    for (int d = 0; d < input->n_dims; d++)
+        n *= (size_t)input->shape[d];
+    int64_t one_step = 1;
+    float there = 1;
+    const float *features = NULL;
+    void *const zeros = mmf_alloc_zero(f->ctx, n, sizeof(int64_t));
+    if (!zeros)
+        return MMF_NOMEM;
+    const mmf_batch_input in = {.values = zeros,
+                                .tokens = input->kind == MMF_TOKENS ? zeros : NULL,
+                                .length = input->has_length ? &one_step : NULL,
+                                .present = &there};
+    const mmf_status status = mmf_frozen_run(f, &in, 1, &features);
+    mmf_free(f->ctx, zeros);
+    return status;
+}
+
+mmf_status mmf_frozen_open(mmf_ctx *ctx, mmf_frozen **out, const char *spec, const char *source,
+                           const mmf_input_schema *input)
+{
+    *out = NULL;
+    mmf_frozen *const f = mmf_alloc_zero(ctx, 1, sizeof *f);
+    if (!f)
+        return MMF_NOMEM;
+    f->ctx = ctx;
+    mmf_status status = strcmp(spec, MMF_FROZEN_MODEL) == 0 ? open_model(f, source, input)
+                                                            : open_encoder(f, spec, source, input);
+    if (status == MMF_OK)
+        status = mmf_tape_create(ctx, &f->tape);
+    if (status == MMF_OK)
+        status = mmf_feed_create(ctx, &f->feed, mmf_module_schema(f->module));
+    if (status == MMF_OK)
+        status = measure(f, input);
+    if (status == MMF_OK)
+        *out = f;
+    else
+        mmf_frozen_free(f);
+    return status;
+}
+
+void mmf_frozen_free(mmf_frozen *f)
+{
+    if (!f)
+        return;
+    if (f->feed.keys)
+        mmf_feed_clear(&f->feed);
+    mmf_tape_free(f->tape);
+    if (f->model)
+        mmf_model_free(f->model);
+    else
+        mmf_module_free(f->module);
+    mmf_free(f->ctx, f);
+}
+
+int64_t mmf_frozen_width(const mmf_frozen *frozen)
+{
+    return frozen->width;
+}
+
+/* ---- Running ----------------------------------------------------------------------------- */
+
+/* As the model's training rows were; zeros behind the length stay zeros. */
+static void normalise(const mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows)
+{
+    const mmf_input_schema *const schema = &mmf_module_schema(f->module)->inputs[0];
+    const mmf_normalisation *const own = f->model ? &f->model->normalisation : NULL;
+    if (!own || own->n_modalities == 0 || own->n_features[0] == 0 || in->tokens)
+        return;
+    const bool is_image = schema->kind == MMF_IMAGE;
+    int64_t row = 1;
+    for (int d = 0; d < schema->n_dims; d++)
+        row *= schema->shape[d];
+    const int64_t inner = is_image ? row / schema->shape[0] : 1;
+    for (int64_t b = 0; b < n_rows; b++) {
+        const int64_t n = in->length ? in->length[b] * own->n_features[0] : row;
+        float *const values = in->values + b * row;
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t at = i / inner % own->n_features[0];
+            values[i] = (values[i] - own->mean[0][at]) * own->scale[0][at];
+        }
+    }
+}
+
+mmf_status mmf_frozen_run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows,
+                          const float **out)
+{
+    mmf_named inputs = {0}, outputs = {0};
+    const mmf_step step = {0};
+    normalise(f, in, n_rows);
+    mmf_tape_begin(f->tape, &(mmf_pass){.fixed = true});
+    mmf_feed_put(&f->feed, f->tape, in, NULL, n_rows, MMF_ALL_MODALITIES, &inputs);
+    mmf_module_run(f->module, f->tape, &inputs, &step, &outputs);
+    MMF_TRY(mmf_tape_status(f->tape));
+    const mmf_tensor *const features = mmf_named_get(&outputs, f->output);
+    if (!features || features->is_int || features->n_dims != 2 || features->shape[0] != n_rows)
+        return mmf_fail(f->ctx, MMF_UNSUPPORTED,
+                        "%s puts out no vector a row; pick another encoder, or train with "
+                        "--encoder",
+                        mmf_module_def(f->module)->name);
+    f->width = features->shape[1];
+    *out = features->data;
+    return MMF_OK;
+}
