@@ -93,7 +93,7 @@ void mmf_shard_index_clear(mmf_shard_index *index)
 static mmf_status add_file(mmf_shards *s, const char *path)
 {
     mmf_archive *archive = NULL;
-    MMF_TRY(mmf_archive_open(s->ctx, &archive, path, NULL));
+    MMF_TRY(mmf_archive__open_as(s->ctx, &archive, path, "safetensors"));
     s->files[s->n_files++] = archive;
     s->first[s->n_files] = s->first[s->n_files - 1] + mmf_archive_count(archive);
     return MMF_OK;
