@@ -36,6 +36,7 @@ static const opt_row train_rows[] = {
 typedef struct train_run {
     train_values values;
     cli_train train;
+    cli_tuning tuning;
     cli_data data;
     cli_split split;
     cli_common common;
@@ -92,11 +93,14 @@ static int fit(train_run *run)
     const char *const checkpoint = name_checkpoint(run);
     if (!checkpoint)
         return cli_error("%s: the path is too long", run->values.out);
-    const int code = cli_join_beside(&run->train);
+    int code = cli_join_beside(&run->train);
     if (code != OPT_GO_ON)
         return code;
     out_progress progress = out_progress_make();
     mmf_train_options options = cli_train_options(&run->train, &run->data);
+    code = cli_tuning_options(&run->tuning, &options);
+    if (code != OPT_GO_ON)
+        return code;
     options.checkpoint = checkpoint;
     options.resume = run->values.resume;
     options.command = run->command;
@@ -213,6 +217,7 @@ int cmd_train(int argc, char **argv)
         {"Model", train_rows, &run.values},
         {"Its structure", cli_model_rows, &run.train},
         {"Training", cli_train_rows, &run.train},
+        {"Weights of others", cli_tuning_rows, &run.tuning},
         {"Data", cli_data_rows, &run.data},
         {"Raw files", cli_prepare_rows, &run.data.prepare},
         {"Parts", cli_split_rows, &run.split},

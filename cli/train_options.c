@@ -20,8 +20,10 @@ const opt_row cli_train_rows[] = {
      "stop after so many epochs without a lower validation loss (default: 15)"},
     {"lr", 0, OPT_REAL, offsetof(cli_train, lr), "X", 1e-12, 100, NULL,
      "learning rate (default: the model's own, mostly 0.001)"},
-    {"optimizer", 0, OPT_CHOICE, offsetof(cli_train, optimizer), NULL, 0, 0, "adam|adamw|sgd",
-     "default: adam"},
+    {"optimizer", 0, OPT_CHOICE, offsetof(cli_train, optimizer), NULL, 0, 0,
+     "adam|adamw|sgd|bert-adam",
+     "default: adam; bert-adam is adamw without bias correction, with --clip-norm for each "
+     "parameter by itself"},
     {"momentum", 0, OPT_REAL, offsetof(cli_train, momentum), "X", 0, 0.9999, NULL,
      "of sgd (default: 0)"},
     {"weight-decay", 0, OPT_REAL, offsetof(cli_train, weight_decay), "X", 0, 100, NULL,
@@ -69,11 +71,42 @@ const opt_row cli_train_rows[] = {
 const opt_row cli_model_rows[] = {
     {"encoder", 0, OPT_TEXTS, offsetof(cli_train, encoders), "MODALITY=NAME:WIDTH", 0, 0, NULL,
      "encoder of a modality and its options, as in audio=lstm:128 or audio=transformer:64:layers=3 "
-     "(default: by its shape); may be repeated"},
+     "(default: by its shape); text=bert=FOLDER begins with the weights of a checkpoint; may be "
+     "repeated"},
     {"set", 0, OPT_TEXTS, offsetof(cli_train, set), "NAME=VALUE", 0, 0, NULL,
      "an option of the model (`mmfuse info MODEL` lists them); may be repeated"},
     {0},
 };
+
+const opt_row cli_tuning_rows[] = {
+    {"weights", 0, OPT_TEXTS, offsetof(cli_tuning, weights), "SCOPE=FILE", 0, 0, NULL,
+     "begin with the tensors of a safetensors file, or a folder with one, under a scope of the "
+     "model's names; FILE alone: by their whole names; may be repeated"},
+    {"freeze", 0, OPT_TEXTS, offsetof(cli_tuning, freeze), "MODALITY:LAYERS", 0, 0, NULL,
+     "leave an encoder as it is, or its embeddings and lowest layers, as in text:6; may be "
+     "repeated"},
+    {"rate", 0, OPT_TEXTS, offsetof(cli_tuning, rates), "MODALITY=LR:DECAY", 0, 0, NULL,
+     "learning rate of an encoder, and the factor from each of its layers to the one below, as in "
+     "text=2e-5:0.9; may be repeated"},
+    {"decay-matrices", 0, OPT_FLAG, offsetof(cli_tuning, decay_matrices), NULL, 0, 0, NULL,
+     "--weight-decay leaves biases and norms alone"},
+    {0},
+};
+
+int cli_tuning_options(cli_tuning *tuning, mmf_train_options *out)
+{
+    if (!opt_join(tuning->all_weights, sizeof tuning->all_weights, &tuning->weights, ','))
+        return cli_error("--weights: the paths are too long together");
+    if (!opt_join(tuning->frozen, sizeof tuning->frozen, &tuning->freeze, ','))
+        return cli_error("--freeze: the names are too long together");
+    if (!opt_join(tuning->all_rates, sizeof tuning->all_rates, &tuning->rates, ','))
+        return cli_error("--rate: the names are too long together");
+    out->weights = *tuning->all_weights ? tuning->all_weights : NULL;
+    out->freeze = *tuning->frozen ? tuning->frozen : NULL;
+    out->rates = *tuning->all_rates ? tuning->all_rates : NULL;
+    out->optimizer.decay_matrices = tuning->decay_matrices;
+    return OPT_GO_ON;
+}
 
 static size_t place_of(const char *choice, const char *const *names, size_t n)
 {
@@ -97,8 +130,8 @@ int cli_join_beside(cli_train *train)
 
 mmf_train_options cli_train_options(const cli_train *train, const cli_data *data)
 {
-    const char *const optimizers[] = {"adam", "adamw", "sgd"};
-    const mmf_optimizer_kind optimizer_kinds[] = {MMF_ADAM, MMF_ADAMW, MMF_SGD};
+    const char *const optimizers[] = {"adam", "adamw", "sgd", "bert-adam"};
+    const mmf_optimizer_kind optimizer_kinds[] = {MMF_ADAM, MMF_ADAMW, MMF_SGD, MMF_BERT_ADAM};
     const char *const schedules[] = {"constant", "step", "plateau", "cosine", "linear"};
     const mmf_schedule_kind schedule_kinds[] = {MMF_SCHEDULE_CONSTANT, MMF_SCHEDULE_STEP,
                                                 MMF_SCHEDULE_PLATEAU, MMF_SCHEDULE_COSINE,
@@ -108,7 +141,7 @@ mmf_train_options cli_train_options(const cli_train *train, const cli_data *data
     out.epochs = train->epochs;
     out.batch = train->batch;
     out.patience = train->patience;
-    out.optimizer.kind = optimizer_kinds[place_of(train->optimizer, optimizers, 3)];
+    out.optimizer.kind = optimizer_kinds[place_of(train->optimizer, optimizers, 4)];
     out.optimizer.lr = train->lr;
     out.optimizer.momentum = train->momentum;
     out.optimizer.weight_decay = train->weight_decay;

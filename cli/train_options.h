@@ -18,6 +18,13 @@ typedef struct cli_train {
                                                   cli_join_beside */
 } cli_train;
 
+/** Values of cli_tuning_rows. */
+typedef struct cli_tuning {
+    opt_texts weights, freeze, rates;
+    bool decay_matrices;
+    char all_weights[4096], frozen[512], all_rates[512]; /**< joined by cli_tuning_options */
+} cli_tuning;
+
 #define CLI_TRAIN_INIT                                                                             \
     {                                                                                              \
         .epochs = 100, .batch = 32, .patience = 15, .period = 10, .factor = 0.5                    \
@@ -25,12 +32,16 @@ typedef struct cli_train {
 
 extern const opt_row cli_train_rows[];
 extern const opt_row cli_model_rows[];
+extern const opt_row cli_tuning_rows[];
 
 /** Fills `losses`, `aids` and `changes`. @return OPT_GO_ON, or an exit code after saying why not */
 int cli_join_beside(cli_train *train);
 
 /** Training options of the library; strings are borrowed from `train` and `data`. */
 mmf_train_options cli_train_options(const cli_train *train, const cli_data *data);
+
+/** Sets what cli_tuning_rows hold. @return OPT_GO_ON, or an exit code after saying why not */
+int cli_tuning_options(cli_tuning *tuning, mmf_train_options *out);
 
 /**
  * The configuration of a model from --config, --encoder and --set.

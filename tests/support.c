@@ -1,6 +1,8 @@
 /* support.c: see support.h. */
 #include "support.h"
 
+#include "base/file.h"
+
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -34,6 +36,15 @@ const char *test_shared(const char *name)
     fprintf(stderr, "SKIPPED: %s is absent; set MMFUSE_SHARED to the folder of the shared data\n",
             path);
     return NULL;
+}
+
+void test_write(mmf_ctx *ctx, const char *folder, const char *name, const char *text)
+{
+    char path[600], parent[600];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(parent, sizeof parent, "%.*s", (int)(strrchr(path, '/') - path), path);
+    test_ok(ctx, mmf_make_folder(ctx, parent));
+    test_ok(ctx, mmf_write_text(ctx, path, text, strlen(text)));
 }
 
 void test_ok(const mmf_ctx *ctx, mmf_status status)

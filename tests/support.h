@@ -35,6 +35,8 @@ const char *test_path(const char *name);
 /** Path below the shared data (`$MMFUSE_SHARED` or ../shared); NULL, said on stderr, if it is
  * absent. */
 const char *test_shared(const char *name);
+/** Writes a text file "FOLDER/NAME", where the name may have folders of its own. */
+void test_write(mmf_ctx *ctx, const char *folder, const char *name, const char *text);
 /** Asserts success and prints the context's message otherwise. */
 void test_ok(const mmf_ctx *ctx, mmf_status status);
 /** Asserts that a call failed with `wanted` and that the message contains every given piece. */

@@ -182,6 +182,7 @@ typedef struct mmf_param {
     mmf_tensor *tensor;
     bool is_alias;   /**< a second name of a parameter further up: the same tensor */
     bool for_losses; /**< serves losses of training alone: files of weights may lack it */
+    double lr_scale; /**< times the learning rate; 1 unless mmf_params_set_lr_scale changed it */
 } mmf_param;
 
 /** All parameters of a module in the order of declaration: values, gradients and state in flat
@@ -198,6 +199,10 @@ MMF_API mmf_real *mmf_params_gradients(const mmf_params *params);
 /** Elements of fixed parameters and buffers, and their flat values. */
 MMF_API int64_t mmf_params_state_size(const mmf_params *params);
 MMF_API mmf_real *mmf_params_state(const mmf_params *params);
+/** Before an optimizer is made of them: parameter `i` learns `scale` times as fast. */
+MMF_API void mmf_params_set_lr_scale(mmf_params *params, size_t i, double scale);
+/** Under which scope the encoder of an input was built ("text"); NULL: it has none. */
+MMF_API const char *mmf_params_place(const mmf_params *params, const char *input);
 /** Draws every parameter anew. */
 MMF_API void mmf_params_init(mmf_params *params, uint64_t seed);
 /** After a backward pass: zeroes the gradients of parameters that the loss did not reach. */
@@ -224,6 +229,8 @@ MMF_API const char *mmf_builder_text(mmf_builder *builder, const char *format, .
 /** Parameters declared inside are called "<name>.<...>"; scopes nest. "" changes nothing. */
 MMF_API void mmf_builder_enter(mmf_builder *builder, const char *name);
 MMF_API void mmf_builder_leave(mmf_builder *builder);
+/** Notes that the scope entered last is the encoder of an input; see mmf_params_place. */
+MMF_API void mmf_builder_place(mmf_builder *builder, const char *input);
 /** Optimizer group of the parameters declared from here on. */
 MMF_API void mmf_builder_group(mmf_builder *builder, int group);
 /** Whether the parameters declared from here on serve losses of training alone. */
@@ -318,6 +325,9 @@ struct mmf_def {
     /** Models on inputs of certain names: what is missing in these, as a sentence; NULL if nothing
      * is. The field itself is NULL where `takes` says it all. */
     const char *(*refuses)(const mmf_schema *inputs);
+    /** Encoders: how weights that others trained get in (src/nn/pretrained.h); NULL: they cannot.
+     */
+    const struct mmf_source *source;
 };
 
 typedef struct mmf_module mmf_module;
@@ -347,7 +357,12 @@ MMF_API void mmf_module_run(mmf_module *module, mmf_tape *tape, const mmf_named 
 
 /* ---- Optimizers and schedules ------------------------------------------------------------ */
 
-typedef enum mmf_optimizer_kind { MMF_SGD, MMF_ADAM, MMF_ADAMW } mmf_optimizer_kind;
+typedef enum mmf_optimizer_kind {
+    MMF_SGD,
+    MMF_ADAM,
+    MMF_ADAMW,
+    MMF_BERT_ADAM /**< AdamW without bias correction; clip_norm is of each parameter by itself */
+} mmf_optimizer_kind;
 
 #define MMF_MAX_GROUPS 8
 
@@ -359,6 +374,7 @@ typedef struct mmf_optimizer_options {
     double beta1, beta2, eps, momentum; /**< Adam's two, its eps; SGD's momentum */
     double weight_decay;                /**< L2 for SGD and Adam, decoupled for AdamW */
     double clip_norm, clip_value;       /**< of the gradient; 0: none */
+    bool decay_matrices; /**< weight decay on matrices alone, not on biases and norms */
 } mmf_optimizer_options;
 
 #define MMF_OPTIMIZER_OPTIONS_INIT                                                                 \

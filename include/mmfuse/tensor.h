@@ -107,6 +107,22 @@ typedef struct mmf_tape_mark {
 MMF_API mmf_tape_mark mmf_tape_enter(mmf_tape *tape);
 MMF_API mmf_tensor *mmf_tape_leave(mmf_tape *tape, mmf_tape_mark mark, mmf_tensor *keep);
 
+/** A part of a network as a function of one tensor; `self` is what mmf_recompute was given. */
+typedef mmf_tensor *mmf_segment_fn(mmf_tape *tape, const void *self, mmf_tensor *x);
+/**
+ * Runs a part of a network and keeps its input alone: the backward pass runs it again for what its
+ * gradients need, with the same random draws. Memory for time: of many such parts in a row only one
+ * at a time has its activations.
+ *
+ * The part must not have gradients for other tensors of the pass than x, and changes no state
+ * (batch norm's statistics would be updated twice).
+ *
+ * @param self   `n_self` bytes, copied
+ * @param wants  something in it, or x, wants gradients
+ */
+MMF_API mmf_tensor *mmf_recompute(mmf_tape *tape, mmf_segment_fn *fn, const void *self,
+                                  size_t n_self, mmf_tensor *x, bool wants);
+
 /* ---- Leaves ------------------------------------------------------------------------------ */
 
 /** Wraps memory that the caller lends until the next mmf_tape_begin. */

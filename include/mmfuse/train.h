@@ -55,7 +55,17 @@ typedef struct mmf_train_options {
     /** Probability that a modality is left out of a training sample; one always stays. 0: never. */
     double modality_dropout;
     int64_t modality_dropout_rise; /**< epochs over which that probability rises from 0 */
-    mmf_msa_rules rules;           /**< sentiment metrics of regression */
+    /** Comma-separated checkpoints in safetensors to begin with, "SCOPE=PATH" for a part of the
+     * model's parameters or "PATH" for all; names that do not match are told in the log. An encoder
+     * takes its own behind its specification, "text=bert=FOLDER". NULL: none */
+    const char *weights;
+    /** Comma-separated parts that stay as they are: "text", or "text:6" for the embeddings and the
+     * lowest 6 layers. NULL: none */
+    const char *freeze;
+    /** Comma-separated learning rates of parts, and the factor from each layer to the one below:
+     * "text=2e-5:0.9". NULL: one rate */
+    const char *rates;
+    mmf_msa_rules rules; /**< sentiment metrics of regression */
     /** Comma-separated random changes of pictures in training: "image=crop:4,image=flip:0.5" moves
      * them by up to so many pixels and mirrors them with that probability. NULL: none */
     const char *augment;

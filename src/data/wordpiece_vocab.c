@@ -54,8 +54,9 @@ static mmf_status make_piece(mmf_wordpiece *w, mmf_piece *out, const char *text,
     if (id < 0 || id >= MMF_WORDPIECE_MAX_VOCAB)
         return mmf_fail(w->ctx, MMF_LIMIT, "the id %lld of \"%.*s\" is not in [0, %lld)",
                         (long long)id, (int)n_bytes, text, (long long)MMF_WORDPIECE_MAX_VOCAB);
-    if (!mmf_utf8_valid(text, n_bytes))
-        return mmf_fail(w->ctx, MMF_FORMAT, "piece %lld is not valid UTF-8", (long long)id);
+    if (!mmf_utf8_valid(text, n_bytes) || memchr(text, '\0', n_bytes))
+        return mmf_fail(w->ctx, MMF_FORMAT, "piece %lld is not valid UTF-8, or has a NUL",
+                        (long long)id);
     char *const copy = mmf_alloc(w->ctx, n_bytes + 1);
     if (!copy)
         return MMF_NOMEM;

@@ -45,10 +45,8 @@ const char *mmf_encoder_default(const mmf_input_schema *input)
     return varies ? "gru" : names[input->kind];
 }
 
-/* Encoders of different inputs may share a name: `lstm` takes sequences, and tokens through an
- * embedding. */
-static const mmf_def *find_encoder(mmf_builder *b, const mmf_input_schema *input, const char *name,
-                                   size_t n)
+const mmf_def *mmf_encoder_find(mmf_ctx *ctx, const mmf_input_schema *input, const char *name,
+                                size_t n)
 {
     const char *names[N_ENCODERS];
     size_t n_names = 0;
@@ -62,10 +60,10 @@ static const mmf_def *find_encoder(mmf_builder *b, const mmf_input_schema *input
     char wanted[64];
     snprintf(wanted, sizeof wanted, "%.*s", (int)n, name);
     const char *const nearest = mmf_text_nearest(wanted, names, n_names);
-    mmf_builder_fail(b, MMF_ARG,
-                     "modality %s is of kind %s, which encoder \"%s\" does not take; try \"%s\"",
-                     input->name, mmf_modality_kind_name(input->kind), wanted,
-                     nearest ? nearest : mmf_encoder_default(input));
+    mmf_fail(ctx, MMF_ARG,
+             "modality %s is of kind %s, which encoder \"%s\" does not take; try \"%s\"",
+             input->name, mmf_modality_kind_name(input->kind), wanted,
+             nearest ? nearest : mmf_encoder_default(input));
     return NULL;
 }
 
@@ -122,6 +120,19 @@ static void set_given(mmf_builder *b, mmf_config *config, const mmf_input_schema
                          spec, input->name, at);
 }
 
+static void check_pooling(mmf_builder *b, const mmf_config *config, const mmf_input_schema *input,
+                          const mmf_encoder_choice *choice)
+{
+    const mmf_def *const def = mmf_config_def(config);
+    if (!choice->steps && mmf_option_find(def, "pooling") &&
+        strcmp(mmf_config_text(config, "pooling"), "none") == 0)
+        mmf_builder_fail(
+            b, MMF_ARG,
+            "encoder %s of %s: pooling none gives a sequence, and this model takes one "
+            "vector a modality",
+            def->name, input->name);
+}
+
 mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_schema *input,
                               const mmf_encoder_choice *choice)
 {
@@ -129,10 +140,12 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
     const char *const chosen =
         choice->spec && *choice->spec ? choice->spec : mmf_encoder_default(input);
     const size_t n = strcspn(chosen, ":=");
-    e.def = find_encoder(b, input, chosen, n);
+    e.def = mmf_encoder_find(mmf_builder_ctx(b), input, chosen, n);
     mmf_config *config = NULL;
-    if (!e.def)
+    if (!e.def) {
+        mmf_builder_fail(b, MMF_ARG, "%s", mmf_ctx_error(mmf_builder_ctx(b)));
         return e;
+    }
     const mmf_status status = mmf_config_create(mmf_builder_ctx(b), &config, e.def);
     if (status != MMF_OK) {
         mmf_builder_fail(b, status, "%s", mmf_ctx_error(mmf_builder_ctx(b)));
@@ -141,8 +154,12 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
     set_option(b, config, "width", (double)choice->width);
     set_option(b, config, "dropout", choice->dropout);
     set_given(b, config, input, chosen, chosen + n);
+    if (choice->steps)
+        set_text(b, config, "pooling", "none");
+    check_pooling(b, config, input, choice);
     if (mmf_builder_status(b) == MMF_OK) {
         mmf_builder_enter(b, name);
+        mmf_builder_place(b, input->name);
         mmf_builder_set_width(b, 0);
         const mmf_schema one = {1, mmf_builder_alloc(b, sizeof *input)};
         if (one.inputs) {

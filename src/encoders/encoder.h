@@ -3,7 +3,8 @@
  *
  * An encoder takes one input and puts out `feature` (B, D); its width is mmf_builder_width after
  * `build`. A specification is NAME[:WIDTH][:OPTION=VALUE]..., such as "lstm:128" or
- * "transformer:64:layers=3".
+ * "transformer:64:layers=3"; a SOURCE behind it, "bert=FOLDER", is gone before models are built
+ * (src/train/pretrained_source.h).
  */
 #ifndef MMFUSE_ENCODERS_ENCODER_H
 #define MMFUSE_ENCODERS_ENCODER_H
@@ -64,6 +65,13 @@ mmf_augment_options mmf_augment_read(const mmf_config *config);
 const mmf_def *const *mmf_encoder_table(size_t *count);
 
 /**
+ * The encoder of this name (`n` bytes) that takes an input: several may share one, as `lstm` takes
+ * sequences, and tokens through an embedding. @return NULL after an error in the context: ARG
+ */
+const mmf_def *mmf_encoder_find(mmf_ctx *ctx, const mmf_input_schema *input, const char *name,
+                                size_t n);
+
+/**
  * "mlp" for vectors, "cnn1d" for sequences of one length, "gru" for those of their own lengths,
  * "cnn2d" for images, "lstm" over embeddings for tokens, "video" for video.
  */
@@ -75,6 +83,8 @@ typedef struct mmf_encoder_choice {
     int64_t width;    /**< of the feature, unless the specification names one */
     double dropout;   /**< inside and on the feature */
     bool stand_in;    /**< learn a vector for absent modalities; else their features are zeros */
+    bool steps;       /**< `feature` is to be (B, T, D), for mmf_steps_run: encoders of which the
+                         option `pooling` may be "none" */
 } mmf_encoder_choice;
 
 /** Builds the encoder of one modality in the scope `name`. */

@@ -90,8 +90,28 @@ void mmf_shard_index_clear(mmf_shard_index *index)
 
 /* ---- Opening ----------------------------------------------------------------------------- */
 
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), k = strlen(end);
+    return n >= k && strcmp(text + n - k, end) == 0;
+}
+
+static mmf_status refuse_pickle(mmf_ctx *ctx, const char *path)
+{
+    return mmf_fail(ctx, MMF_UNSUPPORTED,
+                    "%s is in PyTorch's own format, which only Python can read; convert it once: "
+                    "scripts/convert_checkpoint.py %s -o model.safetensors",
+                    path, path);
+}
+
+/* Whatever its name ends with: model files are safetensors too. */
 static mmf_status add_file(mmf_shards *s, const char *path)
 {
+    static const char *const pickles[] = {".bin", ".pt", ".pth", ".ckpt"};
+    for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++) {
+        if (ends_with(path, pickles[i]))
+            return refuse_pickle(s->ctx, path);
+    }
     mmf_archive *archive = NULL;
     MMF_TRY(mmf_archive__open_as(s->ctx, &archive, path, "safetensors"));
     s->files[s->n_files++] = archive;
@@ -182,10 +202,7 @@ static mmf_status open_folder(mmf_shards *s, const char *folder)
     for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++) {
         MMF_TRY(mmf_path_join(s->ctx, path, sizeof path, folder, strlen(folder), pickles[i]));
         if (mmf_path_is_file(path))
-            return mmf_fail(s->ctx, MMF_UNSUPPORTED,
-                            "%s is PyTorch's own format, which only Python can read; convert it "
-                            "once: scripts/convert_checkpoint.py %s -o %s/model.safetensors",
-                            path, path, folder);
+            return refuse_pickle(s->ctx, path);
     }
     return mmf_fail(s->ctx, MMF_IO, "%s: the folder has neither %s nor %s", folder, names[0],
                     names[1]);
@@ -193,10 +210,9 @@ static mmf_status open_folder(mmf_shards *s, const char *folder)
 
 static mmf_status open_path(mmf_shards *s, const char *path)
 {
-    const size_t n = strlen(path);
     if (mmf_path_is_folder(path))
         return open_folder(s, path);
-    return n > 5 && strcmp(path + n - 5, ".json") == 0 ? open_index(s, path) : add_file(s, path);
+    return ends_with(path, ".json") ? open_index(s, path) : add_file(s, path);
 }
 
 mmf_status mmf_shards_open(mmf_ctx *ctx, mmf_shards **out, const char *path)
@@ -222,8 +238,9 @@ void mmf_shards_close(mmf_shards *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; i < s->n_files; i++)
+    for (size_t i = 0; i < s->n_files; i++) {
         mmf_archive_close(s->files[i]);
+    }
     mmf_free(s->ctx, s->files);
     mmf_free(s->ctx, s->first);
     mmf_free(s->ctx, s->path);

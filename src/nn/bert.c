@@ -68,7 +68,8 @@ mmf_bert_sizes mmf_bert_sizes_read(mmf_builder *b, const mmf_config *config,
                         .dropout = mmf_config_real(config, "hidden_dropout_prob"),
                         .attention_dropout =
                             mmf_config_real(config, "attention_probs_dropout_prob"),
-                        .activation = mmf_bert_activation_read(b, config, "hidden_act")};
+                        .activation = mmf_bert_activation_read(b, config, "hidden_act"),
+                        .recompute = mmf_config_bool(config, "gradient_checkpointing")};
     if (s.inner == 0)
         s.inner = 4 * s.width;
     if (text)
@@ -309,13 +310,28 @@ mmf_tensor *mmf_bert_keys(mmf_tape *tape, const mmf_named *in, const char *name)
     return given ? mmf_mul(tape, given, valid) : valid;
 }
 
+typedef struct masked_layer {
+    const mmf_bert_layer *layer;
+    const mmf_tensor *mask;
+} masked_layer;
+
+static mmf_tensor *run_masked(mmf_tape *tape, const void *self, mmf_tensor *x)
+{
+    const masked_layer *const m = self;
+    return mmf_bert_layer_run(tape, m->layer, x, NULL, m->mask, NULL);
+}
+
 mmf_tensor *mmf_bert_encode(mmf_tape *tape, const mmf_bert *bert, mmf_tensor *x, mmf_tensor *keys)
 {
     const mmf_tensor *const mask = mmf_attention_mask(tape, keys, NULL);
     const mmf_tape_mark mark = mmf_tape_enter(tape);
-    for (int64_t l = 0; l < bert->sizes.n_layers; l++)
-        x = mmf_tape_leave(tape, mark,
-                           mmf_bert_layer_run(tape, &bert->layers[l], x, NULL, mask, NULL));
+    for (int64_t l = 0; x && l < bert->sizes.n_layers; l++) {
+        const masked_layer m = {&bert->layers[l], mask};
+        const bool learns = m.layer->attention.query.weight->wants_grad || x->wants_grad;
+        x = bert->sizes.recompute ? mmf_recompute(tape, run_masked, &m, sizeof m, x, learns)
+                                  : run_masked(tape, &m, x);
+        x = mmf_tape_leave(tape, mark, x);
+    }
     return x;
 }
 

@@ -19,6 +19,7 @@ typedef struct mmf_bert_sizes {
     int64_t vocab, width, n_layers, n_heads, inner, positions, types;
     double eps, dropout, attention_dropout;
     mmf_bert_activation activation;
+    bool recompute; /**< activations of a layer are computed again for its gradients */
 } mmf_bert_sizes;
 
 /** What an option names as Hugging Face does: gelu, gelu_new, gelu_pytorch_tanh or relu. */
@@ -74,6 +75,14 @@ mmf_bert_activation mmf_bert_activation_read(mmf_builder *builder, const mmf_con
          NULL,                                                                                     \
          "0.1",                                                                                    \
          "on embeddings and on what a layer adds"},                                                \
+        {"gradient_checkpointing",                                                                 \
+         NULL,                                                                                     \
+         MMF_OPTION_BOOL,                                                                          \
+         0,                                                                                        \
+         0,                                                                                        \
+         NULL,                                                                                     \
+         "false",                                                                                  \
+         "train with the memory of one layer, each of which is computed twice"},                   \
     {                                                                                              \
         "attention_probs_dropout_prob", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0.1",               \
             "on attention weights"                                                                 \

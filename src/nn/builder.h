@@ -11,6 +11,12 @@
 #define MMF_SCOPE_BYTES 256
 #define MMF_MAX_PARAMS 65536
 
+/* Where the encoder of an input is. */
+typedef struct mmf_place {
+    struct mmf_place *next;
+    const char *input, *scope;
+} mmf_place;
+
 struct mmf_params {
     mmf_ctx *ctx;
     mmf_arena arena; /* names, tensors and every module's own memory */
@@ -18,6 +24,7 @@ struct mmf_params {
     size_t count, capacity;
     int64_t trained_size, state_size;
     mmf_real *values, *gradients, *state;
+    mmf_place *places;
 };
 
 struct mmf_builder {
@@ -27,6 +34,7 @@ struct mmf_builder {
     int group;
     bool for_losses;
     int64_t width;
+    const char *frozen; /* rules of scopes.h for parameters that are fixed; NULL: none */
     char scope[MMF_SCOPE_BYTES];
 };
 
@@ -35,9 +43,15 @@ struct mmf_builder {
  * @errors LIMIT (more than `max_elements` in all)
  */
 mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements);
-/** As mmf_module_create, for at most so many elements of parameters. @errors LIMIT */
-mmf_status mmf_module__create_within(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
-                                     const mmf_config *config, const mmf_schema *inputs,
-                                     uint64_t seed, int64_t max_elements);
+
+/** What is special about a module; zero for nothing. */
+typedef struct mmf_module_making {
+    uint64_t seed;
+    int64_t max_elements; /**< of all parameters; 0: no limit  @errors LIMIT */
+    const char *frozen; /**< "text:6,image" (scopes.h): trained parameters that are fixed instead */
+} mmf_module_making;
+mmf_status mmf_module__create_as(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
+                                 const mmf_config *config, const mmf_schema *inputs,
+                                 const mmf_module_making *making);
 
 #endif

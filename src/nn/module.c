@@ -36,25 +36,26 @@ static mmf_status copy_schema(mmf_module *module, mmf_builder *builder, const mm
 }
 
 static mmf_status build(mmf_module *module, const mmf_config *config, const mmf_schema *inputs,
-                        uint64_t seed, int64_t max_elements)
+                        const mmf_module_making *making)
 {
     if (config)
         MMF_TRY(mmf_config_copy(module->ctx, &module->config, config));
     else
         MMF_TRY(mmf_config_create(module->ctx, &module->config, module->def));
-    mmf_builder builder = {.ctx = module->ctx, .params = &module->params};
+    mmf_builder builder = {.ctx = module->ctx, .params = &module->params, .frozen = making->frozen};
     MMF_TRY(copy_schema(module, &builder, inputs));
     MMF_TRY(module->def->build(&builder, module->config, &module->schema, &module->self));
     MMF_TRY(builder.status);
     module->width = builder.width;
-    MMF_TRY(mmf_params__allocate(&module->params, max_elements));
-    mmf_params_init(&module->params, seed);
+    MMF_TRY(mmf_params__allocate(&module->params,
+                                 making->max_elements > 0 ? making->max_elements : INT64_MAX));
+    mmf_params_init(&module->params, making->seed);
     return MMF_OK;
 }
 
-mmf_status mmf_module__create_within(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
-                                     const mmf_config *config, const mmf_schema *inputs,
-                                     uint64_t seed, int64_t max_elements)
+mmf_status mmf_module__create_as(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
+                                 const mmf_config *config, const mmf_schema *inputs,
+                                 const mmf_module_making *making)
 {
     *out = NULL;
     mmf_module *module = mmf_alloc_zero(ctx, 1, sizeof *module);
@@ -64,7 +65,7 @@ mmf_status mmf_module__create_within(mmf_ctx *ctx, mmf_module **out, const mmf_d
     module->def = def;
     module->params.ctx = ctx;
     mmf_arena_init(&module->params.arena, ctx);
-    const mmf_status status = build(module, config, inputs, seed, max_elements);
+    const mmf_status status = build(module, config, inputs, making);
     if (status != MMF_OK) {
         mmf_module_free(module);
         return status;
@@ -76,7 +77,7 @@ mmf_status mmf_module__create_within(mmf_ctx *ctx, mmf_module **out, const mmf_d
 mmf_status mmf_module_create(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
                              const mmf_config *config, const mmf_schema *inputs, uint64_t seed)
 {
-    return mmf_module__create_within(ctx, out, def, config, inputs, seed, INT64_MAX);
+    return mmf_module__create_as(ctx, out, def, config, inputs, &(mmf_module_making){.seed = seed});
 }
 
 void mmf_module_free(mmf_module *module)

@@ -1,6 +1,6 @@
 /*
- * optimizer.c: SGD with momentum, Adam (Kingma and Ba, ICLR 2015) and AdamW (Loshchilov and Hutter,
- * ICLR 2019) over the flat block of all parameters.
+ * optimizer.c: SGD with momentum, Adam (Kingma and Ba, ICLR 2015), AdamW (Loshchilov and Hutter,
+ * ICLR 2019) and BERT's own Adam (Devlin et al., NAACL 2019) over the flat block of all parameters.
  */
 #include <math.h>
 #include <string.h>
@@ -8,10 +8,11 @@
 #include "nn/builder.h"
 #include "tensor/tape.h"
 
-/* Parameters of one group that follow each other are one range, so the usual model is one pass. */
+/* Parameters that are treated alike and follow each other are one range, so the usual model is one
+ * pass. */
 typedef struct range {
     int64_t begin, end;
-    double lr;
+    double lr, decay;
 } range;
 
 struct mmf_optimizer {
@@ -26,6 +27,11 @@ struct mmf_optimizer {
     double grad_norm;
 };
 
+static double decay_of(const mmf_optimizer_options *o, const mmf_param *p)
+{
+    return o->decay_matrices && p->tensor->n_dims < 2 ? 0 : o->weight_decay;
+}
+
 static void make_ranges(mmf_optimizer *optimizer)
 {
     const mmf_params *const params = optimizer->params;
@@ -34,16 +40,18 @@ static void make_ranges(mmf_optimizer *optimizer)
         if (p->role != MMF_PARAM_TRAINED || p->is_alias)
             continue;
         const double given = optimizer->options.group_lr[p->group];
-        const double lr = given > 0 ? given : optimizer->options.lr;
+        const double lr = (given > 0 ? given : optimizer->options.lr) * p->lr_scale;
+        const double decay = decay_of(&optimizer->options, p);
         const int64_t begin = p->tensor->data - params->values;
         range *const last =
             optimizer->n_ranges ? &optimizer->ranges[optimizer->n_ranges - 1] : NULL;
-        if (last && last->lr == lr) {
+        if (last && last->lr == lr && last->decay == decay) {
             last->end = params->trained_size;
         } else {
             if (last)
                 last->end = begin;
-            optimizer->ranges[optimizer->n_ranges++] = (range){begin, params->trained_size, lr};
+            optimizer->ranges[optimizer->n_ranges++] =
+                (range){begin, params->trained_size, lr, decay};
         }
     }
 }
@@ -84,6 +92,22 @@ void mmf_optimizer_free(mmf_optimizer *optimizer)
     mmf_free(optimizer->ctx, optimizer->moments[1]);
     mmf_free(optimizer->ctx, optimizer->ranges);
     mmf_free(optimizer->ctx, optimizer);
+}
+
+/* Brings every parameter's own gradient down to the limit. */
+static void clip_each(mmf_optimizer *optimizer)
+{
+    const mmf_params *const params = optimizer->params;
+    const double limit = optimizer->options.clip_norm;
+    for (size_t i = 0; limit > 0 && i < params->count; i++) {
+        mmf_tensor *const t = params->items[i].tensor;
+        if (params->items[i].role != MMF_PARAM_TRAINED || params->items[i].is_alias)
+            continue;
+        const double norm = sqrt((double)optimizer->k->dot(t->count, t->grad, t->grad));
+        const mmf_real factor = (mmf_real)(limit / (norm + 1e-6));
+        for (int64_t k = 0; factor < 1 && k < t->count; k++)
+            t->grad[k] *= factor;
+    }
 }
 
 /* Factor that brings the gradient's norm down to the limit, as torch.nn.utils.clip_grad_norm_. */
@@ -160,20 +184,25 @@ void mmf_optimizer_step(mmf_optimizer *optimizer, double lr_scale)
         for (int64_t i = 0; i < optimizer->params->trained_size; i++)
             grad[i] = grad[i] > limit ? limit : (grad[i] < -limit ? -limit : grad[i]);
     }
+    const bool of_bert = o->kind == MMF_BERT_ADAM;
+    const bool decoupled = of_bert || o->kind == MMF_ADAMW;
+    if (of_bert)
+        clip_each(optimizer);
     const double t = (double)optimizer->steps;
-    const double scale = clip_factor(optimizer);
+    const double scale = of_bert ? 1 : clip_factor(optimizer);
     for (size_t r = 0; r < optimizer->n_ranges; r++) {
         const range *const span = &optimizer->ranges[r];
         step_job job = {.optimizer = optimizer, .range = span, .momentum = (mmf_real)o->momentum};
-        job.adam = (mmf_adam){.lr = (mmf_real)(span->lr * lr_scale),
-                              .beta1 = (mmf_real)o->beta1,
-                              .beta2 = (mmf_real)o->beta2,
-                              .eps = (mmf_real)o->eps,
-                              .l2 = (mmf_real)(o->kind == MMF_ADAMW ? 0 : o->weight_decay),
-                              .decay = (mmf_real)(o->kind == MMF_ADAMW ? o->weight_decay : 0),
-                              .correction1 = (mmf_real)(1 / (1 - pow(o->beta1, t))),
-                              .correction2 = (mmf_real)(1 / sqrt(1 - pow(o->beta2, t))),
-                              .grad_scale = (mmf_real)scale};
+        job.adam =
+            (mmf_adam){.lr = (mmf_real)(span->lr * lr_scale),
+                       .beta1 = (mmf_real)o->beta1,
+                       .beta2 = (mmf_real)o->beta2,
+                       .eps = (mmf_real)o->eps,
+                       .l2 = (mmf_real)(decoupled ? 0 : span->decay),
+                       .decay = (mmf_real)(decoupled ? span->decay : 0),
+                       .correction1 = (mmf_real)(of_bert ? 1 : 1 / (1 - pow(o->beta1, t))),
+                       .correction2 = (mmf_real)(of_bert ? 1 : 1 / sqrt(1 - pow(o->beta2, t))),
+                       .grad_scale = (mmf_real)scale};
         run_ranges(optimizer, span->end - span->begin, o->kind == MMF_SGD ? sgd_range : adam_range,
                    &job);
     }

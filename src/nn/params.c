@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "nn/scopes.h"
+
 /* ---- Initialisers ------------------------------------------------------------------------ */
 
 mmf_init mmf_init_constant(double value)
@@ -122,6 +124,20 @@ const mmf_param *mmf_params_find(const mmf_params *params, const char *name)
     for (size_t i = 0; i < params->count; i++) {
         if (strcmp(params->items[i].name, name) == 0)
             return &params->items[i];
+    }
+    return NULL;
+}
+
+void mmf_params_set_lr_scale(mmf_params *params, size_t i, double scale)
+{
+    params->items[i].lr_scale = scale;
+}
+
+const char *mmf_params_place(const mmf_params *params, const char *input)
+{
+    for (const mmf_place *p = params->places; p; p = p->next) {
+        if (strcmp(p->input, input) == 0)
+            return p->scope;
     }
     return NULL;
 }
@@ -321,6 +337,19 @@ static void full_name(const mmf_builder *builder, const char *name, char *out, s
     snprintf(out + used, size - used, "%s", name);
 }
 
+void mmf_builder_place(mmf_builder *builder, const char *input)
+{
+    char full[2 * MMF_SCOPE_BYTES];
+    mmf_place *const place = mmf_builder_alloc(builder, sizeof *place);
+    full_name(builder, "", full, sizeof full);
+    const size_t n = strlen(full);
+    const char *const scope = mmf_builder_text(builder, "%.*s", n > 0 ? (int)n - 1 : 0, full);
+    if (!place || builder->status != MMF_OK)
+        return;
+    *place = (mmf_place){builder->params->places, mmf_builder_text(builder, "%s", input), scope};
+    builder->params->places = place;
+}
+
 static bool make_room(mmf_params *params)
 {
     if (params->count < params->capacity)
@@ -396,7 +425,10 @@ mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_
     for (int d = 0; d < n_dims; d++)
         tensor->shape[d] = shape[d];
     mmf_params *const params = builder->params;
+    if (role == MMF_PARAM_TRAINED && builder->frozen &&
+        mmf_scopes_freeze(builder->frozen, params, stored))
+        role = MMF_PARAM_FIXED;
     params->items[params->count++] =
-        (mmf_param){stored, role, builder->group, init, tensor, false, builder->for_losses};
+        (mmf_param){stored, role, builder->group, init, tensor, false, builder->for_losses, 1};
     return builder->status == MMF_OK ? tensor : NULL;
 }

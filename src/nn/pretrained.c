@@ -14,8 +14,8 @@
 static const char *const bert_prefixes[] = {"module.", "0.auto_model.", "model.", "bert.", NULL};
 static const mmf_pretrained_rename bert_renames[] = {
     {".gamma", ".weight"}, {".beta", ".bias"}, {NULL, NULL}};
-static const char *const bert_ignored[] = {"cls.", "*.position_ids", "classifier.", "qa_outputs.",
-                                           NULL};
+static const char *const bert_ignored[] = {"cls.",        "*.position_ids", "classifier.",
+                                           "qa_outputs.", "pooler.",        NULL};
 const mmf_pretrained_rules mmf_pretrained_bert = {bert_prefixes, bert_renames, bert_ignored, NULL};
 
 /* ---- Names ------------------------------------------------------------------------------- */

@@ -112,6 +112,17 @@ mmf_status mmf_fit_fingerprint(mmf_ctx *ctx, const mmf_fit *fit, char out[MMF_FI
         h = hash_bytes(h, o->aid, strlen(o->aid));
     if (o->augment)
         h = hash_bytes(h, o->augment, strlen(o->augment));
+    const char *const texts[] = {o->weights, o->freeze, o->rates};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (texts[i]) {
+            h = hash_bytes(h, &i, sizeof i);
+            h = hash_bytes(h, texts[i], strlen(texts[i]));
+        }
+    }
+    for (size_t i = 0; i < fit->starts->count; i++)
+        h = hash_bytes(h, fit->starts->items[i].path, strlen(fit->starts->items[i].path));
+    if (o->optimizer.decay_matrices)
+        h = hash_bytes(h, "matrices", strlen("matrices"));
     mmf_free(ctx, config);
     snprintf(out, MMF_FINGERPRINT_BYTES, "%.120s %016" PRIx64 " %016" PRIx64 " %" PRIu64, fit->name,
              mmf_dataset_fingerprint(fit->dataset), h, o->seed);

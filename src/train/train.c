@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/scopes.h"
 #include "tasks/task.h"
 #include "train/json_values.h"
 #include "train/trainer.h"
@@ -100,6 +101,16 @@ static json_t *left_aside_json(unsigned left_aside)
     return list;
 }
 
+/* [{"part": "text", "path": "..."}] */
+static json_t *starts_json(const mmf_starts *starts)
+{
+    json_t *const list = json_array();
+    for (size_t i = 0; i < starts->count; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s}", "part", starts->items[i].part, "path",
+                                              starts->items[i].path));
+    return list;
+}
+
 static char *make_record(mmf_ctx *ctx, const mmf_fit *fit, const mmf_split *split,
                          const mmf_fit_result *result, const mmf_metrics *valid,
                          const mmf_learning_curve *curve)
@@ -125,6 +136,12 @@ static char *make_record(mmf_ctx *ctx, const mmf_fit *fit, const mmf_split *spli
     json_object_set_new(record, "aids", aids_json(ctx, fit->aids));
     if (o->augment)
         json_object_set_new(record, "augment", json_string(o->augment));
+    if (o->freeze)
+        json_object_set_new(record, "freeze", json_string(o->freeze));
+    if (o->rates)
+        json_object_set_new(record, "rates", json_string(o->rates));
+    if (fit->starts->count > 0)
+        json_object_set_new(record, "weights", starts_json(fit->starts));
     json_object_set_new(record, "left_aside",
                         left_aside_json(result->left_aside | fit->left_aside));
     json_object_set_new(record, "train_loss", mmf_json_number(result->train_loss));
@@ -204,6 +221,20 @@ static mmf_status complete_config(mmf_ctx *ctx, mmf_config **out, const mmf_def 
     return mmf_config_set(*out, "num_classes", outputs);
 }
 
+/* What weights of others say about sizes becomes part of the configuration. */
+static mmf_status read_starts(mmf_ctx *ctx, mmf_starts *out, mmf_config *config,
+                              const mmf_dataset *dataset, const char *name,
+                              const mmf_train_options *options)
+{
+    mmf_schema inputs = {0};
+    MMF_TRY(mmf_scopes_check_frozen(ctx, options->freeze));
+    MMF_TRY(mmf_scopes_check_rates(ctx, options->rates));
+    MMF_TRY(mmf_schema_of(ctx, &inputs, dataset, mmf_model_only_modality(name)));
+    const mmf_status status = mmf_starts_read(ctx, out, config, &inputs, options->weights);
+    mmf_free(ctx, inputs.inputs);
+    return status;
+}
+
 static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *name,
                                const mmf_dataset *dataset, const mmf_train_options *options,
                                const mmf_loss_list *losses)
@@ -279,6 +310,7 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
     beside with = {0};
     mmf_task task = {0};
     mmf_config *complete = NULL;
+    mmf_starts starts = {0};
     mmf_status status = take_beside(ctx, &with, def, name, options);
     if (status == MMF_OK)
         status = mmf_task_of(ctx, &task, dataset, options->rules);
@@ -286,6 +318,8 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
         status = check_inputs(ctx, def, name, dataset, options, &with.losses);
     if (status == MMF_OK)
         status = complete_config(ctx, &complete, def, config, &task);
+    if (status == MMF_OK)
+        status = read_starts(ctx, &starts, complete, dataset, name, options);
     const mmf_fit fit = {.dataset = dataset,
                          .name = name,
                          .config = complete,
@@ -298,10 +332,12 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
                          .options = options,
                          .losses = &with.losses,
                          .aids = &with.aids,
+                         .starts = &starts,
                          .left_aside = with.left_aside};
     if (status == MMF_OK)
         status = fit_model(ctx, out, &fit, split);
     mmf_aid_list_clear(&with.aids);
+    mmf_starts_clear(&starts);
     mmf_config_free(complete);
     mmf_free(ctx, (void *)(uintptr_t)task.class_names);
     return status;

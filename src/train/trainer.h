@@ -6,6 +6,7 @@
 #include "train/aid.h"
 #include "train/auxiliary.h"
 #include "train/model_parts.h"
+#include "train/pretrained_source.h"
 #include "train/timing.h"
 
 /** One fit. Everything is borrowed for the call. */
@@ -21,6 +22,7 @@ typedef struct mmf_fit {
     const mmf_train_options *options;
     const mmf_loss_list *losses; /**< of options->loss */
     const mmf_aid_list *aids;    /**< of options->aid */
+    const mmf_starts *starts;    /**< weights of others to begin with */
     unsigned left_aside;         /**< before the fit */
 } mmf_fit;
 

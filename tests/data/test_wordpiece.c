@@ -168,14 +168,6 @@ static const struct {
      {101, 1037, 1038, 1039, 102, 2028, 2048, 2093, 102}},
 };
 
-static void write_file(mmf_ctx *ctx, const char *folder, const char *name, const char *text)
-{
-    char path[512];
-    test_ok(ctx, mmf_make_folder(ctx, folder));
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    test_ok(ctx, mmf_write_text(ctx, path, text, strlen(text)));
-}
-
 /* The reference's vocabulary with settings beside it; NULL where it is not there. */
 static mmf_wordpiece *load_base(mmf_ctx *ctx, const char *settings)
 {
@@ -190,7 +182,7 @@ static mmf_wordpiece *load_base(mmf_ctx *ctx, const char *settings)
     snprintf(copy, sizeof copy, "%s/vocab.txt", folder);
     test_ok(ctx, mmf_write_text(ctx, copy, (const char *)file.bytes, file.n_bytes));
     mmf_map_close(&file);
-    write_file(ctx, folder, "tokenizer_config.json", settings);
+    test_write(ctx, folder, "tokenizer_config.json", settings);
     mmf_wordpiece *w = NULL;
     test_ok(ctx, mmf_wordpiece_load(ctx, &w, folder));
     return w;
@@ -405,6 +397,7 @@ static void what_is_no_wordpiece_is_refused(void **state)
     test_fails(ctx, mmf_wordpiece_parse_vocab(ctx, &w, "", 0), MMF_FORMAT, "empty");
     test_fails(ctx, mmf_wordpiece_parse_vocab(ctx, &w, "a\nb\n", 4), MMF_FORMAT, "[UNK]");
     test_fails(ctx, mmf_wordpiece_parse_vocab(ctx, &w, "\xff\n", 2), MMF_FORMAT, "UTF-8");
+    test_fails(ctx, mmf_wordpiece_parse_vocab(ctx, &w, "a\0b\n", 4), MMF_FORMAT, "NUL");
     assert_int_equal(mmf_ctx_memory(ctx).live_bytes, 0);
     mmf_ctx_free(ctx);
 }
@@ -436,9 +429,9 @@ static void folders_are_searched(void **state)
     mmf_wordpiece *w = NULL;
     test_ok(ctx, mmf_make_folder(ctx, folder));
     test_fails(ctx, mmf_wordpiece_load(ctx, &w, folder), MMF_IO, "neither tokenizer.json nor");
-    write_file(ctx, folder, "vocab.txt", "<unk>\r\n<s>\r\n</s>\r\nA\r\n");
+    test_write(ctx, folder, "vocab.txt", "<unk>\r\n<s>\r\n</s>\r\nA\r\n");
     test_fails(ctx, mmf_wordpiece_load(ctx, &w, folder), MMF_FORMAT, "[UNK]");
-    write_file(ctx, folder, "tokenizer_config.json",
+    test_write(ctx, folder, "tokenizer_config.json",
                "{\"do_lower_case\":false,\"unk_token\":{\"content\":\"<unk>\"},"
                "\"cls_token\":\"<s>\",\"sep_token\":\"</s>\"}");
     test_ok(ctx, mmf_wordpiece_load(ctx, &w, folder));
@@ -447,7 +440,7 @@ static void folders_are_searched(void **state)
     assert_int_equal(encode(ctx, w, "A</s> a", ids), 5);
     assert_memory_equal(ids, wanted, sizeof wanted);
     mmf_wordpiece_free(w);
-    write_file(ctx, folder, "tokenizer.json", "{}");
+    test_write(ctx, folder, "tokenizer.json", "{}");
     test_fails(ctx, mmf_wordpiece_load(ctx, &w, folder), MMF_UNSUPPORTED, "tokenizer.json");
     mmf_ctx_free(ctx);
 }

@@ -149,6 +149,18 @@ static const row rows[] = {
      .3,
      .25,
      {0.492430894239, -1.24111536806, 1.9818404184}},
+    /* By its definition: no bias correction, the third gradient clipped by itself. */
+    {"BERT's Adam",
+     MMF_BERT_ADAM,
+     .01,
+     .9,
+     .999,
+     1e-6,
+     0,
+     .1,
+     1,
+     0,
+     {0.506972258989, -1.18437009165, 1.95680492437}},
 };
 
 static mmf_optimizer_options options_of(const row *r)
@@ -164,6 +176,33 @@ static mmf_optimizer_options options_of(const row *r)
     o.clip_norm = r->clip_norm;
     o.clip_value = r->clip_value;
     return o;
+}
+
+/* Both parameters have one dimension: nothing decays. */
+static void vectors_need_not_decay(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        mmf_module *const modules[] = {make(ctx), make(ctx)};
+        for (int k = 0; k < 2; k++) {
+            mmf_optimizer_options o = options_of(&rows[i]);
+            mmf_optimizer *optimizer = NULL;
+            o.weight_decay = k == 0 ? 0.3 : 0;
+            o.decay_matrices = true;
+            test_ok(ctx, mmf_optimizer_create(ctx, &optimizer, mmf_module_params(modules[k]), &o));
+            put_gradient(mmf_module_params(modules[k]), 0, true);
+            mmf_optimizer_step(optimizer, 1);
+            mmf_optimizer_free(optimizer);
+        }
+        const mmf_params *const a = mmf_module_params(modules[0]);
+        const mmf_params *const b = mmf_module_params(modules[1]);
+        assert_memory_equal(mmf_params_values(a), mmf_params_values(b),
+                            (size_t)mmf_params_size(a) * sizeof(mmf_real));
+        mmf_module_free(modules[0]);
+        mmf_module_free(modules[1]);
+    }
+    mmf_ctx_free(ctx);
 }
 
 static void updates_are_pytorchs(void **state)
@@ -318,6 +357,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(updates_are_pytorchs),
+        cmocka_unit_test(vectors_need_not_decay),
         cmocka_unit_test(the_norm_is_that_before_clipping),
         cmocka_unit_test(groups_have_their_own_rate),
         cmocka_unit_test(the_schedule_scales_the_rate),

@@ -251,6 +251,12 @@ static void a_folder_without_weights_says_what_to_do(void **state)
     test_ok(ctx, mmf_write_text(ctx, path, "PK", 2));
     test_fails(ctx, mmf_pretrained_load(ctx, params, "", folder, &mmf_pretrained_bert, &report),
                MMF_UNSUPPORTED, "scripts/convert_checkpoint.py");
+    snprintf(path, sizeof path, "%s/model.pt", folder);
+    test_fails(ctx, mmf_pretrained_load(ctx, params, "", path, &mmf_pretrained_bert, &report),
+               MMF_UNSUPPORTED, "scripts/convert_checkpoint.py");
+    snprintf(path, sizeof path, "%s/absent", folder);
+    test_fails(ctx, mmf_pretrained_load(ctx, params, "", path, &mmf_pretrained_bert, &report),
+               MMF_IO, "absent: cannot open");
     mmf_module_free(module);
     mmf_ctx_free(ctx);
 }
