@@ -84,7 +84,8 @@ typedef struct mmf_model mmf_model;
  */
 MMF_API mmf_status mmf_model_load(mmf_ctx *ctx, mmf_model **out, const char *path);
 /**
- * Sets options as a model file has them. A file of another model, or without options, sets nothing.
+ * Sets options that nobody set as a model file has them. A file of another model, or without
+ * options, sets nothing.
  * @errors IO, FORMAT (not safetensors), ARG (options that the model no longer has)
  */
 MMF_API mmf_status mmf_model_file_options(mmf_ctx *ctx, mmf_config *config, const char *path);

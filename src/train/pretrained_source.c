@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "encoders/bert_source.h"
 #include "encoders/encoder.h"
+#include "mmfuse/model.h"
 #include "nn/pretrained.h"
 
 #define SCOPE_BYTES 512
@@ -163,6 +164,12 @@ static mmf_status take_sizes(mmf_starts *s, mmf_config *config, mmf_start *start
     return status;
 }
 
+static bool is_index(const char *path)
+{
+    const size_t n = strlen(path);
+    return n > 5 && strcmp(path + n - 5, ".json") == 0;
+}
+
 static mmf_status read_weights(mmf_starts *s, mmf_config *config, const char *weights)
 {
     for (const char *at = weights; at && *at;) {
@@ -175,6 +182,8 @@ static mmf_status read_weights(mmf_starts *s, mmf_config *config, const char *we
         if (!*start->path)
             return mmf_fail(s->ctx, MMF_ARG, "weights \"%.80s\": expected SCOPE=SOURCE or SOURCE",
                             at);
+        if (n_part == 0 && mmf_path_is_file(start->path) && !is_index(start->path))
+            MMF_TRY(mmf_model_file_options(s->ctx, config, start->path));
         MMF_TRY(take_sizes(s, config, start));
         at += n + (at[n] == ',');
     }
@@ -260,10 +269,14 @@ static mmf_status load_start(mmf_ctx *ctx, const mmf_start *start, mmf_params *p
     if (n < 0 || (size_t)n >= sizeof scope)
         return mmf_fail(ctx, MMF_LIMIT, "the scope %s is too long", place);
     static const char *const wrappers[] = {"module.", NULL};
+    static const char *const not_parameters[] = {"normalisation.", "*.position_ids",
+                                                 "*.num_batches_tracked", NULL};
     mmf_pretrained_rules rules =
         start->encoder ? *start->encoder->source->rules : mmf_pretrained_bert;
-    if (!*scope)
-        rules.prefixes = wrappers; /* the model's own names may begin as a part's */
+    if (!*scope) { /* the model's own names may begin as a part's, and heads are its own */
+        rules.prefixes = wrappers;
+        rules.ignored = not_parameters;
+    }
     mmf_pretrained_report report;
     mmf_status status = mmf_pretrained_load(ctx, params, scope, start->path, &rules, &report);
     if (status == MMF_OK)

@@ -153,10 +153,12 @@ static void another_training_begins_with_it(void **state)
     assert_non_null(
         mmf_params_find(mmf_module_params(mmf_model_module(tuned)), "vqa_output.3.weight"));
     mmf_model_free(tuned);
-    mmf_config *other = small_config(ctx, "uniter");
-    test_ok(ctx, mmf_config_set(other, "hidden_size", "8"));
+    mmf_config *other = NULL;
+    test_ok(ctx, mmf_config_create(ctx, &other, mmf_model_find("uniter")));
+    test_ok(ctx, mmf_config_set(other, "num_hidden_layers", "3"));
     test_ok(ctx, mmf_model_file_options(ctx, other, options.weights));
     assert_int_equal(mmf_config_int(other, "hidden_size"), 16); /* the file's */
+    assert_int_equal(mmf_config_int(other, "num_hidden_layers"), 3);
     mmf_config_free(other);
     other = small_config(ctx, "vilbert");
     test_ok(ctx, mmf_model_file_options(ctx, other, options.weights)); /* of another model */
