@@ -467,32 +467,38 @@ mmf_status mmf_model_load(mmf_ctx *ctx, mmf_model **out, const char *path)
     return status;
 }
 
+/* Options of the model in `json` that are at their defaults in `config`. */
+static mmf_status take_options(mmf_config *config, const char *json)
+{
+    const mmf_def *const def = mmf_config_def(config);
+    json_t *const all = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
+    json_t *const taken = json_object();
+    for (const mmf_option *row = mmf_option_next(def, NULL); row; row = mmf_option_next(def, row)) {
+        json_t *const value = json_object_get(all, row->name);
+        if (value && !json_is_null(value) && !mmf_option_is_common(row) &&
+            !mmf_config_is_set(config, row->name))
+            json_object_set(taken, row->name, value);
+    }
+    char *const text = json_dumps(taken, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    const mmf_status status = text ? mmf_config_set_json(config, text) : MMF_NOMEM;
+    free(text);
+    json_decref(taken);
+    json_decref(all);
+    return status;
+}
+
 mmf_status mmf_model__take_options(mmf_ctx *ctx, mmf_config *config, const char *path)
 {
     mmf_archive *archive = NULL;
-    json_t *unset = NULL;
     MMF_TRY(mmf_archive__open_as(ctx, &archive, path, "safetensors"));
     mmf_status status = MMF_OK;
     const char *const name = mmf_archive_metadata(archive, "model");
     const char *const json = mmf_archive_metadata(archive, "config");
     if (mmf_archive_metadata(archive, "mmfuse") && name && json &&
         mmf_model_find(name) == mmf_config_def(config))
-        unset = json_loads(json, 0, NULL);
-    const char *key;
-    void *at;
-    json_t *value;
-    json_object_foreach_safe(unset, at, key, value)
-    {
-        if (mmf_config_is_set(config, key))
-            json_object_del(unset, key);
-    }
-    char *const text = unset ? json_dumps(unset, JSON_COMPACT) : NULL;
-    if (text)
-        status = mmf_config_set_json(config, text);
+        status = take_options(config, json);
     if (status != MMF_OK)
         status = mmf_fail_within(ctx, status, "%s: ", path);
-    free(text);
-    json_decref(unset);
     mmf_archive_close(archive);
     return status;
 }

@@ -164,6 +164,12 @@ static mmf_status take_sizes(mmf_starts *s, mmf_config *config, mmf_start *start
     return status;
 }
 
+static bool is_index(const char *path)
+{
+    const size_t n = strlen(path);
+    return n > 5 && strcmp(path + n - 5, ".json") == 0;
+}
+
 static mmf_status read_weights(mmf_starts *s, mmf_config *config, const char *weights)
 {
     for (const char *at = weights; at && *at;) {
@@ -176,10 +182,9 @@ static mmf_status read_weights(mmf_starts *s, mmf_config *config, const char *we
         if (!*start->path)
             return mmf_fail(s->ctx, MMF_ARG, "weights \"%.80s\": expected SCOPE=SOURCE or SOURCE",
                             at);
-        if (!*start->part && mmf_path_is_file(start->path))
+        if (!*start->part && mmf_path_is_file(start->path) && !is_index(start->path))
             MMF_TRY(mmf_model__take_options(s->ctx, config, start->path));
-        else
-            MMF_TRY(take_sizes(s, config, start));
+        MMF_TRY(take_sizes(s, config, start));
         at += n + (at[n] == ',');
     }
     return MMF_OK;
