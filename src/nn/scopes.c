@@ -125,6 +125,22 @@ bool mmf_scopes_freeze(const char *rules, const mmf_params *params, const char *
     return false;
 }
 
+mmf_status mmf_scopes_check_use(mmf_ctx *ctx, const mmf_params *params, const char *rules)
+{
+    for (size_t i = 0; rules && i < mmf_params_count(params); i++) {
+        const mmf_param *const p = mmf_params_at(params, i);
+        if (p->role == MMF_PARAM_FIXED && mmf_scopes_freeze(rules, params, p->name))
+            return MMF_OK;
+    }
+    if (!rules)
+        return MMF_OK;
+    return mmf_fail(
+        ctx, MMF_ARG,
+        "freeze \"%s\": the model has no such parameters; name a modality, or a piece of "
+        "the names that `mmfuse info MODEL.mmf` lists",
+        rules);
+}
+
 mmf_status mmf_scopes_check_rates(mmf_ctx *ctx, const char *rules)
 {
     for (const char *at = rules; at && *at;) {

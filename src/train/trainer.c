@@ -27,23 +27,6 @@
 
 /* ---- Preparation ------------------------------------------------------------------------- */
 
-/* A rule without a parameter is a slip, unless it is about another part of a late model. */
-static mmf_status check_frozen(const trainer *t, const mmf_params *params)
-{
-    const char *const rules = t->fit->options->freeze;
-    for (size_t i = 0; rules && i < mmf_params_count(params); i++) {
-        if (mmf_params_at(params, i)->role == MMF_PARAM_FIXED &&
-            mmf_scopes_freeze(rules, params, mmf_params_at(params, i)->name))
-            return MMF_OK;
-    }
-    if (!rules || mmf_model_only_modality(t->fit->name))
-        return MMF_OK;
-    return mmf_fail(t->ctx, MMF_ARG,
-                    "freeze \"%s\": %s has no such parameters; name a modality or a scope of the "
-                    "names that `mmfuse info MODEL.mmf` lists",
-                    rules, t->fit->name);
-}
-
 static mmf_status build_model(trainer *t)
 {
     const mmf_fit *const fit = t->fit;
@@ -58,8 +41,9 @@ static mmf_status build_model(trainer *t)
     mmf_free(t->ctx, inputs.inputs);
     if (status == MMF_OK)
         status = mmf_starts_load(fit->starts, module);
-    if (status == MMF_OK)
-        status = check_frozen(t, mmf_module_params(module));
+    /* Another part of a late model may be meant. */
+    if (status == MMF_OK && !mmf_model_only_modality(fit->name))
+        status = mmf_scopes_check_use(t->ctx, mmf_module_params(module), fit->options->freeze);
     if (status != MMF_OK) {
         mmf_module_free(module);
         return status;

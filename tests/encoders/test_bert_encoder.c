@@ -196,7 +196,8 @@ static void recomputed_activations_give_the_same_gradients(void **state)
         any = any || a[i] != 0;
     }
     assert_true(any);
-    assert_true(2 * peak_again < peak_kept);
+    if (!TEST_ARENAS_ALLOCATE) /* there nothing is given back before the pass ends */
+        assert_true(2 * peak_again < peak_kept);
     close_test(kept);
     close_test(again);
 }

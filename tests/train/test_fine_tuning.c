@@ -319,7 +319,7 @@ static void what_does_not_fit_is_told(void **state)
         {"whole", "words=bert:hidden=3=%s", NULL, NULL, NULL, MMF_ARG, "hidden"},
         {"whole", "words=bert:pooling=none=%s", NULL, NULL, NULL, MMF_ARG, "pooling none gives"},
         {"whole", "words=bert=%s/none", NULL, NULL, NULL, MMF_IO, "none"},
-        {"whole", "words=bert=%s", NULL, "text", NULL, MMF_ARG, "has no such parameters"},
+        {"whole", "words=bert=%s", NULL, "text", NULL, MMF_ARG, "no such parameters"},
         {"whole", "words=bert=%s", NULL, "words:x", NULL, MMF_ARG, "MODALITY:LAYERS"},
         {"whole", "words=bert=%s", NULL, NULL, "words", MMF_ARG, "MODALITY=RATE"},
         {"whole", "words=bert=%s", NULL, NULL, "words=1e-3:2", MMF_ARG, "0 < DECAY <= 1"},
