@@ -44,19 +44,19 @@ static void check_text(mmf_builder *b, mmf_bert_sizes *s, const mmf_input_schema
 mmf_bert_sizes mmf_bert_sizes_read(mmf_builder *b, const mmf_config *config,
                                    const mmf_input_schema *text)
 {
-    mmf_bert_sizes s = {
-        .vocab = mmf_config_int(config, "vocab_size"),
-        .width = mmf_config_int(config, "hidden_size"),
-        .n_layers = mmf_config_int(config, "num_hidden_layers"),
-        .n_heads = mmf_config_int(config, "num_attention_heads"),
-        .inner = mmf_config_int(config, "intermediate_size"),
-        .positions = mmf_config_int(config, "max_position_embeddings"),
-        .types = mmf_config_int(config, "type_vocab_size"),
-        .eps = mmf_config_real(config, "layer_norm_eps"),
-        .dropout = mmf_config_real(config, "hidden_dropout_prob"),
-        .attention_dropout = mmf_config_real(config, "attention_probs_dropout_prob"),
-        .activation = mmf_bert_activation_of(mmf_config_text(config, "hidden_act")),
-        .recompute = mmf_config_bool(config, "gradient_checkpointing")};
+    mmf_bert_sizes s = {.vocab = mmf_config_int(config, "vocab_size"),
+                        .width = mmf_config_int(config, "hidden_size"),
+                        .n_layers = mmf_config_int(config, "num_hidden_layers"),
+                        .n_heads = mmf_config_int(config, "num_attention_heads"),
+                        .inner = mmf_config_int(config, "intermediate_size"),
+                        .positions = mmf_config_int(config, "max_position_embeddings"),
+                        .types = mmf_config_int(config, "type_vocab_size"),
+                        .eps = mmf_config_real(config, "layer_norm_eps"),
+                        .dropout = mmf_config_real(config, "hidden_dropout_prob"),
+                        .attention_dropout =
+                            mmf_config_real(config, "attention_probs_dropout_prob"),
+                        .activation = mmf_bert_activation_of(mmf_config_text(config, "hidden_act")),
+                        .recompute = mmf_config_bool(config, "gradient_checkpointing")};
     if (s.inner == 0)
         s.inner = 4 * s.width;
     if (text)
