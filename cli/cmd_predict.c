@@ -356,6 +356,10 @@ static int predict(predict_run *run, const char *model_path)
         code = cli_use_bits("predict", run->model, run->data.modalities, &run->use);
     if (code != OPT_GO_ON)
         return code;
+    if (mmf_model_task(run->model)->kind == MMF_TARGET_PRETRAINING)
+        return cli_error("%s is pre-trained and predicts nothing yet: train it on a target with "
+                         "--weights %s",
+                         model_path, model_path);
     if (!out_file_open(&run->out, run->values.out))
         return CLI_FAILED;
     code = strcmp(run->path, "-") == 0 ? predict_samples(run) : predict_file(run);

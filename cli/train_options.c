@@ -219,11 +219,18 @@ static int config_from_options(const cli_session *session, mmf_config *config,
 }
 
 int cli_model_config(const cli_session *session, mmf_config **out, const mmf_def *def,
-                     const cli_train *train, const char *config_file)
+                     const cli_train *train, const char *config_file, const char *weights)
 {
-    const mmf_status status = mmf_config_create(session->ctx, out, def);
+    mmf_status status = mmf_config_create(session->ctx, out, def);
     if (status != MMF_OK)
         return cli_failed(session, status);
+    if (weights)
+        status = mmf_model_file_options(session->ctx, *out, weights);
+    if (status != MMF_OK) {
+        mmf_config_free(*out);
+        *out = NULL;
+        return cli_failed(session, status);
+    }
     int code = config_file ? config_from_file(session, *out, config_file) : OPT_GO_ON;
     if (code == OPT_GO_ON)
         code = config_from_options(session, *out, train);

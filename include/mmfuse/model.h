@@ -56,15 +56,16 @@ typedef struct mmf_task {
     mmf_msa_rules rules;            /**< sentiment metrics, regression only */
 } mmf_task;
 
-/** "regression", "classification", "multilabel", "soft", "retrieval". */
+/** "regression", "classification", "multilabel", "soft", "retrieval", "pretraining". */
 MMF_API const char *mmf_task_name(mmf_target_kind kind);
-/** The score that models are chosen by and tables are ordered by: accuracy, f1_macro, mae or map.
- */
+/** The score that models are chosen by and tables are ordered by: accuracy, f1_macro, mae, map or
+ * loss. */
 MMF_API const char *mmf_task_main_metric(mmf_target_kind kind);
 /**
  * All metrics of predictions (n, n_outputs) against the targets of these rows.
  * @param predictions  probabilities, or values for regression; for retrieval the features of the
- *                     data set's modalities behind each other, each n_outputs / modalities wide
+ *                     data set's modalities behind each other, each n_outputs / modalities wide;
+ * for pre-training the loss of the batch that a row was in
  */
 MMF_API mmf_status mmf_task_score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task,
                                   const mmf_dataset *dataset, const int64_t *rows, int64_t n_rows,
@@ -82,6 +83,11 @@ typedef struct mmf_model mmf_model;
  *             UNSUPPORTED (an unknown model)
  */
 MMF_API mmf_status mmf_model_load(mmf_ctx *ctx, mmf_model **out, const char *path);
+/**
+ * Sets options as a model file has them. A file of another model, or without options, sets nothing.
+ * @errors IO, FORMAT (not safetensors), ARG (options that the model no longer has)
+ */
+MMF_API mmf_status mmf_model_file_options(mmf_ctx *ctx, mmf_config *config, const char *path);
 /** Writes a model file: a temporary name, fsync, rename. */
 MMF_API mmf_status mmf_model_save(const mmf_model *model, const char *path);
 /** Accepts NULL. */

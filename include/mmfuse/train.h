@@ -73,7 +73,9 @@ typedef struct mmf_train_options {
     bool resume; /**< go on from `checkpoint` if it is there: the same bits as unbroken */
     const char
         *unimodal_folder; /**< late models: read and write only-<m>.<seed>.mmf there; NULL: none */
-    const char *command;  /**< recorded in the model file; NULL: nothing */
+    const char *weights; /**< begin with tensors of the same names and shapes in this model file, or
+                            other safetensors file; NULL: anew */
+    const char *command; /**< recorded in the model file; NULL: nothing */
     mmf_train_watch *watch;
     void *watch_user;
 } mmf_train_options;

@@ -43,11 +43,6 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
                         .pooling = pooling,
                         .normalize = mmf_config_bool(config, "normalize"),
                         .dropout = mmf_config_real(config, "dropout")};
-    if (strcmp(pooling, "none") == 0)
-        return mmf_builder_fail(b, MMF_ARG,
-                                "encoder bert of %s: pooling none gives a sequence, and this model "
-                                "takes one vector a modality; choose cls, mean, max or pooler",
-                                in->name);
     if (mmf_builder_status(b) == MMF_OK)
         e->bert = mmf_bert_build(b, "bert", &sizes, strcmp(pooling, "pooler") == 0);
     if (width > 0 && width != sizes.width)
@@ -70,6 +65,8 @@ static mmf_tensor *largest(mmf_tape *tape, mmf_tensor *x, mmf_tensor *keys)
 static mmf_tensor *pool(mmf_tape *tape, const bert_encoder *e, mmf_tensor *x, mmf_tensor *keys)
 {
     const mmf_steps steps = {x, keys};
+    if (strcmp(e->pooling, "none") == 0)
+        return mmf_steps_masked(tape, &steps);
     if (strcmp(e->pooling, "mean") == 0)
         return mmf_steps_mean(tape, &steps);
     if (strcmp(e->pooling, "max") == 0)

@@ -120,6 +120,19 @@ static void set_given(mmf_builder *b, mmf_config *config, const mmf_input_schema
                          spec, input->name, at);
 }
 
+static void check_pooling(mmf_builder *b, const mmf_config *config, const mmf_input_schema *input,
+                          const mmf_encoder_choice *choice)
+{
+    const mmf_def *const def = mmf_config_def(config);
+    if (!choice->steps && mmf_option_find(def, "pooling") &&
+        strcmp(mmf_config_text(config, "pooling"), "none") == 0)
+        mmf_builder_fail(
+            b, MMF_ARG,
+            "encoder %s of %s: pooling none gives a sequence, and this model takes one "
+            "vector a modality",
+            def->name, input->name);
+}
+
 mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_schema *input,
                               const mmf_encoder_choice *choice)
 {
@@ -141,6 +154,9 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
     set_option(b, config, "width", (double)choice->width);
     set_option(b, config, "dropout", choice->dropout);
     set_given(b, config, input, chosen, chosen + n);
+    if (choice->steps)
+        set_text(b, config, "pooling", "none");
+    check_pooling(b, config, input, choice);
     if (mmf_builder_status(b) == MMF_OK) {
         mmf_builder_enter(b, name);
         mmf_builder_place(b, input->name);

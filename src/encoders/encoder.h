@@ -83,6 +83,8 @@ typedef struct mmf_encoder_choice {
     int64_t width;    /**< of the feature, unless the specification names one */
     double dropout;   /**< inside and on the feature */
     bool stand_in;    /**< learn a vector for absent modalities; else their features are zeros */
+    bool steps;       /**< `feature` is to be (B, T, D), for mmf_steps_run: encoders of which the
+                         option `pooling` may be "none" */
 } mmf_encoder_choice;
 
 /** Builds the encoder of one modality in the scope `name`. */

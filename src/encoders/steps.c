@@ -2,8 +2,7 @@
 #include "encoders/steps.h"
 
 #include <math.h>
-
-#include "encoders/encoder.h"
+#include <string.h>
 
 #define PATCH_KERNEL 3
 #define PATCH_STRIDE 2
@@ -52,6 +51,44 @@ mmf_steps_encoder mmf_steps_build(mmf_builder *b, const char *name, const mmf_in
         break;
     }
     mmf_builder_leave(b);
+    return e;
+}
+
+/* Does an encoder of this name put out sequences? */
+static bool gives_steps(mmf_builder *b, const mmf_input_schema *input, const char *spec)
+{
+    const mmf_def *const def =
+        mmf_encoder_find(mmf_builder_ctx(b), input, spec, strcspn(spec, ":="));
+    const mmf_option *const pooling = def ? mmf_option_find(def, "pooling") : NULL;
+    return pooling && pooling->choices && strstr(pooling->choices, "none");
+}
+
+mmf_steps_encoder mmf_steps_build_as(mmf_builder *b, const char *name,
+                                     const mmf_input_schema *input,
+                                     const mmf_encoder_choice *choice)
+{
+    const bool through =
+        choice->spec && mmf_builder_status(b) == MMF_OK && gives_steps(b, input, choice->spec);
+    if (choice->spec && !through)
+        mmf_ctx_log(mmf_builder_ctx(b), MMF_LOG_WARNING,
+                    "encoder \"%s\" of %s does not put out steps: this model, which is over steps, "
+                    "does without",
+                    choice->spec, input->name);
+    if (!through)
+        return mmf_steps_build(b, name, input, choice->width, choice->dropout);
+    mmf_encoder_choice own = *choice;
+    own.steps = true;
+    mmf_steps_encoder e = {.input = input,
+                           .through = mmf_builder_alloc(b, sizeof *e.through),
+                           .width = choice->width,
+                           .n_steps = input->shape[0]};
+    if (e.through)
+        *e.through = mmf_encoder_build(b, name, input, &own);
+    if (mmf_builder_status(b) == MMF_OK && e.through->width != choice->width)
+        mmf_builder_fail(b, MMF_ARG,
+                         "encoder %s of %s: its steps must have width %lld here, not %lld",
+                         e.through->def->name, input->name, (long long)choice->width,
+                         (long long)e.through->width);
     return e;
 }
 
@@ -104,14 +141,20 @@ mmf_steps mmf_steps_run(mmf_tape *tape, const mmf_steps_encoder *e, const mmf_na
 {
     mmf_tensor *x = mmf_named_get(in, e->input->name);
     mmf_steps steps = {.mask = valid_steps(tape, e, in)};
-    if (e->input->kind == MMF_IMAGE)
+    if (e->through) {
+        mmf_named out = {0};
+        const mmf_step step = {.training = mmf_tape_pass(tape)->training};
+        e->through->def->run(tape, e->through->self, in, &step, &out);
+        x = mmf_named_get(&out, "feature");
+    } else if (e->input->kind == MMF_IMAGE) {
         x = patches(tape, e, x);
-    else if (e->input->kind == MMF_VIDEO)
+    } else if (e->input->kind == MMF_VIDEO) {
         x = frames(tape, e, x);
-    else if (e->input->kind == MMF_TOKENS)
+    } else if (e->input->kind == MMF_TOKENS) {
         x = project(tape, e, mmf_embedding_run(tape, &e->embedding, x));
-    else
+    } else {
         x = project(tape, e, x);
+    }
     steps.x = mmf_reshape(tape, x, 3, (int64_t[]){-1, e->n_steps, e->width});
     steps.x = mmf_steps_masked(tape, &steps);
     return steps;

@@ -7,13 +7,14 @@
 #ifndef MMFUSE_ENCODERS_STEPS_H
 #define MMFUSE_ENCODERS_STEPS_H
 
-#include "mmfuse/nn.h"
+#include "encoders/encoder.h"
 
 typedef struct mmf_steps_encoder {
     const mmf_input_schema *input;
     mmf_linear_layer project; /* vectors, sequences, embedded tokens */
     mmf_conv_layer conv_1, conv_2;
     mmf_embedding_layer embedding;
+    mmf_encoder *through; /* an encoder that puts out a sequence, in the place of all these; NULL */
     int64_t width, n_steps; /* of what comes out: (B, n_steps, width) */
     double dropout;
 } mmf_steps_encoder;
@@ -32,6 +33,13 @@ typedef struct mmf_steps {
  */
 mmf_steps_encoder mmf_steps_build(mmf_builder *builder, const char *name,
                                   const mmf_input_schema *input, int64_t width, double dropout);
+/**
+ * The same, through the encoder of a specification where that puts out a sequence, as bert does.
+ * @param choice  `width` and `dropout` as above; `spec` NULL, or of an encoder of vectors: as above
+ */
+mmf_steps_encoder mmf_steps_build_as(mmf_builder *builder, const char *name,
+                                     const mmf_input_schema *input,
+                                     const mmf_encoder_choice *choice);
 mmf_steps mmf_steps_run(mmf_tape *tape, const mmf_steps_encoder *encoder, const mmf_named *in);
 
 /** x with zeros at steps that are masked. */

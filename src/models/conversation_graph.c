@@ -86,7 +86,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     if (width % 2 != 0)
         return mmf_builder_fail(b, MMF_ARG, "width (%lld) must be even: two directions share it",
                                 (long long)width);
-    model->all = mmf_all_steps_build(b, inputs, width, 0);
+    model->all = mmf_all_steps_build(b, config, inputs, width, 0);
     model->context = mmf_builder_alloc(b, inputs->count * sizeof *model->context);
     model->parts = mmf_builder_alloc(b, inputs->count * sizeof(mmf_tensor *));
     if (mmf_builder_status(b) != MMF_OK)

@@ -10,6 +10,7 @@
 #define NORM_EPS 1e-5
 
 static const mmf_option options[] = {
+    MMF_ENCODER_OPTION,
     MMF_HIDDEN_OPTION,
     MMF_DROPOUT_OPTION,
     {"width", NULL, MMF_OPTION_INT, 1, 8192, "32|256", "",
@@ -70,7 +71,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->layers =
         mmf_builder_alloc(b, model->n_pairs * (size_t)model->n_layers * sizeof *model->layers);
     model->means = mmf_builder_alloc(b, model->n_pairs * sizeof(mmf_tensor *));
-    model->all = mmf_all_steps_build(b, inputs, steps_width(config, inputs->count),
+    model->all = mmf_all_steps_build(b, config, inputs, steps_width(config, inputs->count),
                                      mmf_config_real(config, "dropout"));
     size_t pair = 0;
     for (size_t i = 0; i < inputs->count; i++) {

@@ -18,6 +18,7 @@
 #undef MMF_LAYER
 
 static const mmf_option options[] = {
+    MMF_ENCODER_OPTION,
     {"steps_dropout", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0.1",
      "on what enters the steps of a modality"},
     {0},
@@ -101,7 +102,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     const token_kind *const kind = kind_of(model->layer);
     const int64_t given = mmf_config_int(config, kind->width);
     const int64_t width = given > 0 ? given : inputs->count > MOST_WIDE_MODALITIES ? NARROW : WIDE;
-    model->all = mmf_all_steps_build(b, inputs, width, mmf_config_real(config, "steps_dropout"));
+    model->all =
+        mmf_all_steps_build(b, config, inputs, width, mmf_config_real(config, "steps_dropout"));
     for (size_t m = 0; !kind->has_positions && mmf_builder_status(b) == MMF_OK && m < inputs->count;
          m++)
         model->positions[m] =

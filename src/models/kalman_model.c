@@ -108,7 +108,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->filter.sensors = mmf_builder_alloc(b, inputs->count * sizeof *model->filter.sensors);
     if (mmf_builder_status(b) != MMF_OK)
         return mmf_builder_status(b);
-    model->all = mmf_all_steps_build(b, inputs, mmf_config_int(config, "hidden"), 0);
+    model->all = mmf_all_steps_build(b, config, inputs, mmf_config_int(config, "hidden"), 0);
     if (mmf_builder_status(b) != MMF_OK)
         return mmf_builder_status(b);
     build_sensors(b, model, inputs);

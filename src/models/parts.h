@@ -75,9 +75,9 @@ typedef struct mmf_all_steps {
     int64_t width;
 } mmf_all_steps;
 
-/** Scopes are `<modality>`. */
-mmf_all_steps mmf_all_steps_build(mmf_builder *builder, const mmf_schema *inputs, int64_t width,
-                                  double dropout);
+/** Scopes are `<modality>`; reads the option `encoder` where there is one. */
+mmf_all_steps mmf_all_steps_build(mmf_builder *builder, const mmf_config *config,
+                                  const mmf_schema *inputs, int64_t width, double dropout);
 /** Fills `steps`. */
 void mmf_all_steps_run(mmf_tape *tape, const mmf_all_steps *all, const mmf_named *in);
 /** Steps of length one from a feature (B, D), masked where the modality is absent. */

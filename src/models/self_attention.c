@@ -52,8 +52,8 @@ static void build_tokens(mmf_builder *b, const mmf_config *config, attention_mod
 {
     const int64_t width = mmf_config_int(config, "hidden"), n = (int64_t)model->inputs->count;
     if (model->has_steps)
-        model->all =
-            mmf_all_steps_build(b, model->inputs, width, mmf_config_real(config, "dropout"));
+        model->all = mmf_all_steps_build(b, config, model->inputs, width,
+                                         mmf_config_real(config, "dropout"));
     else
         model->encoders = mmf_encoders_build(b, config, model->inputs, false);
     for (size_t m = 0; mmf_builder_status(b) == MMF_OK && m < model->inputs->count; m++) {

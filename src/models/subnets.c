@@ -96,7 +96,8 @@ static void build_net(mmf_builder *b, const mmf_config *config, mmf_subnet *net,
                 : is_signal(net->input) ? MMF_SUBNET_VECTOR
                                         : MMF_SUBNET_ENCODER;
     if (net->kind == MMF_SUBNET_ENCODER) {
-        const mmf_encoder_choice choice = {spec, net->width, net->dropout, stand_in};
+        const mmf_encoder_choice choice = {
+            .spec = spec, .width = net->width, .dropout = net->dropout, .stand_in = stand_in};
         net->encoder = mmf_encoder_build(b, scope, net->input, &choice);
         net->width = net->encoder.width;
         return;

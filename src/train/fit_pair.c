@@ -106,6 +106,8 @@ mmf_status mmf_fit_fingerprint(mmf_ctx *ctx, const mmf_fit *fit, char out[MMF_FI
     h = hash_bytes(h, o->optimizer.group_lr, sizeof o->optimizer.group_lr);
     h = hash_bytes(h, whole, sizeof whole);
     h = hash_bytes(h, o->loss ? o->loss : "", o->loss ? strlen(o->loss) : 0);
+    if (o->weights)
+        h = hash_bytes(h, o->weights, strlen(o->weights));
     if (o->aid && fit->aids->count > 0)
         h = hash_bytes(h, o->aid, strlen(o->aid));
     if (o->augment)

@@ -213,7 +213,7 @@ static mmf_status read_task(mmf_ctx *ctx, const json_t *object, mmf_task *out, c
     const char *const kind = json_string_value(json_object_get(object, "kind"));
     const char *const metrics = json_string_value(json_object_get(object, "metrics"));
     const json_t *const classes = json_object_get(object, "classes");
-    for (int k = MMF_TARGET_REAL; kind && k <= MMF_TARGET_RETRIEVAL; k++) {
+    for (int k = MMF_TARGET_REAL; kind && k <= MMF_TARGET_PRETRAINING; k++) {
         if (strcmp(kind, mmf_task_name((mmf_target_kind)k)) == 0)
             out->kind = (mmf_target_kind)k;
     }
@@ -463,5 +463,25 @@ mmf_status mmf_model_load(mmf_ctx *ctx, mmf_model **out, const char *path)
         mmf_model_free(*out);
         *out = NULL;
     }
+    return status;
+}
+
+mmf_status mmf_model_file_options(mmf_ctx *ctx, mmf_config *config, const char *path)
+{
+    mmf_mapping mapping = {0};
+    mmf_archive *archive = NULL;
+    MMF_TRY(mmf_map_open(ctx, &mapping, path));
+    mmf_status status = mmf_archive_open_memory(ctx, &archive, path, "safetensors", mapping.bytes,
+                                                mapping.n_bytes, NULL);
+    if (status == MMF_OK && mmf_archive_metadata(archive, "mmfuse")) {
+        const char *const name = mmf_archive_metadata(archive, "model");
+        const char *const json = mmf_archive_metadata(archive, "config");
+        if (name && json && mmf_model_find(name) == mmf_config_def(config))
+            status = mmf_config_set_json(config, json);
+        if (status != MMF_OK)
+            status = mmf_fail_within(ctx, status, "%s: ", path);
+    }
+    mmf_archive_close(archive);
+    mmf_map_close(&mapping);
     return status;
 }

@@ -268,6 +268,29 @@ static void whole_models_begin_with_weights(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Models over steps take the states of all tokens. */
+static void models_over_steps_take_all_states(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"attention", "cross-attention", "mbt", "perceiver"};
+    mmf_ctx *const ctx = one_thread();
+    mmf_module *const bert = make_bert(ctx);
+    const char *const folder = test_path("steps");
+    char encoder[700];
+    write_checkpoint(ctx, bert, folder, WHOLE);
+    snprintf(encoder, sizeof encoder, "words=bert=%s", folder);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        mmf_model *model = NULL;
+        test_ok(ctx, train(ctx, &model,
+                           &(training){names[i], encoder, .freeze = "words:1", .epochs = 1}));
+        assert_true(is_kept(bert, model, low));
+        assert_false(is_kept(bert, model, high)); /* the last layer was reached by gradients */
+        mmf_model_free(model);
+    }
+    mmf_module_free(bert);
+    mmf_ctx_free(ctx);
+}
+
 /* ---- What does not fit ------------------------------------------------------------------- */
 
 static void what_does_not_fit_is_told(void **state)
@@ -294,6 +317,7 @@ static void what_does_not_fit_is_told(void **state)
         {"whole", "row=bert=%s", NULL, NULL, NULL, MMF_ARG, "encoder \"bert\" does not take"},
         {"whole", "words=bert=", NULL, NULL, NULL, MMF_ARG, "path behind the last"},
         {"whole", "words=bert:hidden=3=%s", NULL, NULL, NULL, MMF_ARG, "hidden"},
+        {"whole", "words=bert:pooling=none=%s", NULL, NULL, NULL, MMF_ARG, "pooling none gives"},
         {"whole", "words=bert=%s/none", NULL, NULL, NULL, MMF_IO, "none"},
         {"whole", "words=bert=%s", NULL, "text", NULL, MMF_ARG, "has no such parameters"},
         {"whole", "words=bert=%s", NULL, "words:x", NULL, MMF_ARG, "MODALITY:LAYERS"},
@@ -358,6 +382,7 @@ int main(void)
         cmocka_unit_test(lower_layers_learn_slower),
         cmocka_unit_test(late_models_begin_with_it_too),
         cmocka_unit_test(whole_models_begin_with_weights),
+        cmocka_unit_test(models_over_steps_take_all_states),
         cmocka_unit_test(what_does_not_fit_is_told),
         cmocka_unit_test(a_vocabulary_beyond_the_table_is_refused),
     };
