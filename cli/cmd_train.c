@@ -11,7 +11,7 @@
 #define CHECKPOINT_SUFFIX ".checkpoint"
 
 typedef struct train_values {
-    const char *model, *out, *config, *weights, *checkpoint;
+    const char *model, *out, *config, *checkpoint;
     bool resume;
 } train_values;
 
@@ -22,9 +22,6 @@ static const opt_row train_rows[] = {
      "the model file to write; it replaces an older one when training is done"},
     {"config", 0, OPT_TEXT, offsetof(train_values, config), "FILE", 0, 0, NULL,
      "options of the model as a JSON object, under our names or the paper's code's"},
-    {"weights", 0, OPT_TEXT, offsetof(train_values, weights), "FILE", 0, 0, NULL,
-     "begin with tensors of the same names and shapes in this model or safetensors file, as after "
-     "--task pretraining; a file of the same model also gives its options, which --set changes"},
     {"checkpoint", 0, OPT_TEXT, offsetof(train_values, checkpoint), "FILE", 0, 0, NULL,
      "state for --resume (default: OUT.checkpoint); removed when training is done"},
     {"resume", 0, OPT_FLAG, offsetof(train_values, resume), NULL, 0, 0, NULL,
@@ -63,8 +60,7 @@ static const char *name_checkpoint(train_run *run)
 /* Opens the data, divides it and sets the model's options. */
 static int prepare(train_run *run, const mmf_def *def, const mmf_split_options *split)
 {
-    int code = cli_model_config(&run->session, &run->config, def, &run->train, run->values.config,
-                                run->values.weights);
+    int code = cli_model_config(&run->session, &run->config, def, &run->train, run->values.config);
     if (code != OPT_GO_ON)
         return code;
     if (!out_can_write(run->values.out))
@@ -104,7 +100,6 @@ static int fit(train_run *run)
     options.checkpoint = checkpoint;
     options.resume = run->values.resume;
     options.command = run->command;
-    options.weights = run->values.weights;
     options.watch = cli_watch_epoch;
     options.watch_user = &progress;
     cli_catch_interrupt(&run->session);

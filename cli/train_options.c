@@ -81,7 +81,8 @@ const opt_row cli_model_rows[] = {
 const opt_row cli_tuning_rows[] = {
     {"weights", 0, OPT_TEXTS, offsetof(cli_tuning, weights), "SCOPE=FILE", 0, 0, NULL,
      "begin with the tensors of a safetensors file, or a folder with one, under a scope of the "
-     "model's names; FILE alone: by their whole names; may be repeated"},
+     "model's names; FILE alone: by their whole names, as of a model file after --task "
+     "pretraining, which also gives the options that --set does not; may be repeated"},
     {"freeze", 0, OPT_TEXTS, offsetof(cli_tuning, freeze), "MODALITY:LAYERS", 0, 0, NULL,
      "leave an encoder as it is, or its embeddings and lowest layers, as in text:6; may be "
      "repeated"},
@@ -219,18 +220,11 @@ static int config_from_options(const cli_session *session, mmf_config *config,
 }
 
 int cli_model_config(const cli_session *session, mmf_config **out, const mmf_def *def,
-                     const cli_train *train, const char *config_file, const char *weights)
+                     const cli_train *train, const char *config_file)
 {
-    mmf_status status = mmf_config_create(session->ctx, out, def);
+    const mmf_status status = mmf_config_create(session->ctx, out, def);
     if (status != MMF_OK)
         return cli_failed(session, status);
-    if (weights)
-        status = mmf_model_file_options(session->ctx, *out, weights);
-    if (status != MMF_OK) {
-        mmf_config_free(*out);
-        *out = NULL;
-        return cli_failed(session, status);
-    }
     int code = config_file ? config_from_file(session, *out, config_file) : OPT_GO_ON;
     if (code == OPT_GO_ON)
         code = config_from_options(session, *out, train);

@@ -46,11 +46,10 @@ int cli_tuning_options(cli_tuning *tuning, mmf_train_options *out);
 /**
  * The configuration of a model from --config, --encoder and --set.
  * @param config_file  NULL: none
- * @param weights      a model file whose options come first, if it is one of this model; NULL: none
  * @return OPT_GO_ON, or an exit code after saying why not
  */
 int cli_model_config(const cli_session *session, mmf_config **out, const mmf_def *def,
-                     const cli_train *train, const char *config_file, const char *weights);
+                     const cli_train *train, const char *config_file);
 
 /** An mmf_train_watch that draws a bar an epoch; `user` is an out_progress. */
 void cli_watch_epoch(void *user, const mmf_train_event *event);

@@ -83,11 +83,6 @@ typedef struct mmf_model mmf_model;
  *             UNSUPPORTED (an unknown model)
  */
 MMF_API mmf_status mmf_model_load(mmf_ctx *ctx, mmf_model **out, const char *path);
-/**
- * Sets options as a model file has them. A file of another model, or without options, sets nothing.
- * @errors IO, FORMAT (not safetensors), ARG (options that the model no longer has)
- */
-MMF_API mmf_status mmf_model_file_options(mmf_ctx *ctx, mmf_config *config, const char *path);
 /** Writes a model file: a temporary name, fsync, rename. */
 MMF_API mmf_status mmf_model_save(const mmf_model *model, const char *path);
 /** Accepts NULL. */

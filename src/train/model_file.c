@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "io/archive.h"
 #include "nn/builder.h"
 #include "train/model_parts.h"
 
@@ -466,22 +467,32 @@ mmf_status mmf_model_load(mmf_ctx *ctx, mmf_model **out, const char *path)
     return status;
 }
 
-mmf_status mmf_model_file_options(mmf_ctx *ctx, mmf_config *config, const char *path)
+mmf_status mmf_model__take_options(mmf_ctx *ctx, mmf_config *config, const char *path)
 {
-    mmf_mapping mapping = {0};
     mmf_archive *archive = NULL;
-    MMF_TRY(mmf_map_open(ctx, &mapping, path));
-    mmf_status status = mmf_archive_open_memory(ctx, &archive, path, "safetensors", mapping.bytes,
-                                                mapping.n_bytes, NULL);
-    if (status == MMF_OK && mmf_archive_metadata(archive, "mmfuse")) {
-        const char *const name = mmf_archive_metadata(archive, "model");
-        const char *const json = mmf_archive_metadata(archive, "config");
-        if (name && json && mmf_model_find(name) == mmf_config_def(config))
-            status = mmf_config_set_json(config, json);
-        if (status != MMF_OK)
-            status = mmf_fail_within(ctx, status, "%s: ", path);
+    json_t *unset = NULL;
+    MMF_TRY(mmf_archive__open_as(ctx, &archive, path, "safetensors"));
+    mmf_status status = MMF_OK;
+    const char *const name = mmf_archive_metadata(archive, "model");
+    const char *const json = mmf_archive_metadata(archive, "config");
+    if (mmf_archive_metadata(archive, "mmfuse") && name && json &&
+        mmf_model_find(name) == mmf_config_def(config))
+        unset = json_loads(json, 0, NULL);
+    const char *key;
+    void *at;
+    json_t *value;
+    json_object_foreach_safe(unset, at, key, value)
+    {
+        if (mmf_config_is_set(config, key))
+            json_object_del(unset, key);
     }
+    char *const text = unset ? json_dumps(unset, JSON_COMPACT) : NULL;
+    if (text)
+        status = mmf_config_set_json(config, text);
+    if (status != MMF_OK)
+        status = mmf_fail_within(ctx, status, "%s: ", path);
+    free(text);
+    json_decref(unset);
     mmf_archive_close(archive);
-    mmf_map_close(&mapping);
     return status;
 }

@@ -58,8 +58,6 @@ static mmf_status build_model(trainer *t)
     mmf_free(t->ctx, inputs.inputs);
     if (status == MMF_OK)
         status = mmf_starts_load(fit->starts, module);
-    if (status == MMF_OK && fit->options->weights)
-        status = mmf_start_weights(t->ctx, module, fit->options->weights);
     if (status == MMF_OK)
         status = check_frozen(t, mmf_module_params(module));
     if (status != MMF_OK) {

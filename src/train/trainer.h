@@ -43,13 +43,6 @@ typedef struct mmf_fit_result {
     unsigned left_aside;
 } mmf_fit_result;
 
-/**
- * Copies tensors of a safetensors file, such as a model file, into parameters of the same names and
- * shapes; the log lists those that found no partner.
- * @errors those of reading; ARG if none fits
- */
-mmf_status mmf_start_weights(mmf_ctx *ctx, mmf_module *module, const char *path);
-
 #define MMF_DEFAULT_LR 1e-3 /* where neither options nor model say */
 
 /** Learning rate of a fit: the option's, else the model's own, else 1e-3. */

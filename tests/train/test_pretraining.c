@@ -4,6 +4,7 @@
  */
 #include <math.h>
 
+#include "train/model_parts.h"
 #include "train/training_data.h"
 
 enum { N = 96, T = 4, R = 3, KINDS = 4, F = 6, CLASSES = KINDS + 1 };
@@ -153,13 +154,15 @@ static void another_training_begins_with_it(void **state)
     assert_non_null(
         mmf_params_find(mmf_module_params(mmf_model_module(tuned)), "vqa_output.3.weight"));
     mmf_model_free(tuned);
-    mmf_config *other = small_config(ctx, "uniter");
-    test_ok(ctx, mmf_config_set(other, "hidden_size", "8"));
-    test_ok(ctx, mmf_model_file_options(ctx, other, options.weights));
-    assert_int_equal(mmf_config_int(other, "hidden_size"), 16); /* the file's */
+    mmf_config *other = NULL;
+    test_ok(ctx, mmf_config_create(ctx, &other, mmf_model_find("uniter")));
+    test_ok(ctx, mmf_config_set(other, "num_attention_heads", "1"));
+    test_ok(ctx, mmf_model__take_options(ctx, other, options.weights));
+    assert_int_equal(mmf_config_int(other, "hidden_size"), 16);        /* the file's */
+    assert_int_equal(mmf_config_int(other, "num_attention_heads"), 1); /* what was set stays */
     mmf_config_free(other);
     other = small_config(ctx, "vilbert");
-    test_ok(ctx, mmf_model_file_options(ctx, other, options.weights)); /* of another model */
+    test_ok(ctx, mmf_model__take_options(ctx, other, options.weights)); /* of another model */
     options.weights = test_path("built.npz");
     assert_true(mmf_train(ctx, &tuned, ds, data_split(&split, 80, 16), "uniter", config,
                           &options) != MMF_OK);
