@@ -281,6 +281,11 @@ const mmf_normalisation *mmf_model_normalisation(const mmf_model *model)
     return &model->normalisation;
 }
 
+void mmf_model_set_int8(mmf_model *model, bool int8)
+{
+    model->int8 = int8;
+}
+
 int64_t mmf_model_n_parameters(const mmf_model *model)
 {
     const mmf_params *const params = mmf_module_params(model->module);
@@ -300,7 +305,7 @@ static mmf_tensor *infer(mmf_model *model, const mmf_batch_input *inputs, const 
 {
     mmf_named in = {0};
     const mmf_step step = {0};
-    mmf_tape_begin(model->tape, &(mmf_pass){.fixed = true});
+    mmf_tape_begin(model->tape, &(mmf_pass){.fixed = true, .int8 = model->int8});
     mmf_feed_put(&model->feed, model->tape, inputs, map, n_rows, use, &in);
     mmf_module_run(model->module, model->tape, &in, &step, out);
     mmf_tensor *y = mmf_task_prediction(model->tape, &model->task, mmf_model_inputs(model), out);

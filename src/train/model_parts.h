@@ -23,6 +23,7 @@ struct mmf_model {
     char *preparations;                /* of raw files, JSON as data sets have it; NULL: none */
     mmf_feed feed;
     mmf_tape *tape;
+    bool int8;                /* large linear layers in eight bits */
     mmf_batch_input *sample;  /* memory of one sample, for mmf_model_predict */
     mmf_learning_curve curve; /* of the fit that made it; empty when loaded */
 };
