@@ -15,6 +15,7 @@
 
 typedef struct predict_values {
     const char *part, *format, *out;
+    bool int8;
 } predict_values;
 
 static const opt_row predict_rows[] = {
@@ -24,6 +25,9 @@ static const opt_row predict_rows[] = {
      "write there instead of to standard output"},
     {"part", 0, OPT_CHOICE, offsetof(predict_values, part), NULL, 0, 0, "test|valid|train|all",
      "rows to predict (default: all)"},
+    {"int8", 0, OPT_FLAG, offsetof(predict_values, int8), NULL, 0, 0, NULL,
+     "large linear layers, such as BERT's, in eight bits: faster on processors that multiply "
+     "bytes, and nearly the same"},
     {0},
 };
 
@@ -353,9 +357,15 @@ static int predict(predict_run *run, const char *model_path)
 {
     int code = cli_load_model(&run->session, &run->model, model_path);
     if (code == OPT_GO_ON)
+        mmf_model_set_int8(run->model, run->values.int8);
+    if (code == OPT_GO_ON)
         code = cli_use_bits("predict", run->model, run->data.modalities, &run->use);
     if (code != OPT_GO_ON)
         return code;
+    if (mmf_model_task(run->model)->kind == MMF_TARGET_PRETRAINING)
+        return cli_error("%s is pre-trained and predicts nothing yet: train it on a target with "
+                         "--weights %s",
+                         model_path, model_path);
     if (!out_file_open(&run->out, run->values.out))
         return CLI_FAILED;
     code = strcmp(run->path, "-") == 0 ? predict_samples(run) : predict_file(run);

@@ -96,6 +96,12 @@ static json_t *inputs_json(const mmf_schema *schema)
     return list;
 }
 
+static bool predicts_classes(const mmf_task *task)
+{
+    return task->kind == MMF_TARGET_CLASS || task->kind == MMF_TARGET_MULTILABEL ||
+           task->kind == MMF_TARGET_SOFT;
+}
+
 static json_t *model_json(const char *path, const mmf_model *model)
 {
     const mmf_task *const task = mmf_model_task(model);
@@ -107,7 +113,7 @@ static json_t *model_json(const char *path, const mmf_model *model)
     json_object_set_new(object, "model", out_json_text(mmf_model_name(model)));
     json_object_set_new(object, "task", out_json_text(mmf_task_name(task->kind)));
     json_object_set_new(object, "target", out_json_text(task->target));
-    const bool has_classes = task->kind != MMF_TARGET_REAL && task->kind != MMF_TARGET_RETRIEVAL;
+    const bool has_classes = predicts_classes(task);
     for (int64_t k = 0; has_classes && k < task->n_outputs; k++) {
         char name[32];
         json_array_append_new(classes, out_json_text(cli_class_name(task, k, name, sizeof name)));
@@ -192,7 +198,7 @@ static void print_model(const char *path, const mmf_model *model, json_t *config
     if (task->kind == MMF_TARGET_RETRIEVAL)
         printf("features   %lld a modality\n",
                (long long)task->n_outputs / (long long)mmf_model_inputs(model)->count);
-    else if (task->kind != MMF_TARGET_REAL) {
+    else if (predicts_classes(task)) {
         printf("classes   ");
         for (int64_t k = 0; k < task->n_outputs; k++) {
             char name[32];

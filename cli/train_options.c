@@ -81,7 +81,8 @@ const opt_row cli_model_rows[] = {
 const opt_row cli_tuning_rows[] = {
     {"weights", 0, OPT_TEXTS, offsetof(cli_tuning, weights), "SCOPE=FILE", 0, 0, NULL,
      "begin with the tensors of a safetensors file, or a folder with one, under a scope of the "
-     "model's names; FILE alone: by their whole names; may be repeated"},
+     "model's names; FILE alone: by their whole names, as of a model file after --task "
+     "pretraining, which also gives the options that --set does not; may be repeated"},
     {"freeze", 0, OPT_TEXTS, offsetof(cli_tuning, freeze), "MODALITY:LAYERS", 0, 0, NULL,
      "leave an encoder as it is, or its embeddings and lowest layers, as in text:6; may be "
      "repeated"},

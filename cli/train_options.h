@@ -45,7 +45,8 @@ int cli_tuning_options(cli_tuning *tuning, mmf_train_options *out);
 
 /**
  * The configuration of a model from --config, --encoder and --set.
- * @param config_file  NULL: none   @return OPT_GO_ON, or an exit code after saying why not
+ * @param config_file  NULL: none
+ * @return OPT_GO_ON, or an exit code after saying why not
  */
 int cli_model_config(const cli_session *session, mmf_config **out, const mmf_def *def,
                      const cli_train *train, const char *config_file);

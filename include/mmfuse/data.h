@@ -82,7 +82,8 @@ typedef enum mmf_target_kind {
     MMF_TARGET_CLASS,      /**< [N] class numbers */
     MMF_TARGET_MULTILABEL, /**< [N, C] 0/1 */
     MMF_TARGET_SOFT,       /**< [N, C] rows that sum to 1 */
-    MMF_TARGET_RETRIEVAL   /**< modalities find each other; [N] class numbers, or nothing */
+    MMF_TARGET_RETRIEVAL,  /**< modalities find each other; [N] class numbers, or nothing */
+    MMF_TARGET_PRETRAINING /**< a model finds out what it hides from itself; no target is read */
 } mmf_target_kind;
 
 typedef enum mmf_nonfinite {
@@ -96,9 +97,9 @@ typedef struct mmf_dataset_options {
     const char *modalities; /**< comma-separated choice and order; NULL: all, in the file's order */
     const char *kinds;      /**< "NAME=tokens,NAME=features,NAME=sequence"; NULL: by shape */
     const char *target;     /**< key of the target; NULL: "label" */
-    const char *task; /**< "regression", "classification", "multilabel", "soft", "retrieval"; NULL:
-                         by value */
-    bool target_optional; /**< for predict: a missing target is MMF_TARGET_NONE, not an error */
+    const char *task;       /**< "regression", "classification", "multilabel", "soft", "retrieval",
+                               "pretraining"; NULL: by value */
+    bool target_optional;   /**< for predict: a missing target is MMF_TARGET_NONE, not an error */
     mmf_nonfinite nonfinite;
     bool check_finite;        /**< scan values now and fail or count by `nonfinite` */
     const mmf_io_options *io; /**< NULL: defaults */

@@ -77,6 +77,7 @@ MMF_API bool mmf_media_kind_of(const char *path, mmf_media_kind *out);
  * @param out      the caller ends it with mmf_media_close
  * @param options  NULL: images as they are
  * @param paths    lent until mmf_media_close
+ * @threads        one at a time; the programs end with the thread that opened the stream
  * @errors         ARG, NOMEM, UNSUPPORTED (no program mmfuse-read-media), IO (it does not start)
  */
 MMF_API mmf_status mmf_media_open(mmf_ctx *ctx, mmf_media_stream **out,

@@ -56,15 +56,16 @@ typedef struct mmf_task {
     mmf_msa_rules rules;            /**< sentiment metrics, regression only */
 } mmf_task;
 
-/** "regression", "classification", "multilabel", "soft", "retrieval". */
+/** "regression", "classification", "multilabel", "soft", "retrieval", "pretraining". */
 MMF_API const char *mmf_task_name(mmf_target_kind kind);
-/** The score that models are chosen by and tables are ordered by: accuracy, f1_macro, mae or map.
- */
+/** The score that models are chosen by and tables are ordered by: accuracy, f1_macro, mae, map or
+ * loss. */
 MMF_API const char *mmf_task_main_metric(mmf_target_kind kind);
 /**
  * All metrics of predictions (n, n_outputs) against the targets of these rows.
  * @param predictions  probabilities, or values for regression; for retrieval the features of the
- *                     data set's modalities behind each other, each n_outputs / modalities wide
+ *                     data set's modalities behind each other, each n_outputs / modalities wide;
+ * for pre-training the loss of the batch that a row was in
  */
 MMF_API mmf_status mmf_task_score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task,
                                   const mmf_dataset *dataset, const int64_t *rows, int64_t n_rows,
@@ -112,6 +113,13 @@ typedef struct mmf_sample {
     /** T times as many numbers as the schema says; NULL for what it does not have */
     const float *companions[MMF_N_COMPANIONS];
 } mmf_sample;
+
+/**
+ * Predictions from here on: linear layers of 64 x 128 weights and larger in eight bits, weights
+ * with a scale a row, inputs quantised as they come. Faster where the processor multiplies bytes
+ * (VNNI) and oneDNN is there; elsewhere the same numbers, slowly. The model itself is not changed.
+ */
+MMF_API void mmf_model_set_int8(mmf_model *model, bool int8);
 
 /**
  * Predicts one sample. After the first call nothing is allocated.

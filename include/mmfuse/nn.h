@@ -285,7 +285,7 @@ enum {
     MMF_COMMON_WIDTH = 1 << 16, /**< puts out such features unless encoders are chosen otherwise,
                                    without such a loss */
     MMF_FITS_FIRST = 1 << 17,   /**< `fit` is called once, before the first step */
-    MMF_PRETRAINS = 1 << 18     /**< learns without a target, from what it hides from itself */
+    MMF_PRETRAINS = 1 << 19     /**< learns without a target, from what it hides from itself */
 };
 
 /** What a step knows beyond its inputs. */

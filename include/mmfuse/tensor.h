@@ -62,6 +62,7 @@ typedef struct mmf_pass {
     uint64_t step;
     bool fixed; /**< parameters keep their values until a pass of this tape without it: operations
                    may keep other layouts of them for the next pass */
+    bool int8;  /**< with `fixed`: large linear layers in eight bits, quantised as they run */
 } mmf_pass;
 
 /** @param out the caller owns it and frees it with mmf_tape_free; the context must outlive it */

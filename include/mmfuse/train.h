@@ -56,8 +56,9 @@ typedef struct mmf_train_options {
     double modality_dropout;
     int64_t modality_dropout_rise; /**< epochs over which that probability rises from 0 */
     /** Comma-separated checkpoints in safetensors to begin with, "SCOPE=PATH" for a part of the
-     * model's parameters or "PATH" for all; names that do not match are told in the log. An encoder
-     * takes its own behind its specification, "text=bert=FOLDER". NULL: none */
+     * model's parameters or "PATH" for all; names that do not match are told in the log. What a
+     * file of the same model says becomes its options where nobody set them. An encoder takes its
+     * own behind its specification, "text=bert=FOLDER". NULL: none */
     const char *weights;
     /** Comma-separated parts that stay as they are: "text", or "text:6" for the embeddings and the
      * lowest 6 layers. NULL: none */

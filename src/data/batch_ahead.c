@@ -71,8 +71,14 @@ static mmf_status make_batch(mmf_batch_ahead *a, const mmf_dataset *dataset, con
     MMF_TRY(mmf_batch_create(a->ctx, &a->batch, dataset, like->capacity));
     a->batch.wanted = like->wanted;
     bool tracks = like->n_modalities > 0;
-    for (size_t i = 0; i < like->n_modalities; i++)
+    for (size_t i = 0; i < like->n_modalities; i++) {
+        int64_t widths[MMF_N_COMPANIONS];
+        for (int c = 0; c < MMF_N_COMPANIONS; c++)
+            widths[c] =
+                like->inputs[i].companions[c] ? dataset->modalities[i].view.companions[c] : 0;
+        MMF_TRY(mmf_batch_want_companions(&a->batch, dataset, i, widths));
         tracks = tracks && like->inputs[i].present;
+    }
     return tracks ? mmf_batch_track_presence(&a->batch) : MMF_OK;
 }
 

@@ -24,7 +24,7 @@ typedef struct mmf_batch_order {
 mmf_status mmf_batch_fill_order(mmf_batch *batch, mmf_dataset *dataset,
                                 const mmf_batch_order *order);
 
-/** @param like  a batch whose capacity, modalities and presence the one ahead shares */
+/** @param like  a batch whose capacity, modalities, presence and companions the one ahead shares */
 mmf_status mmf_batch_ahead_create(mmf_ctx *ctx, mmf_batch_ahead **out, const mmf_dataset *dataset,
                                   const mmf_batch *like);
 /** Accepts NULL. */

@@ -15,9 +15,9 @@
  * carry a rounding error of 2^-11 of their share. */
 #define SUM_TOLERANCE 2e-3
 
-static const char *const tasks[] = {"regression", "classification", "multilabel", "soft",
-                                    "retrieval"};
-enum { N_TASKS = 5, REGRESSION = 0, CLASSIFICATION, MULTILABEL, SOFT, RETRIEVAL };
+static const char *const tasks[] = {"regression", "classification", "multilabel",
+                                    "soft",       "retrieval",      "pretraining"};
+enum { N_TASKS = 6, REGRESSION = 0, CLASSIFICATION, MULTILABEL, SOFT, RETRIEVAL, PRETRAINING };
 
 /* ---- Finding the array --------------------------------------------------------------------- */
 
@@ -223,9 +223,16 @@ static mmf_status read_task(mmf_dataset *ds, const char *task, int *out)
     const char *const nearest = mmf_text_nearest(task, tasks, N_TASKS);
     return mmf_fail(ds->ctx, MMF_ARG,
                     "task \"%.60s\" is none of regression, classification, multilabel, soft, "
-                    "retrieval%s%s%s",
+                    "retrieval, pretraining%s%s%s",
                     task, nearest ? "; did you mean \"" : "", nearest ? nearest : "",
                     nearest ? "\"?" : "");
+}
+
+static void forget_target(mmf_dataset *ds)
+{
+    ds->target = (mmf_array){.data = NULL};
+    ds->class_names = (mmf_array){.data = NULL};
+    ds->target_name = NULL;
 }
 
 /* Retrieval needs no target: classes say what is relevant if there are any. A target that is there
@@ -243,17 +250,14 @@ static mmf_status check_retrieval(mmf_dataset *ds, bool was_named)
                              (long long)mmf_array_row(&ds->target));
     }
     ds->target_kind = MMF_TARGET_RETRIEVAL;
-    if (ds->n_classes == 0) {
-        ds->target = (mmf_array){.data = NULL};
-        ds->class_names = (mmf_array){.data = NULL};
-        ds->target_name = NULL;
-    }
+    if (ds->n_classes == 0)
+        forget_target(ds);
     return MMF_OK;
 }
 
 bool mmf_data_needs_target(const char *task)
 {
-    return !task || strcmp(task, tasks[RETRIEVAL]) != 0;
+    return !task || (strcmp(task, tasks[RETRIEVAL]) != 0 && strcmp(task, tasks[PRETRAINING]) != 0);
 }
 
 mmf_status mmf_data_check_target(mmf_dataset *ds, const char *task_name, bool was_named)
@@ -262,6 +266,11 @@ mmf_status mmf_data_check_target(mmf_dataset *ds, const char *task_name, bool wa
     MMF_TRY(read_task(ds, task_name, &task));
     if (task == RETRIEVAL)
         return check_retrieval(ds, was_named);
+    if (task == PRETRAINING) {
+        forget_target(ds);
+        ds->target_kind = MMF_TARGET_PRETRAINING;
+        return MMF_OK;
+    }
     if (!ds->target_name)
         return MMF_OK;
     MMF_TRY(check_finite(ds));

@@ -92,7 +92,8 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
                   e->project.weight ? mmf_linear_run(tape, &e->project, x, MMF_ACT_NONE) : x);
 }
 
-static const mmf_source source = {mmf_bert_describe, &mmf_pretrained_bert, "bert"};
+static const mmf_source source = {
+    .describe = mmf_bert_describe, .rules = &mmf_pretrained_bert, .scope = "bert"};
 
 const mmf_def mmf_encoder_bert = {
     .name = "bert",

@@ -208,6 +208,23 @@ mmf_status mmf_archive_open(mmf_ctx *ctx, mmf_archive **out, const char *path,
     return open_entries(archive, out);
 }
 
+mmf_status mmf_archive__open_as(mmf_ctx *ctx, mmf_archive **out, const char *path,
+                                const char *format)
+{
+    *out = NULL;
+    mmf_archive *archive = NULL;
+    MMF_TRY(make_archive(ctx, &archive, path, NULL));
+    const mmf_status status = mmf_map_open(ctx, &archive->mapping, path);
+    if (status != MMF_OK) {
+        mmf_archive_close(archive);
+        return status;
+    }
+    archive->format = find_format(format);
+    archive->bytes = archive->mapping.bytes;
+    archive->n_bytes = archive->mapping.n_bytes;
+    return open_entries(archive, out);
+}
+
 mmf_status mmf_archive_open_memory(mmf_ctx *ctx, mmf_archive **out, const char *name,
                                    const char *format, const void *bytes, size_t n_bytes,
                                    const mmf_io_options *options)

@@ -90,4 +90,8 @@ mmf_status mmf_helper_run(mmf_archive *archive, const char *format);
 extern const mmf_format mmf_format_npy, mmf_format_npz, mmf_format_csv, mmf_format_tsv,
     mmf_format_safetensors;
 
+/** As mmf_archive_open for a file of this format, whatever its name ends with. */
+mmf_status mmf_archive__open_as(mmf_ctx *ctx, mmf_archive **out, const char *path,
+                                const char *format);
+
 #endif

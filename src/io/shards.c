@@ -15,7 +15,6 @@ struct mmf_shards {
     mmf_ctx *ctx;
     char *path;
     mmf_archive **files;
-    mmf_mapping *mappings; /* of each file */
     size_t n_files;
     size_t *first; /* number of each file's first tensor, and of the end */
 };
@@ -113,17 +112,10 @@ static mmf_status add_file(mmf_shards *s, const char *path)
         if (ends_with(path, pickles[i]))
             return refuse_pickle(s->ctx, path);
     }
-    mmf_mapping *const mapping = &s->mappings[s->n_files];
-    MMF_TRY(mmf_map_open(s->ctx, mapping, path));
-    const mmf_status status = mmf_archive_open_memory(
-        s->ctx, &s->files[s->n_files], path, "safetensors",
-        mapping->bytes ? (const void *)mapping->bytes : "", mapping->n_bytes, NULL);
-    if (status != MMF_OK) {
-        mmf_map_close(mapping);
-        return status;
-    }
-    const size_t count = mmf_archive_count(s->files[s->n_files++]);
-    s->first[s->n_files] = s->first[s->n_files - 1] + count;
+    mmf_archive *archive = NULL;
+    MMF_TRY(mmf_archive__open_as(s->ctx, &archive, path, "safetensors"));
+    s->files[s->n_files++] = archive;
+    s->first[s->n_files] = s->first[s->n_files - 1] + mmf_archive_count(archive);
     return MMF_OK;
 }
 
@@ -232,10 +224,8 @@ mmf_status mmf_shards_open(mmf_ctx *ctx, mmf_shards **out, const char *path)
     s->ctx = ctx;
     s->path = mmf_strdup(ctx, path);
     s->files = mmf_alloc_zero(ctx, MMF_MAX_SHARDS, sizeof *s->files);
-    s->mappings = mmf_alloc_zero(ctx, MMF_MAX_SHARDS, sizeof *s->mappings);
     s->first = mmf_alloc_zero(ctx, MMF_MAX_SHARDS + 1, sizeof *s->first);
-    const mmf_status status =
-        s->path && s->files && s->mappings && s->first ? open_path(s, path) : MMF_NOMEM;
+    const mmf_status status = s->path && s->files && s->first ? open_path(s, path) : MMF_NOMEM;
     if (status != MMF_OK) {
         mmf_shards_close(s);
         return status;
@@ -250,10 +240,8 @@ void mmf_shards_close(mmf_shards *s)
         return;
     for (size_t i = 0; s->files && i < s->n_files; i++) {
         mmf_archive_close(s->files[i]);
-        mmf_map_close(&s->mappings[i]);
     }
     mmf_free(s->ctx, s->files);
-    mmf_free(s->ctx, s->mappings);
     mmf_free(s->ctx, s->first);
     mmf_free(s->ctx, s->path);
     mmf_free(s->ctx, s);

@@ -152,6 +152,8 @@ const char *mmf_training_refusal(const mmf_def *def, const mmf_schema *inputs,
 
 const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_target_kind target)
 {
+    if (target == MMF_TARGET_PRETRAINING && !(def->takes & MMF_PRETRAINS))
+        return "it learns from a target only; vilbert and uniter can be pre-trained without one";
     const bool late_vote = (def->takes & MMF_LATE) && !(def->takes & MMF_REGRESSION_OK);
     if (def->takes & MMF_ONE_ONLY) {
         if (inputs->count != 1)

@@ -197,6 +197,7 @@ const mmf_def mmf_model_mmbt = {
                  "of the image network's last map. Smaller by default than the paper's; images are "
                  "normalised as the data's, not by the paper's constants",
     .missing = "cells of an absent image, and words of an absent text, are not attended to",
+    .lr = 3e-4,
     .timing = "intermediate",
     .structure = "attention",
     .kind = MMF_KIND_MODEL,

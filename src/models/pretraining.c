@@ -100,3 +100,17 @@ mmf_tensor *mmf_sum_losses(mmf_tape *tape, mmf_tensor *const *losses, int count)
         sum = mmf_add(tape, sum, losses[i]);
     return sum;
 }
+
+void mmf_put_loss_of_rows(mmf_tape *tape, mmf_named *out, int64_t n_rows)
+{
+    mmf_tensor *sum = NULL;
+    for (size_t i = 0; i < out->count; i++) {
+        if (strncmp(out->items[i].name, "loss.", 5) != 0)
+            continue;
+        mmf_tensor *const loss = mmf_reshape(tape, out->items[i].tensor, 2, (int64_t[]){1, 1});
+        sum = sum ? mmf_add(tape, sum, loss) : loss;
+    }
+    if (sum)
+        mmf_named_put(tape, out, "prediction",
+                      mmf_expand(tape, mmf_detach(tape, sum), 2, (int64_t[]){n_rows, 1}));
+}

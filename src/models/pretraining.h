@@ -77,5 +77,7 @@ mmf_tensor *mmf_label_loss(mmf_tape *tape, mmf_tensor *logits, mmf_tensor *label
                            const mmf_tensor *rows);
 /** Sum of all, shape (1). */
 mmf_tensor *mmf_sum_losses(mmf_tape *tape, mmf_tensor *const *losses, int count);
+/** Puts the sum of the outputs called `loss.*` out for every row, as `prediction` (n_rows, 1). */
+void mmf_put_loss_of_rows(mmf_tape *tape, mmf_named *out, int64_t n_rows);
 
 #endif

@@ -217,6 +217,7 @@ const mmf_def mmf_model_resnet_bert_attention = {
                  "is",
     .missing = "what is seen of an absent image is a vector of zeros; the words of an absent text "
                "are zeros and are not attended to",
+    .lr = 3e-4,
     .timing = "intermediate",
     .structure = "attention",
     .kind = MMF_KIND_MODEL,

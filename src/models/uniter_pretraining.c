@@ -294,4 +294,5 @@ void mmf_uniter_pretrain(mmf_tape *tape, const mmf_uniter *m, const mmf_named *i
         find_words(tape, m, &pair, out);
     if (task == MRFR || task == MRC || (task == N_TASKS && has_task(m, &pair, MRFR)))
         find_regions(tape, m, &pair, task, out);
+    mmf_put_loss_of_rows(tape, out, pair.tokens->shape[0]);
 }

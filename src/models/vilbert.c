@@ -29,8 +29,8 @@ static const mmf_option options[] = {
     {"v_num_attention_heads", NULL, MMF_OPTION_INT, 1, 1024, NULL, "4", "its heads (paper: 8)"},
     {"v_intermediate_size", NULL, MMF_OPTION_INT, 0, 1048576, NULL, "0",
      "hidden width of its layers; 0: v_hidden_size, as in the paper"},
-    {"v_hidden_act", NULL, MMF_OPTION_TEXT, 0, 0, "gelu|gelu_new|gelu_pytorch_tanh|relu", "gelu",
-     "activation of its layers"},
+    {"v_hidden_act", NULL, MMF_OPTION_TEXT, 0, 0, NULL, "gelu",
+     "activation of its layers, as hidden_act"},
     {"v_hidden_dropout_prob", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0.1",
      "on its embeddings and on what its layers add"},
     {"v_attention_probs_dropout_prob", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0.1",
@@ -69,9 +69,8 @@ typedef struct vilbert_model {
 
 /* ---- Building ---------------------------------------------------------------------------- */
 
-static mmf_bert_sizes image_sizes(const mmf_config *config)
+static mmf_bert_sizes image_sizes(mmf_builder *b, const mmf_config *config)
 {
-    const char *const act = mmf_config_text(config, "v_hidden_act");
     mmf_bert_sizes v = {.width = mmf_config_int(config, "v_hidden_size"),
                         .n_layers = mmf_config_int(config, "v_num_hidden_layers"),
                         .n_heads = mmf_config_int(config, "v_num_attention_heads"),
@@ -80,7 +79,7 @@ static mmf_bert_sizes image_sizes(const mmf_config *config)
                         .dropout = mmf_config_real(config, "v_hidden_dropout_prob"),
                         .attention_dropout =
                             mmf_config_real(config, "v_attention_probs_dropout_prob"),
-                        .activation = mmf_bert_activation_of(act)};
+                        .activation = mmf_bert_activation_read(b, config, "v_hidden_act")};
     if (v.inner == 0)
         v.inner = v.width;
     return v;
@@ -210,7 +209,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     const bool adds = strcmp(mmf_config_text(config, "global_region"), "add") == 0;
     m->text = text->name;
     m->t = mmf_bert_sizes_read(b, config, text);
-    m->v = image_sizes(config);
+    m->v = image_sizes(b, config);
     m->bi_width = mmf_config_int(config, "bi_hidden_size");
     m->bi_heads = mmf_config_int(config, "bi_num_attention_heads");
     m->multiplies = strcmp(mmf_config_text(config, "fusion_method"), "mul") == 0;
@@ -338,7 +337,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     const vilbert_model *const model = self;
     const mmf_vilbert *const m = &model->streams;
     if (model->pretrains) {
+        const mmf_tensor *const tokens = mmf_named_get(in, m->text);
         mmf_vilbert_pretrain(tape, m, in, out);
+        mmf_put_loss_of_rows(tape, out, tokens ? tokens->shape[0] : 0);
         return;
     }
     mmf_pair pair = mmf_pair_of(tape, m->text, &m->regions, in);

@@ -8,11 +8,24 @@
 
 /* ---- Sizes ------------------------------------------------------------------------------- */
 
-mmf_bert_activation mmf_bert_activation_of(const char *name)
+mmf_bert_activation mmf_bert_activation_read(mmf_builder *b, const mmf_config *config,
+                                             const char *option)
 {
-    if (strcmp(name, "relu") == 0)
-        return MMF_BERT_RELU;
-    return strcmp(name, "gelu") == 0 ? MMF_BERT_GELU : MMF_BERT_GELU_TANH;
+    static const struct {
+        const char *name;
+        mmf_bert_activation activation;
+    } all[] = {{"gelu", MMF_BERT_GELU},
+               {"gelu_new", MMF_BERT_GELU_TANH},
+               {"gelu_pytorch_tanh", MMF_BERT_GELU_TANH},
+               {"relu", MMF_BERT_RELU}};
+    const char *const name = mmf_config_text(config, option);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (strcmp(all[i].name, name) == 0)
+            return all[i].activation;
+    }
+    mmf_builder_fail(b, MMF_ARG, "%s is \"%s\", not gelu, gelu_new, gelu_pytorch_tanh or relu",
+                     option, name);
+    return MMF_BERT_GELU;
 }
 
 static void check_text(mmf_builder *b, mmf_bert_sizes *s, const mmf_input_schema *text)
@@ -55,7 +68,7 @@ mmf_bert_sizes mmf_bert_sizes_read(mmf_builder *b, const mmf_config *config,
                         .dropout = mmf_config_real(config, "hidden_dropout_prob"),
                         .attention_dropout =
                             mmf_config_real(config, "attention_probs_dropout_prob"),
-                        .activation = mmf_bert_activation_of(mmf_config_text(config, "hidden_act")),
+                        .activation = mmf_bert_activation_read(b, config, "hidden_act"),
                         .recompute = mmf_config_bool(config, "gradient_checkpointing")};
     if (s.inner == 0)
         s.inner = 4 * s.width;

@@ -15,15 +15,16 @@ typedef enum mmf_bert_activation {
     MMF_BERT_RELU
 } mmf_bert_activation;
 
-/** By Hugging Face's name, a choice of the option `hidden_act`. */
-mmf_bert_activation mmf_bert_activation_of(const char *name);
-
 typedef struct mmf_bert_sizes {
     int64_t vocab, width, n_layers, n_heads, inner, positions, types;
     double eps, dropout, attention_dropout;
     mmf_bert_activation activation;
     bool recompute; /**< activations of a layer are computed again for its gradients */
 } mmf_bert_sizes;
+
+/** What an option names as Hugging Face does: gelu, gelu_new, gelu_pytorch_tanh or relu. */
+mmf_bert_activation mmf_bert_activation_read(mmf_builder *builder, const mmf_config *config,
+                                             const char *option);
 
 /** Rows of the option tables: what Hugging Face's config.json calls them. */
 #define MMF_BERT_OPTIONS                                                                           \
@@ -52,9 +53,10 @@ typedef struct mmf_bert_sizes {
          MMF_OPTION_TEXT,                                                                          \
          0,                                                                                        \
          0,                                                                                        \
-         "gelu|gelu_new|gelu_pytorch_tanh|relu",                                                   \
+         NULL,                                                                                     \
          "gelu",                                                                                   \
-         "activation of a layer: exact GELU, its approximation, or ReLU"},                         \
+         "activation of a layer: gelu, which is exact, gelu_new or gelu_pytorch_tanh, its "        \
+         "approximation, or relu"},                                                                \
         {"max_position_embeddings",                                                                \
          NULL,                                                                                     \
          MMF_OPTION_INT,                                                                           \

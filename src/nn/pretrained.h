@@ -29,12 +29,20 @@ typedef struct mmf_pretrained_rules {
 /** BERT and what contains one: `bert.` and wrappers' prefixes, gamma/beta, pre-training heads. */
 extern const mmf_pretrained_rules mmf_pretrained_bert;
 
+/** What images of values from 0 to 1 are normalised by, a channel each. */
+typedef struct mmf_image_norm {
+    float mean[3], deviation[3];
+} mmf_image_norm;
+
 /** How an encoder starts from a SOURCE, the path behind the last "=" of its specification. */
 typedef struct mmf_source {
     /** Adds what the files beside the weights say as options of the encoder, ":NAME=VALUE" each. */
     mmf_status (*describe)(mmf_ctx *ctx, const char *path, const mmf_def *def, mmf_text *spec);
     const mmf_pretrained_rules *rules;
     const char *scope; /**< of the weights below the encoder's */
+    /** Images: what the weights were trained with, in place of the data's own statistics; of whole
+     * numbers from 0 to 255, or of reals from 0 to 1. NULL: the data's */
+    const mmf_image_norm *image;
 } mmf_source;
 
 typedef struct mmf_name_list {

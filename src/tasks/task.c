@@ -13,8 +13,8 @@
 
 const char *mmf_task_name(mmf_target_kind kind)
 {
-    static const char *const names[] = {"none",       "regression", "classification",
-                                        "multilabel", "soft",       "retrieval"};
+    static const char *const names[] = {"none", "regression", "classification", "multilabel",
+                                        "soft", "retrieval",  "pretraining"};
     return names[kind];
 }
 
@@ -24,6 +24,8 @@ const char *mmf_task_main_metric(mmf_target_kind kind)
         return "mae";
     if (kind == MMF_TARGET_RETRIEVAL)
         return "map";
+    if (kind == MMF_TARGET_PRETRAINING)
+        return "loss";
     return kind == MMF_TARGET_MULTILABEL ? "f1_macro" : "accuracy";
 }
 
@@ -87,6 +89,7 @@ static mmf_tensor *main_loss(mmf_tape *tape, const mmf_task *task, const mmf_los
     case MMF_TARGET_SOFT:
         return p ? probability_loss(tape, task, options, p, target)
                  : mmf_soft_cross_entropy(tape, logits, target);
+    case MMF_TARGET_PRETRAINING:
     case MMF_TARGET_RETRIEVAL: /* what brings features together is the model's, or beside it */
     case MMF_TARGET_NONE:
         break;
@@ -134,7 +137,7 @@ mmf_tensor *mmf_task_prediction(mmf_tape *tape, const mmf_task *task, const mmf_
 {
     if (task->kind == MMF_TARGET_RETRIEVAL)
         return all_features(tape, inputs, outputs);
-    if (task->kind == MMF_TARGET_REAL)
+    if (task->kind == MMF_TARGET_REAL || task->kind == MMF_TARGET_PRETRAINING)
         return mmf_named_get(outputs, "prediction");
     mmf_tensor *const logits = mmf_named_get(outputs, "logits");
     if (!logits)
@@ -167,6 +170,7 @@ double mmf_task_row_score(const mmf_task *task, const double *prediction, const 
             right += (prediction[k] >= 0.5) == (target[k] >= 0.5) ? 1 : 0;
         return right / (double)n;
     case MMF_TARGET_RETRIEVAL:
+    case MMF_TARGET_PRETRAINING:
     case MMF_TARGET_NONE:
         break;
     }
@@ -207,6 +211,7 @@ static mmf_status score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task, in
     case MMF_TARGET_SOFT:
         return mmf_metrics_soft(ctx, out, predictions, targets, n, task->n_outputs);
     case MMF_TARGET_RETRIEVAL: /* not row by row: mmf_retrieval_score */
+    case MMF_TARGET_PRETRAINING:
     case MMF_TARGET_NONE:
         break;
     }
@@ -222,6 +227,13 @@ mmf_status mmf_task_score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task,
         return mmf_fail(ctx, MMF_ARG, "%s: target %s is for %s, the model is for %s",
                         mmf_dataset_path(dataset), mmf_dataset_target_name(dataset),
                         mmf_task_name(mmf_dataset_target_kind(dataset)), mmf_task_name(task->kind));
+    if (task->kind == MMF_TARGET_PRETRAINING) {
+        double sum = 0;
+        for (int64_t i = 0; i < n_rows; i++)
+            sum += predictions[i];
+        mmf_metrics_add(out, "loss", n_rows > 0 ? sum / (double)n_rows : NAN);
+        return MMF_OK;
+    }
     if (task->kind == MMF_TARGET_RETRIEVAL)
         return mmf_retrieval_score(ctx, out, dataset, rows, n_rows, predictions, task->n_outputs);
     const int64_t n_classes = mmf_dataset_n_classes(dataset);

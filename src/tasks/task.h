@@ -2,7 +2,8 @@
  * task.h: from a model's outputs to a loss and to predictions.
  *
  * A model puts out `prediction` (B, 1) for regression; `feature_<modality>` (B, D) for retrieval;
- * `logits` (B, K), or `probability` (B, K) where it combines predictions, for everything else.
+ * `loss.*` and their sum as `prediction` (B, 1) for pre-training; `logits` (B, K), or `probability`
+ * (B, K) where it combines predictions, for everything else.
  */
 #ifndef MMFUSE_TASKS_TASK_H
 #define MMFUSE_TASKS_TASK_H

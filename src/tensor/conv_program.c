@@ -24,6 +24,11 @@ typedef struct planned {
     int64_t outputs, groups;
     int64_t group_size; /* of the weights, elements */
     int64_t size;       /* of biases and weights */
+    bool is_kept;       /* the weights stand ready */
+    mmf_real *bias, *weight;
+    const mmf_real *x; /* images, so many elements apart */
+    mmf_real *y;
+    int64_t x_size, y_size;
 } planned;
 
 typedef struct image_slot {
@@ -40,16 +45,13 @@ typedef struct program_run {
     int64_t block, n_images;
     size_t scratch_bytes; /* of one range */
     unsigned char *scratch;
-    mmf_real *packed; /* of one step, where none is kept */
-    mmf_real *folded; /* of one step, as the network has them */
-    /* the step at hand */
-    const mmf_conv_step *step;
-    const planned *p;
-    const mmf_real *x_data;
-    int64_t x_size, grain;
-    mmf_real *weight, *bias;
-    mmf_real *y_data;
-    int64_t y_size;
+    mmf_real *packed;          /* of one step, where none is kept */
+    mmf_real *folded;          /* of one step, as the network has them */
+    const mmf_conv_step *step; /* the step at hand */
+    planned *p;
+    int n_steps;
+    int64_t grain;
+    mmf_real *y; /* the result, row by row */
     bool failed;
 } program_run;
 
@@ -201,15 +203,15 @@ static void fold_range(void *argument, int64_t begin, int64_t end)
     for (int64_t o = begin * b; o < end * b; o++) {
         const bool real = o < w->shape[0];
         mmf_real scale = 0;
-        r->bias[o] = 0;
+        r->p->bias[o] = 0;
         if (real)
-            fold_output(r, o, &scale, &r->bias[o]);
+            fold_output(r, o, &scale, &r->p->bias[o]);
         const mmf_real *const from = w->data + (real ? o : 0) * inputs * area;
         for (int64_t c = 0; c < n_inputs; c++) {
             for (int64_t k = 0; k < area; k++) {
                 const int64_t row = plain ? (o / b * area + k) * inputs + c
                                           : ((o / b * in_blocks + c / b) * area + k) * b + c % b;
-                r->weight[row * b + o % b] = c < inputs && real ? scale * from[c * area + k] : 0;
+                r->p->weight[row * b + o % b] = c < inputs && real ? scale * from[c * area + k] : 0;
             }
         }
     }
@@ -221,36 +223,24 @@ static bool fold_winograd(const program_run *r)
     const int64_t each = w->count / w->shape[0], group = w->count / r->p->groups;
     for (int64_t o = 0; o < w->shape[0]; o++) {
         mmf_real scale = 0;
-        fold_output(r, o, &scale, &r->bias[o]);
+        fold_output(r, o, &scale, &r->p->bias[o]);
         r->tape->k->axpby(each, scale, w->data + o * each, 0, r->folded + o * each);
     }
     for (int64_t g = 0; g < r->p->groups; g++) {
         if (!mmf_blas_conv_pack(r->p->kernel, r->folded + g * group,
-                                r->weight + g * r->p->group_size))
+                                r->p->weight + g * r->p->group_size))
             return false;
     }
     return true;
 }
 
-static bool fold(program_run *r)
+/* Fills the weights at `piece`. */
+static bool fold(program_run *r, mmf_real *piece)
 {
-    static const char blocks[] = "blocks of channels, norm folded";
-    static const char *const winograd[] = {"", "Winograd", "Winograd, halves", "",
-                                           "Winograd, quarters"};
-    const planned *const p = r->p;
+    planned *const p = r->p;
     const int64_t outputs = round_up(p->outputs, r->block);
-    bool is_new = true;
-    mmf_real *piece =
-        mmf_tape__keep(r->tape, r->step->weight, p->shape.winograd ? winograd[p->groups] : blocks,
-                       (size_t)p->size * sizeof *piece, &is_new);
-    if (!piece) {
-        piece = r->packed;
-        is_new = true;
-    }
-    r->bias = piece; /* a multiple of the block, so the weights are aligned as well */
-    r->weight = piece + outputs;
-    if (!is_new)
-        return true;
+    p->bias = piece; /* a multiple of the block, so the weights are aligned as well */
+    p->weight = piece + outputs;
     if (p->shape.winograd)
         return fold_winograd(r);
     mmf_tape__parallel(r->tape, outputs / r->block, mmf_grain(4 * p->size / outputs * r->block),
@@ -258,25 +248,62 @@ static bool fold(program_run *r)
     return true;
 }
 
+/* What earlier passes over the same weights have left, or this one leaves. */
+static bool keep(program_run *r)
+{
+    static const char blocks[] = "blocks of channels, norm folded";
+    static const char *const winograd[] = {"", "Winograd", "Winograd, halves", "",
+                                           "Winograd, quarters"};
+    planned *const p = r->p;
+    bool is_new = false;
+    mmf_real *const piece =
+        mmf_tape__keep(r->tape, r->step->weight, p->shape.winograd ? winograd[p->groups] : blocks,
+                       (size_t)p->size * sizeof *piece, &is_new);
+    p->is_kept = piece != NULL;
+    if (!piece || is_new)
+        return !piece || fold(r, piece);
+    p->bias = piece;
+    p->weight = piece + round_up(p->outputs, r->block);
+    return true;
+}
+
 /* ---- Running ----------------------------------------------------------------------------- */
 
 /* Groups of outputs of images: [begin, end) of n_images x groups. */
-static void run_range(void *argument, int64_t begin, int64_t end)
+static void run_items(program_run *r, const planned *p, int64_t begin, int64_t end, void *scratch)
 {
-    program_run *const r = argument;
-    const planned *const p = r->p;
     const mmf_conv_shape *const s = &p->shape;
-    void *const scratch = r->scratch + (size_t)(begin / r->grain) * r->scratch_bytes;
     for (int64_t i = begin; i < end; i++) {
         const int64_t image = i / p->groups, group = i % p->groups;
         mmf_real *const y =
-            r->y_data + image * r->y_size + group * s->outputs * s->out_height * s->out_width;
+            p->y + image * p->y_size + group * s->outputs * s->out_height * s->out_width;
         const bool done =
-            mmf_blas_conv_run(p->kernel, r->x_data + image * r->x_size,
-                              s->is_pool ? NULL : r->weight + group * p->group_size,
-                              s->is_pool ? NULL : r->bias + group * s->outputs, y, scratch);
+            mmf_blas_conv_run(p->kernel, p->x + image * p->x_size,
+                              s->is_pool ? NULL : p->weight + group * p->group_size,
+                              s->is_pool ? NULL : p->bias + group * s->outputs, y, scratch);
         if (!done)
             __atomic_store_n(&r->failed, true, __ATOMIC_RELAXED);
+    }
+}
+
+static void *scratch_of(const program_run *r, int64_t begin)
+{
+    return r->scratch + (size_t)(begin / r->grain) * r->scratch_bytes;
+}
+
+static void step_range(void *argument, int64_t begin, int64_t end)
+{
+    program_run *const r = argument;
+    run_items(r, r->p, begin, end, scratch_of(r, begin));
+}
+
+/* All steps over images [begin, end). */
+static void images_range(void *argument, int64_t begin, int64_t end)
+{
+    program_run *const r = argument;
+    for (int i = 0; i < r->n_steps; i++) {
+        const planned *const p = &r->plan[i];
+        run_items(r, p, begin * p->groups, end * p->groups, scratch_of(r, begin));
     }
 }
 
@@ -290,23 +317,53 @@ static int64_t range_grain(const program_run *r)
     return grain < least ? least : grain;
 }
 
-static bool run_step(program_run *r, const mmf_conv_step *step, const planned *p)
+static void count_products(program_run *r, const planned *p)
 {
     const mmf_conv_shape *const s = &p->shape;
-    r->step = step;
-    r->p = p;
-    if (step->weight && !fold(r))
-        return false;
-    const bool plain = step->from == MMF_CONV_INPUT;
-    r->x_data = plain ? r->x->data : r->slots[step->from].data;
-    r->x_size = plain ? r->x->count / r->n_images : r->slots[step->from].size;
-    r->y_data = r->slots[step->to].data;
-    r->y_size = r->slots[step->to].size;
-    r->grain = range_grain(r);
-    mmf_tape__parallel(r->tape, r->n_images * p->groups, r->grain, run_range, r);
-    if (step->weight)
+    if (!s->is_pool)
         mmf_tape__count_products(r->tape, r->n_images, p->outputs, s->out_height * s->out_width,
                                  s->inputs * s->kernel[0] * s->kernel[1]);
+}
+
+/* Slots have their memory by now. @return whether all weights stand ready */
+static bool prepare(program_run *r, const mmf_conv_program *program)
+{
+    bool all = true;
+    for (int i = 0; i < r->n_steps; i++) {
+        const mmf_conv_step *const step = &program->steps[i];
+        planned *const p = &r->plan[i];
+        const bool plain = step->from == MMF_CONV_INPUT;
+        p->x = plain ? r->x->data : r->slots[step->from].data;
+        p->x_size = plain ? r->x->count / r->n_images : r->slots[step->from].size;
+        p->y = r->slots[step->to].data;
+        p->y_size = r->slots[step->to].size;
+        count_products(r, p);
+        r->step = step;
+        r->p = p;
+        if (step->weight && !keep(r))
+            r->failed = true;
+        all = all && (!step->weight || p->is_kept);
+    }
+    return all;
+}
+
+/* Where weights stand ready a thread takes its images through all steps: nobody waits in between.
+ * Else step by step, with the weights of one at a time. */
+static bool run_steps(program_run *r, const mmf_conv_program *program)
+{
+    if (prepare(r, program) && r->n_images >= FEW_IMAGES && !r->failed) {
+        r->grain = (r->n_images + MAX_RANGES - 1) / MAX_RANGES;
+        mmf_tape__parallel(r->tape, r->n_images, r->grain, images_range, r);
+        return !r->failed;
+    }
+    for (int i = 0; i < r->n_steps && !r->failed; i++) {
+        r->step = &program->steps[i];
+        r->p = &r->plan[i];
+        if (r->step->weight && !r->p->is_kept && !fold(r, r->packed))
+            return false;
+        r->grain = range_grain(r);
+        mmf_tape__parallel(r->tape, r->n_images * r->p->groups, r->grain, step_range, r);
+    }
     return !r->failed;
 }
 
@@ -316,8 +373,8 @@ static void plain_range(void *argument, int64_t begin, int64_t end)
     const program_run *const r = argument;
     const int64_t channels = r->result.channels, area = r->result.height * r->result.width;
     for (int64_t image = begin; image < end; image++) {
-        const mmf_real *const from = r->x_data + image * r->x_size;
-        mmf_real *const to = r->y_data + image * channels * area;
+        const mmf_real *const from = r->result.data + image * r->result.size;
+        mmf_real *const to = r->y + image * channels * area;
         for (int64_t c = 0; c < channels; c++) {
             const mmf_real *const lane = from + c / r->block * area * r->block + c % r->block;
             for (int64_t i = 0; i < area; i++)
@@ -345,7 +402,11 @@ mmf_tensor *mmf_conv_program_run(mmf_tape *tape, const mmf_conv_program *program
 {
     if (!x || x->n_dims != 4 || x->is_int || x->count == 0)
         return NULL;
-    program_run r = {.tape = tape, .x = x, .block = mmf_blas_block(), .n_images = x->shape[0]};
+    program_run r = {.tape = tape,
+                     .x = x,
+                     .block = mmf_blas_block(),
+                     .n_images = x->shape[0],
+                     .n_steps = program->n_steps};
     const size_t n_steps = (size_t)program->n_steps;
     largest most = {0, 0};
     if (r.block == 0)
@@ -358,16 +419,11 @@ mmf_tensor *mmf_conv_program_run(mmf_tape *tape, const mmf_conv_program *program
     const mmf_tape_mark mark = mmf_tape_enter(tape);
     if (!y || !allocate(&r, &most))
         return NULL;
-    for (int i = 0; i < program->n_steps; i++) {
-        if (!run_step(&r, &program->steps[i], &r.plan[i]))
-            return mmf_tape__fail(tape, MMF_NOMEM, "conv_program",
-                                  "%s could not run convolution %d of %d", mmf_blas_name(), i + 1,
-                                  program->n_steps);
-    }
-    const image_slot *const last = &r.slots[program->steps[program->n_steps - 1].to];
-    r.x_data = last->data;
-    r.x_size = last->size;
-    r.y_data = y->data;
+    if (!run_steps(&r, program))
+        return mmf_tape__fail(tape, MMF_NOMEM, "conv_program", "%s could not run the network",
+                              mmf_blas_name());
+    r.result = r.slots[program->steps[program->n_steps - 1].to];
+    r.y = y->data;
     mmf_tape__parallel(tape, r.n_images, 1, plain_range, &r);
 #ifndef MMF_ARENA_DEBUG
     mmf_arena_rewind(&tape->arena, (mmf_arena_mark){mark.chunk, mark.used, mark.total});

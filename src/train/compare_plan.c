@@ -470,6 +470,10 @@ static mmf_status check_options(mmf_plan *plan)
     if (plan->out->task.kind == MMF_TARGET_NONE)
         return mmf_fail(plan->ctx, MMF_ARG, "%s has no target to learn; name one with --target",
                         mmf_dataset_path(plan->dataset));
+    if (plan->out->task.kind == MMF_TARGET_PRETRAINING)
+        return mmf_fail(plan->ctx, MMF_UNSUPPORTED,
+                        "losses of pre-training are not comparable between models; pre-train with "
+                        "`mmfuse train`, and compare on a target");
     plan->n_seeds = o->n_seeds > 0     ? (size_t)o->n_seeds
                     : o->split.n_folds ? (size_t)o->split.n_folds
                                        : DEFAULT_SEEDS;

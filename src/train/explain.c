@@ -132,6 +132,11 @@ static mmf_status prepare(mmf_explainer *e)
     if (mmf_dataset_target_kind(e->dataset) == MMF_TARGET_NONE)
         return mmf_fail(e->ctx, MMF_ARG, "%s: there is no target to score against",
                         mmf_dataset_path(e->dataset));
+    if (e->task.kind == MMF_TARGET_PRETRAINING)
+        return mmf_fail(e->ctx, MMF_UNSUPPORTED,
+                        "%s: a pre-trained model predicts nothing that could be explained; train "
+                        "it on a target first, with --weights",
+                        mmf_model_name(e->model));
     if (e->task.kind == MMF_TARGET_RETRIEVAL)
         return mmf_fail(e->ctx, MMF_UNSUPPORTED,
                         "%s: retrieval ranks one modality by another, so none of them can be taken "

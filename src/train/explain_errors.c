@@ -155,6 +155,7 @@ mmf_status mmf_explain__errors(mmf_explainer *e)
     case MMF_TARGET_SOFT:
         return add_classes(e);
     case MMF_TARGET_RETRIEVAL:
+    case MMF_TARGET_PRETRAINING:
     case MMF_TARGET_NONE:
         break;
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/text.h"
 #include "encoders/encoder.h"
 #include "nn/pretrained.h"
 #include "train/aid.h"
@@ -20,6 +21,8 @@ struct mmf_frozen {
     mmf_model *model;   /* NULL: an encoder */
     mmf_tape *tape;
     mmf_feed feed;
+    mmf_input_schema input; /* a copy, of whose first dimension a pass may take less */
+    mmf_schema inputs;
     const char *output;
     char name[600]; /* behind `output` */
     int64_t width;
@@ -139,14 +142,14 @@ mmf_status mmf_frozen_hash(mmf_ctx *ctx, const char *source, uint64_t *hash)
 
 /* ---- Opening ----------------------------------------------------------------------------- */
 
-static mmf_status load_weights(mmf_frozen *f, const char *name, const char *source)
+static mmf_status load_weights(mmf_frozen *f, const char *source)
 {
     mmf_pretrained_report report = {0};
     static const mmf_pretrained_rules plain = {0};
-    const mmf_pretrained_rules *const rules =
-        strcmp(name, "bert") == 0 ? &mmf_pretrained_bert : &plain;
+    const mmf_source *const from = mmf_module_def(f->module)->source;
     mmf_status status =
-        mmf_pretrained_load(f->ctx, mmf_module_params(f->module), "", source, rules, &report);
+        mmf_pretrained_load(f->ctx, mmf_module_params(f->module), from ? from->scope : "", source,
+                            from ? from->rules : &plain, &report);
     if (status == MMF_OK)
         status = mmf_pretrained_require(&report, source);
     mmf_pretrained_report_clear(&report);
@@ -173,25 +176,29 @@ static mmf_status set_options(mmf_ctx *ctx, mmf_config *config, const char *at)
 static mmf_status open_encoder(mmf_frozen *f, const char *spec, const char *source,
                                const mmf_input_schema *input)
 {
-    char name[NAME_BYTES];
     mmf_config *config = NULL;
+    mmf_text described = {.ctx = f->ctx};
     const size_t n = strcspn(spec, ":");
     const mmf_def *const def = find_encoder(spec, n);
     if (!def)
         return mmf_fail(f->ctx, MMF_ARG, "there is no encoder \"%.60s\"", spec);
-    snprintf(name, sizeof name, "%s", def->name);
     mmf_input_schema one = *input;
     const mmf_schema schema = {1, &one};
     mmf_status status = mmf_config_create(f->ctx, &config, def);
+    if (status == MMF_OK && def->source && def->source->describe)
+        status = def->source->describe(f->ctx, source, def, &described);
+    if (status == MMF_OK && described.data) /* what stands beside the weights */
+        status = set_options(f->ctx, config, described.data);
     if (status == MMF_OK)
         status = set_options(f->ctx, config, spec + n);
     if (status == MMF_OK)
         status = mmf_module_create(f->ctx, &f->module, def, config, &schema, 0);
     mmf_config_free(config);
+    mmf_text_clear(&described);
     if (status != MMF_OK)
-        return mmf_fail_within(f->ctx, status, "encoder %s: ", name);
+        return mmf_fail_within(f->ctx, status, "encoder %s: ", def->name);
     f->output = "feature";
-    return load_weights(f, name, source);
+    return load_weights(f, source);
 }
 
 static mmf_status open_model(mmf_frozen *f, const char *source, const mmf_input_schema *input)
@@ -213,6 +220,13 @@ static mmf_status open_model(mmf_frozen *f, const char *source, const mmf_input_
     return MMF_OK;
 }
 
+static mmf_status create_feed(mmf_frozen *f)
+{
+    f->input = mmf_module_schema(f->module)->inputs[0];
+    f->inputs = (mmf_schema){1, &f->input};
+    return mmf_feed_create(f->ctx, &f->feed, &f->inputs);
+}
+
 /* One pass over zeros tells how wide the features are. */
 static mmf_status measure(mmf_frozen *f, const mmf_input_schema *input)
 {
@@ -229,7 +243,7 @@ static mmf_status measure(mmf_frozen *f, const mmf_input_schema *input)
                                 .tokens = input->kind == MMF_TOKENS ? zeros : NULL,
                                 .length = input->has_length ? &one_step : NULL,
                                 .present = &there};
-    const mmf_status status = mmf_frozen_run(f, &in, 1, &features);
+    const mmf_status status = mmf_frozen_run(f, &in, 1, f->input.shape[0], &features);
     mmf_free(f->ctx, zeros);
     return status;
 }
@@ -242,12 +256,13 @@ mmf_status mmf_frozen_open(mmf_ctx *ctx, mmf_frozen **out, const char *spec, con
     if (!f)
         return MMF_NOMEM;
     f->ctx = ctx;
+    f->output = "feature";
     mmf_status status = strcmp(spec, MMF_FROZEN_MODEL) == 0 ? open_model(f, source, input)
                                                             : open_encoder(f, spec, source, input);
     if (status == MMF_OK)
         status = mmf_tape_create(ctx, &f->tape);
     if (status == MMF_OK)
-        status = mmf_feed_create(ctx, &f->feed, mmf_module_schema(f->module));
+        status = create_feed(f);
     if (status == MMF_OK)
         status = measure(f, input);
     if (status == MMF_OK)
@@ -278,10 +293,27 @@ int64_t mmf_frozen_width(const mmf_frozen *frozen)
 
 /* ---- Running ----------------------------------------------------------------------------- */
 
+/* Pixels from 0 to 255 to [0, 1], and to what the encoder's weights were trained with. */
+static void normalise_pixels(const mmf_input_schema *schema, const mmf_image_norm *norm,
+                             float *values, int64_t n_rows)
+{
+    enum { COLOURS = 3, TOP = 255 };
+    const int64_t channels = schema->shape[0], area = schema->shape[1] * schema->shape[2];
+    const mmf_image_norm *const has = channels == COLOURS ? norm : NULL;
+    for (int64_t i = 0; i < n_rows * channels * area; i++) {
+        const int64_t c = i / area % channels;
+        const float mean = has ? has->mean[c] : 0, deviation = has ? has->deviation[c] : 1;
+        values[i] = (values[i] / TOP - mean) / deviation;
+    }
+}
+
 /* As the model's training rows were; zeros behind the length stay zeros. */
 static void normalise(const mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows)
 {
     const mmf_input_schema *const schema = &mmf_module_schema(f->module)->inputs[0];
+    const mmf_source *const from = mmf_module_def(f->module)->source;
+    if (!f->model && schema->kind == MMF_IMAGE)
+        normalise_pixels(schema, from ? from->image : NULL, in->values, n_rows);
     const mmf_normalisation *const own = f->model ? &f->model->normalisation : NULL;
     if (!own || own->n_modalities == 0 || own->n_features[0] == 0 || in->tokens)
         return;
@@ -300,12 +332,13 @@ static void normalise(const mmf_frozen *f, const mmf_batch_input *in, int64_t n_
     }
 }
 
-mmf_status mmf_frozen_run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows,
+mmf_status mmf_frozen_run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows, int64_t first,
                           const float **out)
 {
     mmf_named inputs = {0}, outputs = {0};
     const mmf_step step = {0};
     normalise(f, in, n_rows);
+    f->input.shape[0] = first;
     mmf_tape_begin(f->tape, &(mmf_pass){.fixed = true});
     mmf_feed_put(&f->feed, f->tape, in, NULL, n_rows, MMF_ALL_MODALITIES, &inputs);
     mmf_module_run(f->module, f->tape, &inputs, &step, &outputs);

@@ -3,8 +3,9 @@
  * to vectors.
  *
  * The weights are those of an encoder of the catalogue, read from a file of safetensors
- * ("resnet18=FILE", "bert=FOLDER"), or a trained model of one modality ("features=MODEL.mmf"),
- * whose `feature_<modality>` is taken.
+ * ("resnet18=FILE", "bert=FOLDER"), whose `feature` is taken, or a trained model of one modality
+ * ("features=MODEL.mmf"), whose `feature_<modality>` is taken. Pictures go into encoders as numbers
+ * from 0 to 1, and as the encoder's source says; into models as their training data went.
  */
 #ifndef MMFUSE_TRAIN_FROZEN_H
 #define MMFUSE_TRAIN_FROZEN_H
@@ -43,9 +44,10 @@ void mmf_frozen_free(mmf_frozen *frozen);
 int64_t mmf_frozen_width(const mmf_frozen *frozen);
 /**
  * Features of rows: `in` as a batch has it, not normalised, all rows present.
+ * @param first  first dimension of a row: that of the input, of tokens also less
  * @param out  (n_rows, width); borrowed until the next call
  */
 mmf_status mmf_frozen_run(mmf_frozen *frozen, const mmf_batch_input *in, int64_t n_rows,
-                          const float **out);
+                          int64_t first, const float **out);
 
 #endif

@@ -281,6 +281,11 @@ const mmf_normalisation *mmf_model_normalisation(const mmf_model *model)
     return &model->normalisation;
 }
 
+void mmf_model_set_int8(mmf_model *model, bool int8)
+{
+    model->int8 = int8;
+}
+
 int64_t mmf_model_n_parameters(const mmf_model *model)
 {
     const mmf_params *const params = mmf_module_params(model->module);
@@ -300,7 +305,7 @@ static mmf_tensor *infer(mmf_model *model, const mmf_batch_input *inputs, const 
 {
     mmf_named in = {0};
     const mmf_step step = {0};
-    mmf_tape_begin(model->tape, &(mmf_pass){.fixed = true});
+    mmf_tape_begin(model->tape, &(mmf_pass){.fixed = true, .int8 = model->int8});
     mmf_feed_put(&model->feed, model->tape, inputs, map, n_rows, use, &in);
     mmf_module_run(model->module, model->tape, &in, &step, out);
     mmf_tensor *y = mmf_task_prediction(model->tape, &model->task, mmf_model_inputs(model), out);
@@ -512,106 +517,4 @@ mmf_status mmf_model_predict_rows(mmf_model *model, mmf_dataset *dataset, const 
                                   int64_t n_rows, uint64_t use, double *out)
 {
     return mmf_model__predict_rows(model, dataset, rows, n_rows, &(mmf_inference){.use = use}, out);
-}
-
-/* ---- Data for a model -------------------------------------------------------------------- */
-
-static mmf_status check_shapes(mmf_ctx *ctx, const mmf_model *model, const mmf_dataset *dataset)
-{
-    const mmf_schema *const schema = mmf_module_schema(model->module);
-    for (size_t m = 0; m < schema->count; m++) {
-        const mmf_input_schema *const in = &schema->inputs[m];
-        const mmf_modality *const given = mmf_dataset_modality(dataset, m);
-        char wanted[96], found[96];
-        if (given->kind != in->kind || given->n_dims != in->n_dims ||
-            memcmp(given->shape, in->shape, (size_t)in->n_dims * sizeof *in->shape) != 0)
-            return mmf_fail(ctx, MMF_ARG,
-                            "%s: %s is a %s of shape %s a sample, model %s was trained on a %s of "
-                            "shape %s",
-                            mmf_dataset_path(dataset), in->name,
-                            mmf_modality_kind_name(given->kind),
-                            mmf_shape_text(found, sizeof found, given->shape, given->n_dims),
-                            model->name, mmf_modality_kind_name(in->kind),
-                            mmf_shape_text(wanted, sizeof wanted, in->shape, in->n_dims));
-        for (int c = 0; c < MMF_N_COMPANIONS; c++) {
-            if (is_required(c) && in->companions[c] > 0 &&
-                given->companions[c] != in->companions[c])
-                return mmf_fail(
-                    ctx, MMF_ARG,
-                    "%s: %s.%s has %lld numbers a step, model %s was trained with %lld",
-                    mmf_dataset_path(dataset), in->name, mmf_companion_name((mmf_companion)c),
-                    (long long)given->companions[c], model->name, (long long)in->companions[c]);
-        }
-        if (given->kind == MMF_TOKENS && given->vocab_size > in->vocab_size)
-            return mmf_fail(ctx, MMF_ARG, "%s: %s has tokens up to %lld, model %s knows %lld",
-                            mmf_dataset_path(dataset), in->name, (long long)given->vocab_size - 1,
-                            model->name, (long long)in->vocab_size);
-    }
-    return MMF_OK;
-}
-
-/* "text,audio" and "text=tokens" as the data set's options take them. */
-static bool list_inputs(const mmf_schema *schema, char *names, char *kinds, size_t size)
-{
-    size_t n = 0, k = 0;
-    for (size_t m = 0; m < schema->count; m++) {
-        const mmf_input_schema *const in = &schema->inputs[m];
-        const int wrote = snprintf(names + n, size - n, "%s%s", m ? "," : "", in->name);
-        n += wrote > 0 ? (size_t)wrote : 0;
-        if (in->kind == MMF_TOKENS && n < size) {
-            const int also = snprintf(kinds + k, size - k, "%s%s=tokens", k ? "," : "", in->name);
-            k += also > 0 ? (size_t)also : 0;
-        }
-        if (n >= size || k >= size)
-            return false;
-    }
-    return true;
-}
-
-/* A manifest is prepared as the training data were; anything else is read as it is. */
-static mmf_status open_file(mmf_ctx *ctx, mmf_dataset **out, const mmf_model *model,
-                            const char *path, const mmf_dataset_options *options)
-{
-    mmf_prepare_options how = MMF_PREPARE_OPTIONS_INIT;
-    if (options->prepare)
-        how = *options->prepare;
-    how.settled = model->preparations;
-    if (!options->prepare || !model->preparations || !mmf_is_manifest(ctx, path, &how))
-        return mmf_dataset_open(ctx, out, path, options);
-    const bool is_model_target = strcmp(options->target, model->task.target) == 0;
-    how.target = options->target;
-    how.target_optional = is_model_target;
-    how.class_names = is_model_target ? model->task.class_names : NULL;
-    how.n_classes = how.class_names ? model->task.n_outputs : 0;
-    mmf_archive *archive = NULL;
-    MMF_TRY(mmf_prepare(ctx, &archive, path, &how));
-    return mmf_dataset_from_archive(ctx, out, archive, options);
-}
-
-mmf_status mmf_model_open_data(mmf_ctx *ctx, mmf_dataset **out, const mmf_model *model,
-                               const char *path, const mmf_dataset_options *options)
-{
-    char names[4096] = "", kinds[4096] = "";
-    *out = NULL;
-    if (!list_inputs(mmf_module_schema(model->module), names, kinds, sizeof names))
-        return mmf_fail(ctx, MMF_LIMIT, "the names of the modalities are longer than %zu bytes",
-                        sizeof names);
-    mmf_dataset_options own = MMF_DATASET_OPTIONS_INIT;
-    if (options)
-        own = *options;
-    own.modalities = names;
-    if (!own.kinds && *kinds)
-        own.kinds = kinds;
-    own.target = own.target ? own.target : model->task.target;
-    own.task = own.task ? own.task : mmf_task_name(model->task.kind);
-    own.target_optional = true;
-    mmf_dataset *dataset = NULL;
-    MMF_TRY(open_file(ctx, &dataset, model, path, &own));
-    const mmf_status status = check_shapes(ctx, model, dataset);
-    if (status != MMF_OK) {
-        mmf_dataset_close(dataset);
-        return status;
-    }
-    *out = dataset;
-    return MMF_OK;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "io/archive.h"
 #include "nn/builder.h"
 #include "train/model_parts.h"
 
@@ -213,7 +214,7 @@ static mmf_status read_task(mmf_ctx *ctx, const json_t *object, mmf_task *out, c
     const char *const kind = json_string_value(json_object_get(object, "kind"));
     const char *const metrics = json_string_value(json_object_get(object, "metrics"));
     const json_t *const classes = json_object_get(object, "classes");
-    for (int k = MMF_TARGET_REAL; kind && k <= MMF_TARGET_RETRIEVAL; k++) {
+    for (int k = MMF_TARGET_REAL; kind && k <= MMF_TARGET_PRETRAINING; k++) {
         if (strcmp(kind, mmf_task_name((mmf_target_kind)k)) == 0)
             out->kind = (mmf_target_kind)k;
     }
@@ -463,5 +464,41 @@ mmf_status mmf_model_load(mmf_ctx *ctx, mmf_model **out, const char *path)
         mmf_model_free(*out);
         *out = NULL;
     }
+    return status;
+}
+
+/* Options of the model in `json` that are at their defaults in `config`. */
+static mmf_status take_options(mmf_config *config, const char *json)
+{
+    const mmf_def *const def = mmf_config_def(config);
+    json_t *const all = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
+    json_t *const taken = json_object();
+    for (const mmf_option *row = mmf_option_next(def, NULL); row; row = mmf_option_next(def, row)) {
+        json_t *const value = json_object_get(all, row->name);
+        if (value && !json_is_null(value) && !mmf_option_is_common(row) &&
+            !mmf_config_is_set(config, row->name))
+            json_object_set(taken, row->name, value);
+    }
+    char *const text = json_dumps(taken, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    const mmf_status status = text ? mmf_config_set_json(config, text) : MMF_NOMEM;
+    free(text);
+    json_decref(taken);
+    json_decref(all);
+    return status;
+}
+
+mmf_status mmf_model__take_options(mmf_ctx *ctx, mmf_config *config, const char *path)
+{
+    mmf_archive *archive = NULL;
+    MMF_TRY(mmf_archive__open_as(ctx, &archive, path, "safetensors"));
+    mmf_status status = MMF_OK;
+    const char *const name = mmf_archive_metadata(archive, "model");
+    const char *const json = mmf_archive_metadata(archive, "config");
+    if (mmf_archive_metadata(archive, "mmfuse") && name && json &&
+        mmf_model_find(name) == mmf_config_def(config))
+        status = take_options(config, json);
+    if (status != MMF_OK)
+        status = mmf_fail_within(ctx, status, "%s: ", path);
+    mmf_archive_close(archive);
     return status;
 }

@@ -23,6 +23,7 @@ struct mmf_model {
     char *preparations;                /* of raw files, JSON as data sets have it; NULL: none */
     mmf_feed feed;
     mmf_tape *tape;
+    bool int8;                /* large linear layers in eight bits */
     mmf_batch_input *sample;  /* memory of one sample, for mmf_model_predict */
     mmf_learning_curve curve; /* of the fit that made it; empty when loaded */
 };
@@ -41,6 +42,10 @@ mmf_status mmf_model__set_record(mmf_model *model, const char *record);
 mmf_status mmf_model__set_preparations(mmf_model *model, const char *preparations);
 /** Place of each input in the data set. @param map  count of inputs  @errors ARG: one is absent */
 mmf_status mmf_model__map(const mmf_model *model, const mmf_dataset *dataset, size_t *map);
+
+/** Sets the options that a file of the same model was made with and that are not set; nothing for
+ * other files of safetensors. */
+mmf_status mmf_model__take_options(mmf_ctx *ctx, mmf_config *config, const char *path);
 
 /** How rows are predicted: what may be used, and who looks at the way. */
 typedef struct mmf_inference {

@@ -188,6 +188,15 @@ mmf_status mmf_preparation_parse(mmf_ctx *ctx, const char *spec, mmf_raw_column 
     return mmf_config_set(out->config, out->kind->source, at + 1);
 }
 
+mmf_status mmf_preparation_settle(mmf_config *config, const char *name, int64_t value)
+{
+    char text[32];
+    if (mmf_config_int(config, name) != 0)
+        return MMF_OK;
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    return mmf_config_set(config, name, text);
+}
+
 char *mmf_preparation_settings(mmf_ctx *ctx, const mmf_config *config)
 {
     const mmf_option *row = NULL;

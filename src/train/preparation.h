@@ -87,6 +87,8 @@ void mmf_preparer_close(mmf_preparer *p);
 /** Elements of a row, or of a step. */
 int64_t mmf_preparer_step(const mmf_preparer *p);
 
+/** Sets an option that is 0, which the data were to decide. */
+mmf_status mmf_preparation_settle(mmf_config *config, const char *name, int64_t value);
 /** The own options of a configuration as a JSON object; the caller frees it with mmf_free. */
 char *mmf_preparation_settings(mmf_ctx *ctx, const mmf_config *config);
 /* ---- One column -------------------------------------------------------------------------- */

@@ -1,5 +1,4 @@
 /* preparation_image.c: pictures as bytes, C x H x W, all of one size. */
-#include <stdio.h>
 #include <string.h>
 
 #include "train/preparation.h"
@@ -54,37 +53,28 @@ static void look(mmf_preparation_facts *facts, const mmf_raw_item *item)
     facts->has_colour = facts->has_colour || has_colour(&item->array);
 }
 
-static mmf_status set_if_open(mmf_config *config, const char *name, int64_t value)
-{
-    char text[32];
-    if (mmf_config_int(config, name) != 0)
-        return MMF_OK;
-    snprintf(text, sizeof text, "%lld", (long long)value);
-    return mmf_config_set(config, name, text);
-}
-
 static mmf_status settle(mmf_ctx *ctx, mmf_config *config, const mmf_preparation_facts *facts)
 {
     (void)ctx;
-    MMF_TRY(set_if_open(config, "channels", facts->has_colour ? 3 : 1));
+    MMF_TRY(mmf_preparation_settle(config, "channels", facts->has_colour ? 3 : 1));
     const bool one_size = !facts->sizes_differ && facts->height <= 4096 && facts->width <= 4096;
     const bool is_free =
         mmf_config_int(config, "height") == 0 && mmf_config_int(config, "width") == 0;
     if (mmf_config_int(config, "size") == 0 && is_free && one_size) {
-        MMF_TRY(set_if_open(config, "height", facts->height));
-        MMF_TRY(set_if_open(config, "width", facts->width));
+        MMF_TRY(mmf_preparation_settle(config, "height", facts->height));
+        MMF_TRY(mmf_preparation_settle(config, "width", facts->width));
         /* Scaled to the size that they have: those that come later may be larger. */
-        return set_if_open(config, "short_side",
-                           facts->height < facts->width ? facts->height : facts->width);
+        return mmf_preparation_settle(config, "short_side",
+                                      facts->height < facts->width ? facts->height : facts->width);
     }
     if (mmf_config_int(config, "size") == 0)
         MMF_TRY(mmf_config_set(config, "size", USUAL_SIZE));
     const int64_t size = mmf_config_int(config, "size");
-    MMF_TRY(set_if_open(config, "height", size));
-    MMF_TRY(set_if_open(config, "width", size));
+    MMF_TRY(mmf_preparation_settle(config, "height", size));
+    MMF_TRY(mmf_preparation_settle(config, "width", size));
     const int64_t height = mmf_config_int(config, "height"),
                   width = mmf_config_int(config, "width");
-    return set_if_open(config, "short_side", height > width ? height : width);
+    return mmf_preparation_settle(config, "short_side", height > width ? height : width);
 }
 
 static mmf_status open_image(mmf_preparer *p)

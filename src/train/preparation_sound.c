@@ -137,31 +137,22 @@ static void look(mmf_preparation_facts *facts, const mmf_raw_item *item)
         facts->sample_rate = item->sample_rate;
 }
 
-static mmf_status set_if_open(mmf_config *config, const char *name, int64_t value)
-{
-    char text[32];
-    if (mmf_config_int(config, name) != 0)
-        return MMF_OK;
-    snprintf(text, sizeof text, "%lld", (long long)value);
-    return mmf_config_set(config, name, text);
-}
-
 static mmf_status settle(mmf_ctx *ctx, mmf_config *config, const mmf_preparation_facts *facts)
 {
     (void)ctx;
-    MMF_TRY(set_if_open(config, "sample_rate", facts->sample_rate));
+    MMF_TRY(mmf_preparation_settle(config, "sample_rate", facts->sample_rate));
     if (!makes_frames(config))
         return MMF_OK;
     const double rate = (double)mmf_config_int(config, "sample_rate");
     const int64_t asked = mmf_config_int(config, "n_fft");
     const int64_t window = (int64_t)(rate * WINDOW_SECONDS + 0.5);
-    MMF_TRY(set_if_open(config, "win_length", asked ? asked : window > 2 ? window : 2));
+    MMF_TRY(mmf_preparation_settle(config, "win_length", asked ? asked : window > 2 ? window : 2));
     int64_t n_fft = 2;
     while (n_fft < mmf_config_int(config, "win_length"))
         n_fft *= 2;
-    MMF_TRY(set_if_open(config, "n_fft", n_fft));
+    MMF_TRY(mmf_preparation_settle(config, "n_fft", n_fft));
     const int64_t hop = (int64_t)(rate * HOP_SECONDS + 0.5);
-    return set_if_open(config, "hop_length", hop > 1 ? hop : 1);
+    return mmf_preparation_settle(config, "hop_length", hop > 1 ? hop : 1);
 }
 
 /* ---- Frames ------------------------------------------------------------------------------ */

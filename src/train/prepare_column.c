@@ -412,12 +412,9 @@ static mmf_status write_npz(column_job *job, const char *path)
 /* How long sequences are is known now. */
 static mmf_status settle_steps(column_job *job)
 {
-    char text[32];
-    if (!makes_steps(job) || mmf_config_int(job->column->config, "steps") > 0)
-        return MMF_OK;
-    snprintf(text, sizeof text, "%lld",
-             (long long)(job->journal.longest > 0 ? job->journal.longest : 1));
-    return mmf_config_set(job->column->config, "steps", text);
+    const int64_t longest = job->journal.longest > 0 ? job->journal.longest : 1;
+    return makes_steps(job) ? mmf_preparation_settle(job->column->config, "steps", longest)
+                            : MMF_OK;
 }
 
 static mmf_status write_settled(const column_job *job, const char *path)

@@ -60,6 +60,8 @@ mmf_status mmf_features_open(mmf_ctx *ctx, mmf_features *out, const mmf_preparer
                           .is_timed = preparer->is_timed};
     out->row = out->step * out->n_steps;
     MMF_TRY(schema_of(preparer, name, &schema));
+    out->first = schema.shape[0];
+    out->is_any_length = strcmp(spec, MMF_FROZEN_MODEL) != 0;
     MMF_TRY(allocate(out, schema.kind == MMF_TOKENS));
     return mmf_frozen_open(ctx, &out->frozen, spec, source, &schema);
 }
@@ -104,11 +106,25 @@ mmf_status mmf_features_add(mmf_features *features, mmf_journal *journal, int64_
     return features->n_waiting == ROWS ? mmf_features_flush(features, journal) : MMF_OK;
 }
 
+/* Texts are mostly short: a pass is as long as its longest. @return its steps */
+static int64_t pack_tokens(const mmf_features *f)
+{
+    int64_t longest = 1;
+    for (int64_t b = 0; b < f->n_there; b++)
+        longest = f->batch.length[b] > longest ? f->batch.length[b] : longest;
+    for (int64_t b = 1; b < f->n_there; b++)
+        memmove(f->batch.tokens + b * longest, f->batch.tokens + b * f->row,
+                (size_t)longest * sizeof *f->batch.tokens);
+    return longest;
+}
+
 mmf_status mmf_features_flush(mmf_features *f, mmf_journal *journal)
 {
     const float *features = NULL;
-    if (f->n_there > 0)
-        MMF_TRY(mmf_frozen_run(f->frozen, &f->batch, f->n_there, &features));
+    if (f->n_there > 0) {
+        const int64_t first = f->batch.tokens && f->is_any_length ? pack_tokens(f) : f->first;
+        MMF_TRY(mmf_frozen_run(f->frozen, &f->batch, f->n_there, first, &features));
+    }
     for (int64_t i = 0; i < f->n_waiting; i++) {
         const bool is_there = f->steps[i] > 0;
         MMF_TRY(mmf_journal_add(journal, is_there ? 1 : f->steps[i], is_there ? features : NULL));

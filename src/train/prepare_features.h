@@ -10,7 +10,8 @@ typedef struct mmf_features {
     mmf_frozen *frozen;
     mmf_dtype dtype;            /**< of prepared rows */
     int64_t step, n_steps, row; /**< elements */
-    bool is_timed;
+    int64_t first;              /**< dimension of a row */
+    bool is_timed, is_any_length;
     mmf_batch_input batch; /**< of rows that are there */
     int64_t *steps;        /**< of all rows that wait, MMF_JOURNAL_SKIPPED among them */
     int64_t n_waiting, n_there;

@@ -10,6 +10,7 @@
 #include "encoders/bert_source.h"
 #include "encoders/encoder.h"
 #include "nn/pretrained.h"
+#include "train/model_parts.h"
 
 #define SCOPE_BYTES 512
 
@@ -163,6 +164,12 @@ static mmf_status take_sizes(mmf_starts *s, mmf_config *config, mmf_start *start
     return status;
 }
 
+static bool is_index(const char *path)
+{
+    const size_t n = strlen(path);
+    return n > 5 && strcmp(path + n - 5, ".json") == 0;
+}
+
 static mmf_status read_weights(mmf_starts *s, mmf_config *config, const char *weights)
 {
     for (const char *at = weights; at && *at;) {
@@ -175,6 +182,8 @@ static mmf_status read_weights(mmf_starts *s, mmf_config *config, const char *we
         if (!*start->path)
             return mmf_fail(s->ctx, MMF_ARG, "weights \"%.80s\": expected SCOPE=SOURCE or SOURCE",
                             at);
+        if (!*start->part && mmf_path_is_file(start->path) && !is_index(start->path))
+            MMF_TRY(mmf_model__take_options(s->ctx, config, start->path));
         MMF_TRY(take_sizes(s, config, start));
         at += n + (at[n] == ',');
     }
@@ -198,6 +207,24 @@ void mmf_starts_widen(const mmf_starts *s, mmf_schema *inputs)
             const bool meant = !s->items[i].encoder || strcmp(in->name, s->items[i].part) == 0;
             if (meant && in->kind == MMF_TOKENS && in->vocab_size < s->items[i].vocab)
                 in->vocab_size = s->items[i].vocab;
+        }
+    }
+}
+
+void mmf_starts_normalise(const mmf_starts *s, const mmf_dataset *dataset,
+                          mmf_normalisation *normalisation)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        const mmf_source *const from = s->items[i].encoder ? s->items[i].encoder->source : NULL;
+        for (size_t m = 0; from && from->image && m < normalisation->n_modalities; m++) {
+            const mmf_modality *const view = mmf_dataset_modality(dataset, m);
+            if (strcmp(view->name, s->items[i].part) != 0 || normalisation->n_features[m] != 3)
+                continue;
+            const float top = mmf_dtype_is_integer(view->dtype) ? 255 : 1;
+            for (int c = 0; c < 3; c++) {
+                normalisation->mean[m][c] = top * from->image->mean[c];
+                normalisation->scale[m][c] = 1 / (top * from->image->deviation[c]);
+            }
         }
     }
 }
@@ -230,6 +257,16 @@ static mmf_status require(mmf_ctx *ctx, const mmf_start *start, const char *scop
                     start->path, *scope ? " below " : "", scope);
 }
 
+/* A model's own names may begin as a part's do, and its heads are its own. What references and
+ * wrappers put before the names comes off; a model file's normalisation is that of its data. */
+static const char *const wrappers[] = {"module.", "Model.", "model.", NULL};
+static const mmf_pretrained_rename old_names[] = {
+    {".gamma", ".weight"}, {".beta", ".bias"}, {NULL, NULL}};
+static const char *const no_weights[] = {"normalisation.", "*.position_ids",
+                                         "*.num_batches_tracked", NULL};
+static const mmf_pretrained_rules of_whole = {
+    .prefixes = wrappers, .renames = old_names, .ignored = no_weights};
+
 static mmf_status load_start(mmf_ctx *ctx, const mmf_start *start, mmf_params *params)
 {
     char scope[SCOPE_BYTES];
@@ -241,13 +278,11 @@ static mmf_status load_start(mmf_ctx *ctx, const mmf_start *start, mmf_params *p
         snprintf(scope, sizeof scope, "%s%s%s", place, *place && *inner ? "." : "", inner);
     if (n < 0 || (size_t)n >= sizeof scope)
         return mmf_fail(ctx, MMF_LIMIT, "the scope %s is too long", place);
-    static const char *const wrappers[] = {"module.", NULL};
-    mmf_pretrained_rules rules =
-        start->encoder ? *start->encoder->source->rules : mmf_pretrained_bert;
-    if (!*scope)
-        rules.prefixes = wrappers; /* the model's own names may begin as a part's */
+    const mmf_pretrained_rules *const of_part =
+        start->encoder ? start->encoder->source->rules : &mmf_pretrained_bert;
     mmf_pretrained_report report;
-    mmf_status status = mmf_pretrained_load(ctx, params, scope, start->path, &rules, &report);
+    mmf_status status =
+        mmf_pretrained_load(ctx, params, scope, start->path, *scope ? of_part : &of_whole, &report);
     if (status == MMF_OK)
         status = require(ctx, start, scope, &report);
     if (status == MMF_OK)

@@ -17,13 +17,16 @@
 
 mmf_status mmf_task_of(mmf_ctx *ctx, mmf_task *out, const mmf_dataset *dataset, mmf_msa_rules rules)
 {
-    const bool retrieves = mmf_dataset_target_kind(dataset) == MMF_TARGET_RETRIEVAL;
-    *out = (mmf_task){.kind = mmf_dataset_target_kind(dataset),
+    const mmf_target_kind kind = mmf_dataset_target_kind(dataset);
+    const bool retrieves = kind == MMF_TARGET_RETRIEVAL || kind == MMF_TARGET_PRETRAINING;
+    *out = (mmf_task){.kind = kind,
                       .n_outputs = retrieves ? 1 : mmf_dataset_n_classes(dataset),
                       .target = mmf_dataset_target_name(dataset),
                       .rules = rules};
     if (out->kind == MMF_TARGET_NONE)
-        return mmf_fail(ctx, MMF_ARG, "%s: there is no target; name one with --target",
+        return mmf_fail(ctx, MMF_ARG,
+                        "%s: there is no target; name one with --target, or pre-train without one "
+                        "with --task pretraining",
                         mmf_dataset_path(dataset));
     if (rules != MMF_MSA_NONE && out->kind != MMF_TARGET_REAL)
         return mmf_fail(ctx, MMF_ARG, "sentiment metrics score regression; target %s is for %s",

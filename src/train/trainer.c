@@ -24,9 +24,6 @@
 #define LONG_RUN 10
 /* Steps that are timed before the estimate; the first one also grows the memory. */
 #define ESTIMATE_STEPS 4
-/* Bytes of a batch from which on a thread fills the next one: below, handing it over takes as long.
- */
-#define AHEAD_BYTES ((size_t)256 << 10)
 
 /* ---- Preparation ------------------------------------------------------------------------- */
 
@@ -64,18 +61,6 @@ static mmf_status build_model(trainer *t)
     return mmf_model__create(t->ctx, &t->model, module, fit->name, &task, NULL);
 }
 
-static size_t bytes_of_batch(const mmf_schema *inputs, int64_t n_rows)
-{
-    size_t n = 0;
-    for (size_t m = 0; m < inputs->count; m++) {
-        size_t row = (size_t)n_rows * sizeof(float);
-        for (int d = 0; d < inputs->inputs[m].n_dims; d++)
-            row *= (size_t)inputs->inputs[m].shape[d];
-        n += row;
-    }
-    return n;
-}
-
 static mmf_status prepare_data(trainer *t)
 {
     const mmf_fit *const fit = t->fit;
@@ -91,6 +76,7 @@ static mmf_status prepare_data(trainer *t)
     if (!fit->options->no_normalise) {
         MMF_TRY(mmf_normalisation_fit(t->ctx, &t->normalisation, fit->dataset, fit->train_rows,
                                       fit->n_train));
+        mmf_starts_normalise(fit->starts, fit->dataset, &t->normalisation);
         MMF_TRY(mmf_model__set_normalisation(t->model, fit->dataset, &t->normalisation));
     }
     t->max_rows = t->batch_rows + 1 > MMF_VALID_BATCH ? t->batch_rows + 1 : MMF_VALID_BATCH;
@@ -101,10 +87,7 @@ static mmf_status prepare_data(trainer *t)
     t->batch.wanted = 0;
     for (size_t m = 0; m < inputs->count; m++)
         t->batch.wanted |= UINT64_C(1) << t->map[m];
-    MMF_TRY(mmf_augment_parse(t->ctx, &t->augment, fit->dataset, fit->options->augment));
-    if (t->augment.count == 0 && bytes_of_batch(inputs, t->batch_rows) < AHEAD_BYTES)
-        return MMF_OK;
-    return mmf_batch_ahead_create(t->ctx, &t->ahead, fit->dataset, &t->batch);
+    return mmf_trainer__prepare_batches(t);
 }
 
 static mmf_status prepare_loss(trainer *t)
@@ -170,27 +153,6 @@ static mmf_status check_objective(trainer *t, const mmf_named *out)
     return MMF_OK;
 }
 
-static mmf_batch_order order_of(const trainer *t, const int64_t *rows, int64_t n,
-                                const mmf_pass *pass)
-{
-    return (mmf_batch_order){.normalisation =
-                                 t->fit->options->no_normalise ? NULL : &t->normalisation,
-                             .augment = pass->training && t->augment.count > 0 ? &t->augment : NULL,
-                             .rows = rows,
-                             .n_rows = n,
-                             .seed = pass->seed,
-                             .step = pass->step};
-}
-
-/* Only training steps are ordered ahead. */
-static mmf_status fill_batch(trainer *t, const int64_t *rows, int64_t n, const mmf_pass *pass)
-{
-    const mmf_batch_order order = order_of(t, rows, n, pass);
-    if (t->ahead && pass->training && mmf_batch_ahead_take(t->ahead, &order, &t->batch))
-        return MMF_OK;
-    return mmf_batch_fill_order(&t->batch, t->fit->dataset, &order);
-}
-
 /* Fills the batch and runs the model. */
 mmf_status mmf_trainer__forward(trainer *t, const int64_t *rows, int64_t n, const mmf_pass *pass,
                                 forward_pass *f)
@@ -198,7 +160,7 @@ mmf_status mmf_trainer__forward(trainer *t, const int64_t *rows, int64_t n, cons
     *f = (forward_pass){.step = {.training = pass->training,
                                  .epoch = t->state.progress.epoch,
                                  .step = (int64_t)pass->step}};
-    MMF_TRY(fill_batch(t, rows, n, pass));
+    MMF_TRY(mmf_trainer__fill(t, rows, n, pass));
     drop_modalities(t, pass);
     mmf_tape_begin(t->tape, pass);
     mmf_feed_put(&t->model->feed, t->tape, t->batch.inputs, t->map, n, MMF_ALL_MODALITIES, &f->in);
@@ -313,40 +275,16 @@ static mmf_status not_finite(trainer *t)
         op ? op : "the loss itself");
 }
 
-/* Rows of a step of the epoch, and the pass that it is. */
-static int64_t rows_of_step(const trainer *t, int64_t step, const int64_t **rows, mmf_pass *pass)
-{
-    const int64_t first = step * t->batch_rows;
-    *rows = t->order + first;
-    *pass = (mmf_pass){.record = true,
-                       .training = true,
-                       .seed = t->fit->options->seed,
-                       .step = (uint64_t)(t->state.progress.epoch * t->n_steps + step)};
-    return step + 1 == t->n_steps ? t->fit->n_train - first : t->batch_rows;
-}
-
-/* The order of the rows is the epoch's, so there is nothing to fill ahead behind its end. */
-static void order_ahead(const trainer *t, int64_t step)
-{
-    const int64_t *rows = NULL;
-    mmf_pass pass;
-    if (!t->ahead || step >= t->n_steps)
-        return;
-    const int64_t n = rows_of_step(t, step, &rows, &pass);
-    const mmf_batch_order order = order_of(t, rows, n, &pass);
-    mmf_batch_ahead_start(t->ahead, &order);
-}
-
 static mmf_status take_step(trainer *t)
 {
     mmf_fit_progress *const p = &t->state.progress;
     const int64_t *rows = NULL;
     mmf_pass pass;
-    const int64_t n = rows_of_step(t, p->step, &rows, &pass);
+    const int64_t n = mmf_trainer__rows(t, p->step, &rows, &pass);
     const int64_t global = (int64_t)pass.step;
     forward_pass f;
     MMF_TRY(mmf_trainer__forward(t, rows, n, &pass, &f));
-    order_ahead(t, p->step + 1);
+    mmf_trainer__order_ahead(t, p->step + 1);
     if (!f.loss)
         return mmf_fail(t->ctx, MMF_UNSUPPORTED,
                         "%s: there is no loss to learn from; add --loss clip-loss", t->fit->name);

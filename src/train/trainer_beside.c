@@ -44,11 +44,11 @@ mmf_status mmf_trainer__prepare_beside(trainer *t)
     t->left_aside |= fit->losses->count > t->auxiliary.count ? MMF_ASIDE_LOSSES : 0;
     if (fit->aids->count == 0)
         return MMF_OK;
-    if (fit->task->kind == MMF_TARGET_RETRIEVAL)
+    if (fit->task->kind == MMF_TARGET_RETRIEVAL || fit->task->kind == MMF_TARGET_PRETRAINING)
         return mmf_fail(t->ctx, MMF_UNSUPPORTED,
-                        "training aid %s balances predictions of single modalities, and retrieval "
-                        "has none; leave it out",
-                        fit->aids->kinds[0]->def.name);
+                        "training aid %s balances predictions of single modalities, and %s has "
+                        "none; leave it out",
+                        fit->aids->kinds[0]->def.name, mmf_task_name(fit->task->kind));
     const mmf_aid_fit known = {.task = fit->task,
                                .loss = &t->loss,
                                .options = fit->options,

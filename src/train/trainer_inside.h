@@ -40,6 +40,14 @@ typedef struct forward_pass {
     mmf_tensor *loss;  /* of the model */
 } forward_pass;
 
+/** What is changed at random, and the thread that fills ahead where batches are worth one. */
+mmf_status mmf_trainer__prepare_batches(trainer *t);
+/** Fills the batch, or takes the one that was ordered ahead: training steps only are. */
+mmf_status mmf_trainer__fill(trainer *t, const int64_t *rows, int64_t n, const mmf_pass *pass);
+/** Rows of a step of the epoch, and the pass that it is. @return how many */
+int64_t mmf_trainer__rows(const trainer *t, int64_t step, const int64_t **rows, mmf_pass *pass);
+/** The order of the rows is the epoch's, so nothing is ordered behind its end. */
+void mmf_trainer__order_ahead(const trainer *t, int64_t step);
 /** Fills the batch and runs the model. */
 mmf_status mmf_trainer__forward(trainer *t, const int64_t *rows, int64_t n, const mmf_pass *pass,
                                 forward_pass *f);

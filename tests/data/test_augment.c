@@ -5,7 +5,7 @@
 #include "data/batch_ahead.h"
 #include "data/data_builder.h"
 
-enum { N = 40, CHANNELS = 2, HEIGHT = 5, WIDTH = 4, PLANE = HEIGHT * WIDTH, CROP = 2 };
+enum { N = 40, CHANNELS = 2, HEIGHT = 5, WIDTH = 4, PLANE = HEIGHT * WIDTH, CROP = 2, WORDS = 2 };
 
 static mmf_dataset *open_pictures(mmf_ctx *ctx)
 {
@@ -20,6 +20,11 @@ static mmf_dataset *open_pictures(mmf_ctx *ctx)
     builder b = {0};
     put(&b, "picture", floats(pictures, N, CHANNELS, HEIGHT, WIDTH));
     put(&b, "table", floats(features, N, 3, 0, 0));
+    static float words[N * 3 * 2], boxes[N * 3 * 4];
+    for (int i = 0; i < N * 3 * 4; i++)
+        boxes[i] = (float)(i % 13);
+    put(&b, "words", floats(words, N, 3, 2, 0));
+    put(&b, "words.box", floats(boxes, N, 3, 4, 0));
     put(&b, "label", ints(labels, N, 0));
     mmf_dataset *dataset = NULL;
     test_ok(ctx, mmf_dataset_open(ctx, &dataset, write_file(ctx, &b), NULL));
@@ -108,7 +113,7 @@ static void wrong_changes_are_refused(void **state)
     static const struct {
         const char *text, *piece;
     } cases[] = {
-        {"photo=crop", "no modality \"photo\"; there are: picture, table"},
+        {"photo=crop", "no modality \"photo\"; there are: picture, table, words"},
         {"table=flip", "is a vector"},
         {"picture=crop:4", "from 0 to 3"},
         {"picture=crop:1.5", "whole pixels"},
@@ -140,6 +145,10 @@ static void batches_ahead_are_the_same(void **state)
     mmf_batch_ahead *ahead = NULL;
     test_ok(ctx, mmf_augment_parse(ctx, &augment, dataset, "picture=crop:2"));
     mmf_batch here = filled(ctx, dataset, NULL, 0, 0), there = filled(ctx, dataset, NULL, 0, 0);
+    const int64_t *const widths = mmf_dataset_modality(dataset, WORDS)->companions;
+    assert_int_equal(widths[MMF_COMPANION_BOX], 4);
+    test_ok(ctx, mmf_batch_want_companions(&here, dataset, WORDS, widths));
+    test_ok(ctx, mmf_batch_want_companions(&there, dataset, WORDS, widths));
     test_ok(ctx, mmf_batch_ahead_create(ctx, &ahead, dataset, &there));
     int64_t rows[64];
     for (int64_t i = 0; i < 64; i++)
@@ -157,6 +166,10 @@ static void batches_ahead_are_the_same(void **state)
         assert_int_equal(there.n_rows, order.n_rows);
         assert_memory_equal(here.inputs[0].values, there.inputs[0].values,
                             (size_t)order.n_rows * CHANNELS * PLANE * sizeof(float));
+        assert_non_null(there.inputs[WORDS].companions[MMF_COMPANION_BOX]);
+        assert_memory_equal(here.inputs[WORDS].companions[MMF_COMPANION_BOX],
+                            there.inputs[WORDS].companions[MMF_COMPANION_BOX],
+                            (size_t)order.n_rows * 3 * 4 * sizeof(float));
         assert_memory_equal(here.target_classes, there.target_classes,
                             (size_t)order.n_rows * sizeof(int64_t));
     }

@@ -21,6 +21,9 @@
 #define EACH_FEW 2
 #define N_DIRECTIONS_FEW 3
 #define LARGE 3000
+/* Parameters beyond which all of them are checked together, along random directions: a tensor by
+ * itself costs two passes through a network of a hundred layers. */
+#define VERY_LARGE 100000
 
 static const double steps[] = {1e-5, 1e-6, 1e-7};
 
@@ -135,6 +138,23 @@ static void check_tensor(check *c, const char *name, mmf_real *x, const mmf_real
     free(direction);
 }
 
+static void check_parameters(check *c, mmf_params *params)
+{
+    const int64_t size = mmf_params_size(params);
+    const mmf_real *const all = mmf_params_gradients(params);
+    for (int64_t e = 0; e < size; e++)
+        assert_true(isfinite(all[e]));
+    if (size > VERY_LARGE) {
+        check_tensor(c, "all parameters", mmf_params_values(params), all, size);
+        return;
+    }
+    for (size_t i = 0; i < mmf_params_count(params); i++) {
+        const mmf_param *const p = mmf_params_at(params, i);
+        if (p->role == MMF_PARAM_TRAINED)
+            check_tensor(c, p->name, p->tensor->data, p->tensor->grad, p->tensor->count);
+    }
+}
+
 /* Gradients of one recorded pass, copied off the tape, then each against differences. */
 static void check_module(check *c)
 {
@@ -160,15 +180,7 @@ static void check_module(check *c)
         if (!x->is_int)
             grads[m] = copy_of(mmf_tensor_has_grad(c->tape, x) ? x->grad : NULL, x->count);
     }
-    for (size_t i = 0; i < mmf_params_count(params); i++) {
-        const mmf_param *const p = mmf_params_at(params, i);
-        mmf_tensor *const t = p->tensor;
-        if (p->role != MMF_PARAM_TRAINED)
-            continue;
-        for (int64_t e = 0; e < t->count; e++)
-            assert_true(isfinite(t->grad[e]));
-        check_tensor(c, p->name, t->data, t->grad, t->count);
-    }
+    check_parameters(c, params);
     for (size_t m = 0; m < c->data->schema.count; m++) {
         if (grads[m])
             check_tensor(c, c->data->inputs[m].name, c->data->values[m], grads[m],

@@ -558,6 +558,53 @@ static void trained_models_encode(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* The reference's features of real pictures, through files and the network's published weights. */
+static void published_weights_encode(void **state)
+{
+    (void)state;
+    needs_media();
+    enum { N_PICTURES = 40, SIDE = 32, PLANE = SIDE * SIDE };
+    mmf_ctx *const ctx = test_ctx();
+    mmf_archive *reference = NULL, *archive = NULL;
+    const char *const data = test_shared("data/cifar10-test1000.npz");
+    if (data)
+        test_ok(ctx, mmf_archive_open(ctx, &reference, data, NULL));
+    const char *const weights = test_shared("data/weights/cifar_resnet20.safetensors");
+    if (!reference || !weights) {
+        mmf_archive_close(reference);
+        mmf_ctx_free(ctx);
+        skip();
+    }
+    char table[N_PICTURES * 24] = "label,picture\n", name[32], spec[1024];
+    const mmf_array image = load_array(ctx, reference, "image");
+    const mmf_array wanted = load_array(ctx, reference, "reference.features");
+    for (int i = 0; i < N_PICTURES; i++) {
+        unsigned char pixels[3 * PLANE];
+        for (int64_t p = 0; p < PLANE; p++) {
+            for (int64_t c = 0; c < 3; c++)
+                pixels[3 * p + c] =
+                    (unsigned char)mmf_array_integer(&image, (3 * i + c) * PLANE + p);
+        }
+        snprintf(name, sizeof name, "c%d.png", i);
+        write_png(test_path(name), SIDE, SIDE, 3, pixels);
+        snprintf(table + strlen(table), sizeof table - strlen(table), "%d,%s\n", i % 2, name);
+    }
+    snprintf(spec, sizeof spec, "@image=resnet20=%s", weights);
+    const char *const specs[] = {spec};
+    mmf_prepare_options options = prepare_options(test_path("cache-published"));
+    options.specs = specs;
+    options.n_specs = 1;
+    test_ok(ctx, mmf_prepare(ctx, &archive, write_table("cifar.csv", table), &options));
+    const mmf_array got = load_array(ctx, archive, "picture");
+    assert_int_equal(got.shape[0], N_PICTURES);
+    assert_int_equal(got.shape[1], wanted.shape[1]);
+    for (int64_t i = 0; i < mmf_array_count(&got); i++)
+        assert_true(fabs(mmf_array_number(&got, i) - mmf_array_number(&wanted, i)) < 1e-3);
+    mmf_archive_close(reference);
+    mmf_archive_close(archive);
+    mmf_ctx_free(ctx);
+}
+
 static void only_tables_of_files_are_manifests(void **state)
 {
     (void)state;
@@ -583,6 +630,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_meant_is_refused),
         cmocka_unit_test(models_take_the_table),
         cmocka_unit_test(trained_models_encode),
+        cmocka_unit_test(published_weights_encode),
         cmocka_unit_test(only_tables_of_files_are_manifests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* blas_onednn.c: matrix products and convolutions by oneDNN. The only file that knows oneDNN. */
+/* blas_onednn.c: matrix products and convolutions by oneDNN. Beside
+ * blas_onednn_bytes.c the only file that knows oneDNN. */
 #include "tensor/kernels/conv_kernel.h"
 #include "tensor/tape.h"
 

@@ -1,6 +1,7 @@
 /* blas_portable.c: matrix products in plain C: the oracle of the tests and the back end elsewhere.
  */
 #include "tensor/kernels/conv_kernel.h"
+#include "tensor/kernels/byte_kernel.h"
 #include "tensor/tape.h"
 
 #if !defined(MMF_WITH_ONEDNN) || defined(MMF_DOUBLE)
@@ -68,6 +69,54 @@ void mmf_blas_gemm(const mmf_gemm *g)
                 block(g, packed, i0, p0, depth, j0, width);
         }
     }
+}
+
+void mmf_blas_gemm_bytes(int64_t m, int64_t n, int64_t k, const uint8_t *a, const int8_t *b,
+                         int32_t *c)
+{
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            int32_t sum = 0;
+            for (int64_t p = 0; p < k; p++)
+                sum += (int32_t)a[i * k + p] * (int32_t)b[j * k + p];
+            c[i * n + j] = sum;
+        }
+    }
+}
+
+int mmf_blas_byte_levels(void)
+{
+    return 255;
+}
+
+mmf_byte_kernel *mmf_blas_bytes_make(mmf_ctx *ctx, int64_t n, int64_t k)
+{
+    (void)ctx, (void)n, (void)k;
+    return NULL;
+}
+
+void mmf_blas_bytes_free(mmf_ctx *ctx, mmf_byte_kernel *kernel)
+{
+    (void)ctx, (void)kernel;
+}
+
+size_t mmf_blas_bytes_size(const mmf_byte_kernel *kernel)
+{
+    (void)kernel;
+    return 0;
+}
+
+bool mmf_blas_bytes_pack(const mmf_byte_kernel *kernel, const int8_t *b, int8_t *packed)
+{
+    (void)kernel, (void)b, (void)packed;
+    return false;
+}
+
+bool mmf_blas_bytes_run(const mmf_byte_kernel *kernel, const uint8_t *a, const int8_t *packed,
+                        int32_t *c)
+{
+    (void)kernel, (void)a, (void)packed, (void)c;
+    return false;
 }
 
 const char *mmf_blas_name(void)

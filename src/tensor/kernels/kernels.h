@@ -109,6 +109,14 @@ typedef struct mmf_kernels {
     void (*act_grad)(mmf_activation act, int64_t n, const mmf_real *y, const mmf_real *dy,
                      mmf_real *d);
 
+    /* x = scale (q - zero) with 0 <= q <= levels; see byte_kernels.h */
+    void (*quantise_row)(int64_t n, const mmf_real *x, int levels, uint8_t *q, mmf_real *scale,
+                         int32_t *zero);
+    /* y[j] = scale weight_scale[j] (sum[j] - zero weight_sum[j]) + bias[j]; bias may be NULL */
+    void (*dequantise)(int64_t n, const int32_t *sum, mmf_real scale, int32_t zero,
+                       const mmf_real *weight_scale, const int32_t *weight_sum,
+                       const mmf_real *bias, mmf_real *y);
+
     /* One row each: y = softmax(x) over n, with mask (NULL: none); returns the number kept. */
     int64_t (*softmax_row)(int64_t n, const mmf_real *x, const mmf_real *mask, mmf_real *y);
     /* dx = beta dx + y (dy - sum y dy) */

@@ -9,6 +9,7 @@
 #include "tensor/kernels/vector_math.h"
 #include "tensor/kernels/reduce_kernels.h"
 #include "tensor/kernels/element_kernels.h"
+#include "tensor/kernels/byte_kernels.h"
 #include "tensor/kernels/norm_kernels.h"
 #include "tensor/kernels/outer_kernels.h"
 #include "tensor/kernels/rnn_kernels.h"
@@ -34,6 +35,8 @@ const mmf_kernels MMF_KERNEL_TABLE = {
     .sum_rows = sum_rows,
     .bias_act = bias_act,
     .act_grad = act_grad,
+    .quantise_row = quantise_row,
+    .dequantise = dequantise,
     .softmax_row = softmax_row,
     .softmax_row_grad = softmax_row_grad,
     .norm_row = norm_row,

@@ -69,19 +69,26 @@ static void inside(const geometry *g, int64_t kx, int64_t *first, int64_t *last)
         *first = *last;
 }
 
-/* columns[(c, ky, kx), (oy, ox)] of one sample; `add`: the reverse, adding into the sample. */
-static void im2col(const geometry *g, mmf_real *sample, mmf_real *columns, bool add)
+/* Rows [first, last) of the output. */
+typedef struct strip {
+    int64_t first, last;
+} strip;
+
+/* columns[(c, ky, kx), (oy, ox)] of one sample's strip; `add`: the reverse, adding into the sample.
+ */
+static void im2col(const geometry *g, const strip *rows, mmf_real *sample, mmf_real *columns,
+                   bool add)
 {
-    const int64_t area = g->out_height * g->out_width;
+    const int64_t area = (rows->last - rows->first) * g->out_width;
     for (int64_t row = 0; row < g->channels * g->kernel[0] * g->kernel[1]; row++) {
         const int64_t kx = row % g->kernel[1], ky = row / g->kernel[1] % g->kernel[0];
         mmf_real *const channel =
             sample + row / (g->kernel[0] * g->kernel[1]) * g->height * g->width;
         int64_t first = 0, last = 0;
         inside(g, kx, &first, &last);
-        for (int64_t oy = 0; oy < g->out_height; oy++) {
+        for (int64_t oy = rows->first; oy < rows->last; oy++) {
             const int64_t y = oy * g->stride[0] + ky - g->padding[0];
-            mmf_real *const column = columns + row * area + oy * g->out_width;
+            mmf_real *const column = columns + row * area + (oy - rows->first) * g->out_width;
             if (y < 0 || y >= g->height) {
                 if (!add)
                     memset(column, 0, (size_t)g->out_width * sizeof *column);
@@ -109,13 +116,18 @@ static void im2col(const geometry *g, mmf_real *sample, mmf_real *columns, bool 
 /* Samples go to this many ranges at most; each has the columns of one sample, and its own sum of
  * weight gradients, which are then added in order. */
 #define MAX_RANGES 8
+/* A sample's columns are made strip by strip, so that a product finds them in the second cache
+ * level: elements of a strip, and the least number of columns, which a product needs to be fast. */
+#define STRIP_ELEMENTS 131072
+#define STRIP_COLUMNS 128
 
 typedef struct conv_job {
     const mmf_tape *tape;
     const conv_node *c;
-    mmf_real *columns; /* of one sample, a range */
+    mmf_real *columns; /* of one strip, a range */
     mmf_real *y, *dx, *dw;
     int64_t depth, area, grain;
+    int64_t strip_rows;
     mmf_real dx_beta;
 } conv_job;
 
@@ -135,7 +147,22 @@ static conv_job make_job(const mmf_tape *tape, const conv_node *c)
                   .grain = (g->batch + MAX_RANGES - 1) / MAX_RANGES};
     const int64_t least = mmf_grain(g->outputs * j.depth * j.area / 8);
     j.grain = j.grain < least ? least : j.grain;
+    const int64_t fitting = j.depth > 0 ? STRIP_ELEMENTS / j.depth : j.area;
+    const int64_t columns = fitting < STRIP_COLUMNS ? STRIP_COLUMNS : fitting;
+    const int64_t n_strips = (j.area + columns - 1) / columns;
+    j.strip_rows = n_strips > 0 ? (g->out_height + n_strips - 1) / n_strips : g->out_height;
     return j;
+}
+
+static mmf_real *new_columns(mmf_tape *tape, const conv_job *j)
+{
+    return mmf_tape__reals(tape, range_count(j) * j->depth * j->strip_rows * j->c->g.out_width);
+}
+
+static strip strip_at(const conv_job *j, int64_t first)
+{
+    const int64_t last = first + j->strip_rows, end = j->c->g.out_height;
+    return (strip){first, last < end ? last : end};
 }
 
 static void forward_range(void *argument, int64_t begin, int64_t end)
@@ -143,16 +170,20 @@ static void forward_range(void *argument, int64_t begin, int64_t end)
     const conv_job *const j = argument;
     const geometry *const g = &j->c->g;
     const int64_t size_in = g->channels * g->height * g->width, size_out = g->outputs * j->area;
-    mmf_real *const columns = j->columns + begin / j->grain * j->depth * j->area;
+    mmf_real *const columns =
+        j->columns + begin / j->grain * j->depth * j->strip_rows * g->out_width;
     for (int64_t b = begin; b < end; b++) {
-        im2col(g, j->c->x->data + b * size_in, columns, false);
         mmf_real *const y = j->y + b * size_out;
         for (int64_t o = 0; j->c->b && o < g->outputs; o++)
             j->tape->k->fill(j->area, j->c->b->data[o], y + o * j->area);
-        const mmf_gemm product = {false,         false,    g->outputs, j->area, j->depth,        1,
-                                  j->c->w->data, j->depth, columns,    j->area, j->c->b ? 1 : 0, y,
-                                  j->area};
-        mmf_blas_gemm(&product);
+        for (int64_t row = 0; row < g->out_height; row += j->strip_rows) {
+            const strip rows = strip_at(j, row);
+            const int64_t n = (rows.last - rows.first) * g->out_width;
+            im2col(g, &rows, j->c->x->data + b * size_in, columns, false);
+            mmf_blas_gemm(&(mmf_gemm){false, false, g->outputs, n, j->depth, 1, j->c->w->data,
+                                      j->depth, columns, n, j->c->b ? 1 : 0, y + row * g->out_width,
+                                      j->area});
+        }
     }
 }
 
@@ -163,22 +194,26 @@ static void backward_range(void *argument, int64_t begin, int64_t end)
     const geometry *const g = &j->c->g;
     const int64_t size_in = g->channels * g->height * g->width, size_out = g->outputs * j->area;
     const int64_t range = begin / j->grain;
-    mmf_real *const columns = j->columns + range * j->depth * j->area;
+    mmf_real *const columns = j->columns + range * j->depth * j->strip_rows * g->out_width;
     for (int64_t b = begin; b < end; b++) {
-        const mmf_real *const dy = j->c->node.out->grad + b * size_out;
-        if (j->dw) {
-            im2col(g, j->c->x->data + b * size_in, columns, false);
-            mmf_blas_gemm(&(mmf_gemm){false, true, g->outputs, j->depth, j->area, 1, dy, j->area,
-                                      columns, j->area, b == begin ? 0 : 1,
-                                      j->dw + range * g->outputs * j->depth, j->depth});
-        }
-        if (!j->dx)
-            continue;
-        mmf_blas_gemm(&(mmf_gemm){true, false, j->depth, j->area, g->outputs, 1, j->c->w->data,
-                                  j->depth, dy, j->area, 0, columns, j->area});
-        if (j->dx_beta == (mmf_real)0)
+        if (j->dx && j->dx_beta == (mmf_real)0)
             memset(j->dx + b * size_in, 0, (size_t)size_in * sizeof *j->dx);
-        im2col(g, j->dx + b * size_in, columns, true);
+        for (int64_t row = 0; row < g->out_height; row += j->strip_rows) {
+            const strip rows = strip_at(j, row);
+            const int64_t n = (rows.last - rows.first) * g->out_width;
+            const mmf_real *const dy = j->c->node.out->grad + b * size_out + row * g->out_width;
+            if (j->dw) {
+                im2col(g, &rows, j->c->x->data + b * size_in, columns, false);
+                mmf_blas_gemm(&(mmf_gemm){false, true, g->outputs, j->depth, n, 1, dy, j->area,
+                                          columns, n, b == begin && row == 0 ? 0 : 1,
+                                          j->dw + range * g->outputs * j->depth, j->depth});
+            }
+            if (!j->dx)
+                continue;
+            mmf_blas_gemm(&(mmf_gemm){true, false, j->depth, n, g->outputs, 1, j->c->w->data,
+                                      j->depth, dy, j->area, 0, columns, n});
+            im2col(g, &rows, j->dx + b * size_in, columns, true);
+        }
     }
 }
 
@@ -199,7 +234,7 @@ static void conv_backward(mmf_tape *tape, mmf_node *node)
     mmf_real *const dw = mmf_tape__grad(tape, c->w, &fresh);
     j.dx = mmf_tape__grad(tape, c->x, &fresh_x);
     j.dx_beta = fresh_x ? 0 : 1;
-    j.columns = mmf_tape__reals(tape, n_ranges * j.depth * j.area);
+    j.columns = new_columns(tape, &j);
     j.dw = dw ? mmf_tape__reals(tape, n_ranges * c->w->count) : NULL;
     if (!j.columns || (dw && !j.dw))
         return;
@@ -231,7 +266,7 @@ static mmf_tensor *conv(mmf_tape *tape, const char *op, int n_dims, mmf_tensor *
     mmf_tensor *const y = mmf_tape__tensor(tape, n_dims, n_dims == 4 ? shape4 : shape3);
     conv_job j = make_job(tape, &c);
     const mmf_tape_mark mark = mmf_tape_enter(tape);
-    j.columns = mmf_tape__reals(tape, range_count(&j) * j.depth * j.area);
+    j.columns = new_columns(tape, &j);
     if (!y || !j.columns)
         return NULL;
     j.y = y->data;

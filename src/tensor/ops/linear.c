@@ -1,4 +1,5 @@
 /* linear.c: act(x W' + b): one matrix product and one pass for bias and activation. */
+#include "tensor/int8.h"
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
@@ -9,6 +10,25 @@ typedef struct linear_node {
     mmf_real
         *pre; /* pre-activation, kept for GELU only; the others differentiate from the output */
 } linear_node;
+
+typedef struct local_job {
+    const mmf_tape *tape;
+    const linear_node *n;
+    const mmf_real *dy;
+    mmf_real *g;
+} local_job;
+
+static void local_range(void *argument, int64_t begin, int64_t end)
+{
+    const local_job *const j = argument;
+    const linear_node *const n = j->n;
+    if (n->activation == MMF_ACT_GELU)
+        j->tape->k->unary_grad(MMF_UNARY_GELU, end - begin, n->pre + begin, n->pre + begin,
+                               j->dy + begin, j->g + begin, 0, 0, 0);
+    else
+        j->tape->k->act_grad(n->activation, end - begin, n->node.out->data + begin, j->dy + begin,
+                             j->g + begin);
+}
 
 /*
  * With g = dy act'(.):  dx = g W,  dW = g' x,  db = column sums of g.
@@ -23,11 +43,8 @@ static void linear_backward(mmf_tape *tape, mmf_node *node)
         mmf_real *const local = mmf_tape__reals(tape, node->out->count);
         if (!local)
             return;
-        if (n->activation == MMF_ACT_GELU)
-            tape->k->unary_grad(MMF_UNARY_GELU, node->out->count, n->pre, n->pre, g, local, 0, 0,
-                                0);
-        else
-            tape->k->act_grad(n->activation, node->out->count, node->out->data, g, local);
+        local_job job = {tape, n, g, local};
+        mmf_tape__parallel(tape, node->out->count, mmf_grain(4), local_range, &job);
         g = local;
     }
     bool fresh = false;
@@ -80,6 +97,39 @@ static bool sum_nonzero_inputs(mmf_tape *tape, const mmf_tensor *x, const mmf_te
     return true;
 }
 
+/* ---- Bias and activation ----------------------------------------------------------------- */
+
+typedef struct finish_job {
+    const mmf_tape *tape;
+    int64_t outputs;
+    const mmf_real *bias;
+    mmf_activation activation;
+    mmf_real *y;
+    mmf_real *pre; /* NULL unless what enters the activation is kept */
+} finish_job;
+
+static int64_t finish_cost(mmf_activation activation)
+{
+    return activation == MMF_ACT_NONE || activation == MMF_ACT_RELU ? 1 : 4;
+}
+
+/* Rows while they are in the cache. */
+static void finish_rows(void *argument, int64_t begin, int64_t end)
+{
+    const finish_job *const j = argument;
+    const mmf_kernels *const k = j->tape->k;
+    for (int64_t r = begin; r < end; r++) {
+        mmf_real *const y = j->y + r * j->outputs;
+        if (!j->pre) {
+            k->bias_act(1, j->outputs, j->bias, j->activation, y);
+            continue;
+        }
+        k->bias_act(1, j->outputs, j->bias, MMF_ACT_NONE, y);
+        k->axpby(j->outputs, 1, y, 0, j->pre + r * j->outputs);
+        k->unary(MMF_UNARY_GELU, j->outputs, y, y, 0, 0);
+    }
+}
+
 mmf_tensor *mmf_linear(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
                        mmf_activation activation)
 {
@@ -102,6 +152,8 @@ mmf_tensor *mmf_linear(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor 
     if (!y)
         return NULL;
     const int64_t rows = inputs > 0 ? x->count / inputs : 0;
+    if (mmf_int8_linear(tape, x, w, b, activation, y))
+        return y;
     if (!sum_nonzero_inputs(tape, x, w, y))
         mmf_tape__gemm(tape, &(mmf_gemm){false, true, rows, outputs, inputs, 1, x->data, inputs,
                                          w->data, inputs, 0, y->data, outputs});
@@ -113,17 +165,12 @@ mmf_tensor *mmf_linear(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor 
         n->w = w;
         n->b = b;
         n->pre = NULL;
-        if (activation == MMF_ACT_GELU) {
-            n->pre = mmf_tape__reals(tape, y->count);
-            if (!n->pre)
-                return NULL;
-            tape->k->bias_act(rows, outputs, b ? b->data : NULL, MMF_ACT_NONE, y->data);
-            tape->k->axpby(y->count, 1, y->data, 0, n->pre);
-            tape->k->unary(MMF_UNARY_GELU, y->count, n->pre, y->data, 0, 0);
-            return y;
-        }
+        n->pre = activation == MMF_ACT_GELU ? mmf_tape__reals(tape, y->count) : NULL;
+        if (activation == MMF_ACT_GELU && !n->pre)
+            return NULL;
     }
-    tape->k->bias_act(rows, outputs, b ? b->data : NULL, activation, y->data);
+    finish_job job = {tape, outputs, b ? b->data : NULL, activation, y->data, n ? n->pre : NULL};
+    mmf_tape__parallel(tape, rows, mmf_grain(outputs * finish_cost(activation)), finish_rows, &job);
     return y;
 }
 

@@ -1,0 +1,237 @@
+/* int8.c: see int8.h. */
+#include "tensor/int8.h"
+
+#include <string.h>
+
+#include "tensor/kernels/byte_kernel.h"
+
+/* Below these a layer's bytes save less than finding them costs. */
+#define MIN_INPUTS 128
+#define MIN_OUTPUTS 64
+/* Columns of one product: its sums stay in the second cache level. */
+#define TILE_COLUMNS 256
+#define TILE_ROWS MMF_BYTE_ROWS
+
+struct mmf_byte_cached {
+    struct mmf_byte_cached *next;
+    int64_t n, k;
+    mmf_byte_kernel *kernel; /* NULL: the back end has none, and is not asked again */
+};
+
+void mmf_int8_free(mmf_ctx *ctx, struct mmf_byte_cached *first)
+{
+    while (first) {
+        struct mmf_byte_cached *const next = first->next;
+        mmf_blas_bytes_free(ctx, first->kernel);
+        mmf_free(ctx, first);
+        first = next;
+    }
+}
+
+#ifdef MMF_DOUBLE
+
+bool mmf_int8_linear(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w, const mmf_tensor *b,
+                     mmf_activation activation, mmf_tensor *y)
+{
+    (void)tape, (void)x, (void)w, (void)b, (void)activation, (void)y;
+    return false; /* the double build is there to be exact */
+}
+
+#else
+
+/* A weight (outputs, inputs) in bytes: tiles of rows one behind the other. */
+typedef struct packed_weight {
+    int64_t outputs, inputs, n_tiles;
+    const mmf_byte_kernel *whole, *rest; /* of full tiles, and of the last one; NULL: none */
+    size_t tile_bytes, rest_bytes;
+    int8_t *bytes;
+    float *scale;  /* of a row */
+    int32_t *sums; /* of a row's bytes: what a zero of x contributes to its product */
+} packed_weight;
+
+typedef struct int8_job {
+    const mmf_tape *tape;
+    const mmf_tensor *x, *b;
+    mmf_activation activation;
+    mmf_tensor *y;
+    packed_weight weight;
+    int64_t rows;
+    uint8_t *bytes; /* (rows, inputs) of x, in whole tiles */
+    float *scale;   /* of a row of x */
+    int32_t *zero;
+    bool *failed; /* by the back end */
+} int8_job;
+
+static int64_t at_most(int64_t n, int64_t limit)
+{
+    return n < limit ? n : limit;
+}
+
+static const mmf_byte_kernel *kernel_of(mmf_tape *tape, int64_t n, int64_t k)
+{
+    for (const struct mmf_byte_cached *c = tape->byte_kernels; c; c = c->next) {
+        if (c->n == n && c->k == k)
+            return c->kernel;
+    }
+    struct mmf_byte_cached *const c = mmf_alloc(tape->ctx, sizeof *c);
+    if (!c)
+        return NULL;
+    *c = (struct mmf_byte_cached){tape->byte_kernels, n, k, mmf_blas_bytes_make(tape->ctx, n, k)};
+    tape->byte_kernels = c;
+    return c->kernel;
+}
+
+static size_t bytes_of(const mmf_byte_kernel *kernel, int64_t n, int64_t k)
+{
+    const size_t bytes = kernel ? mmf_blas_bytes_size(kernel) : (size_t)(n * k);
+    return (bytes + 63) & ~(size_t)63;
+}
+
+static packed_weight plan(mmf_tape *tape, const mmf_tensor *w)
+{
+    packed_weight p = {.outputs = w->shape[0], .inputs = w->shape[1]};
+    p.n_tiles = (p.outputs + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    const int64_t rest = p.outputs - (p.n_tiles - 1) * TILE_COLUMNS;
+    p.whole = p.n_tiles > 1 ? kernel_of(tape, TILE_COLUMNS, p.inputs) : NULL;
+    p.rest = kernel_of(tape, rest, p.inputs);
+    p.tile_bytes = bytes_of(p.whole, TILE_COLUMNS, p.inputs);
+    p.rest_bytes = bytes_of(p.rest, rest, p.inputs);
+    return p;
+}
+
+static size_t weight_bytes(const packed_weight *p)
+{
+    return (size_t)(p->n_tiles - 1) * p->tile_bytes + p->rest_bytes;
+}
+
+static void quantise_weight_row(const float *row, int64_t n, int8_t *bytes, float *scale,
+                                int32_t *sum)
+{
+    float largest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const float size = row[i] < 0 ? -row[i] : row[i];
+        largest = size > largest ? size : largest;
+    }
+    const float inverse = largest > 0 ? 127 / largest : 0;
+    *scale = largest / 127;
+    *sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const float step = row[i] * inverse;
+        bytes[i] = (int8_t)(step + (step < 0 ? -.5F : .5F));
+        *sum += bytes[i];
+    }
+}
+
+/* @param plain  room for a tile */
+static bool pack(const mmf_tensor *w, const packed_weight *p, int8_t *plain)
+{
+    bool fine = true;
+    for (int64_t t = 0; t < p->n_tiles; t++) {
+        const int64_t first = t * TILE_COLUMNS, n = at_most(p->outputs - first, TILE_COLUMNS);
+        const mmf_byte_kernel *const kernel = t + 1 < p->n_tiles ? p->whole : p->rest;
+        int8_t *const to = p->bytes + (size_t)t * p->tile_bytes;
+        for (int64_t o = 0; o < n; o++)
+            quantise_weight_row(w->data + (first + o) * p->inputs, p->inputs, plain + o * p->inputs,
+                                &p->scale[first + o], &p->sums[first + o]);
+        if (kernel)
+            fine = fine && mmf_blas_bytes_pack(kernel, plain, to);
+        else
+            memcpy(to, plain, (size_t)(n * p->inputs));
+    }
+    return fine;
+}
+
+static void quantise_range(void *argument, int64_t begin, int64_t end)
+{
+    const int8_job *const j = argument;
+    const int64_t inputs = j->weight.inputs;
+    const int levels = mmf_blas_byte_levels();
+    for (int64_t r = begin; r < end; r++)
+        j->tape->k->quantise_row(inputs, j->x->data + r * inputs, levels, j->bytes + r * inputs,
+                                 &j->scale[r], &j->zero[r]);
+}
+
+/* Tile t: rows t / n_tiles, columns t % n_tiles. */
+static void tile_range(void *argument, int64_t begin, int64_t end)
+{
+    const int8_job *const j = argument;
+    const packed_weight *const p = &j->weight;
+    int32_t sums[TILE_ROWS * TILE_COLUMNS];
+    for (int64_t t = begin; t < end; t++) {
+        const int64_t row = t / p->n_tiles * TILE_ROWS, tile = t % p->n_tiles;
+        const int64_t column = tile * TILE_COLUMNS;
+        const int64_t m = at_most(j->rows - row, TILE_ROWS);
+        const int64_t n = at_most(p->outputs - column, TILE_COLUMNS);
+        const mmf_byte_kernel *const kernel = tile + 1 < p->n_tiles ? p->whole : p->rest;
+        const uint8_t *const a = j->bytes + row * p->inputs;
+        const int8_t *const b = p->bytes + (size_t)tile * p->tile_bytes;
+        if (!kernel)
+            mmf_blas_gemm_bytes(m, n, p->inputs, a, b, sums);
+        else if (!mmf_blas_bytes_run(kernel, a, b, sums))
+            __atomic_store_n(j->failed, true, __ATOMIC_RELAXED);
+        for (int64_t i = 0; i < m; i++) {
+            float *const y = j->y->data + (row + i) * p->outputs + column;
+            j->tape->k->dequantise(n, sums + i * n, j->scale[row + i], j->zero[row + i],
+                                   p->scale + column, p->sums + column,
+                                   j->b ? j->b->data + column : NULL, y);
+            j->tape->k->bias_act(1, n, NULL, j->activation, y);
+        }
+    }
+}
+
+/* The weight in bytes, made by the first pass that asks; false where there is no memory for it. */
+static bool packed(mmf_tape *tape, const mmf_tensor *w, packed_weight *p)
+{
+    const size_t rows = (size_t)w->shape[0];
+    bool is_new = false;
+    *p = plan(tape, w);
+    unsigned char *const kept =
+        mmf_tape__keep(tape, w, "int8", weight_bytes(p) + rows * 8, &is_new);
+    if (!kept)
+        return false;
+    p->bytes = (int8_t *)kept;
+    p->scale = (float *)(void *)(kept + weight_bytes(p));
+    p->sums = (int32_t *)(void *)(kept + weight_bytes(p) + rows * sizeof(float));
+    if (!is_new)
+        return true;
+    const mmf_arena_mark mark = mmf_arena_here(&tape->arena);
+    int8_t *const plain = mmf_tape__alloc(tape, (size_t)(TILE_COLUMNS * p->inputs));
+    const bool fine = plain && pack(w, p, plain);
+    if (!fine)
+        mmf_tape__fail(tape, MMF_NOMEM, "linear", "the weight could not be brought to bytes");
+    mmf_arena_rewind(&tape->arena, mark);
+    return fine;
+}
+
+bool mmf_int8_linear(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w, const mmf_tensor *b,
+                     mmf_activation activation, mmf_tensor *y)
+{
+    const int64_t inputs = w->shape[1], outputs = w->shape[0];
+    bool failed = false;
+    int8_job job = {
+        .tape = tape, .x = x, .b = b, .activation = activation, .y = y, .failed = &failed};
+    if (!tape->pass.int8 || inputs < MIN_INPUTS || outputs < MIN_OUTPUTS ||
+        inputs > MMF_BLAS_MAX_BYTE_TERMS || !packed(tape, w, &job.weight))
+        return false;
+    job.rows = x->count / inputs;
+    const int64_t n_row_tiles = (job.rows + TILE_ROWS - 1) / TILE_ROWS;
+    const size_t n_bytes = (size_t)(n_row_tiles * TILE_ROWS * inputs);
+    const mmf_arena_mark mark = mmf_arena_here(&tape->arena);
+    job.bytes = mmf_tape__alloc(tape, n_bytes + 1);
+    job.scale = mmf_tape__alloc(tape, (size_t)job.rows * sizeof *job.scale + 1);
+    job.zero = mmf_tape__alloc(tape, (size_t)job.rows * sizeof *job.zero + 1);
+    if (!job.bytes || !job.scale || !job.zero)
+        return false;
+    memset(job.bytes + x->count, 0, n_bytes - (size_t)x->count);
+    mmf_tape__parallel(tape, job.rows, mmf_grain(inputs), quantise_range, &job);
+    mmf_tape__parallel(tape, n_row_tiles * job.weight.n_tiles,
+                       mmf_grain(TILE_ROWS * TILE_COLUMNS * inputs / 64), tile_range, &job);
+    mmf_tape__count_products(tape, 1, job.rows, outputs, inputs);
+    mmf_arena_rewind(&tape->arena, mark);
+    if (failed)
+        mmf_tape__fail(tape, MMF_INTERNAL, "linear", "%s refused a product of bytes",
+                       mmf_blas_name());
+    return true;
+}
+
+#endif

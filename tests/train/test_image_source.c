@@ -1,0 +1,169 @@
+/*
+ * test_image_source.c: an image network that begins with the weights of others: what is loaded,
+ * what stays, and how images are normalised.
+ */
+#include <math.h>
+
+#include "train/training_data.h"
+
+enum { N_TRAIN = 12, N_VALID = 4, N = N_TRAIN + N_VALID, SIDE = 8, MOST_TENSORS = 256 };
+
+static const mmf_def *encoder_of(const char *name)
+{
+    size_t n = 0;
+    const mmf_def *const *const table = mmf_catalogue(MMF_KIND_ENCODER, &n);
+    while (n > 0 && strcmp(table[n - 1]->name, name) != 0)
+        n--;
+    assert_true(n > 0);
+    return table[n - 1];
+}
+
+/* A small network, its norms as training leaves them. */
+static mmf_module *make_net(mmf_ctx *ctx)
+{
+    mmf_config *config = NULL;
+    mmf_module *module = NULL;
+    mmf_input_schema input = {
+        .name = "image", .kind = MMF_IMAGE, .n_dims = 3, .shape = {3, SIDE, SIDE}};
+    test_ok(ctx, mmf_config_create(ctx, &config, encoder_of("resnet20")));
+    test_ok(ctx, mmf_config_set(config, "base", "4"));
+    test_ok(ctx, mmf_module_create(ctx, &module, encoder_of("resnet20"), config,
+                                   &(mmf_schema){1, &input}, 77));
+    mmf_config_free(config);
+    const mmf_params *const params = mmf_module_params(module);
+    for (size_t i = 0; i < mmf_params_count(params); i++) {
+        const mmf_param *const p = mmf_params_at(params, i);
+        for (int64_t e = 0; p->role == MMF_PARAM_BUFFER && e < p->tensor->count; e++)
+            p->tensor->data[e] = (mmf_real)(0.5 + 0.1 * (double)(e % 7));
+    }
+    return module;
+}
+
+/* As torchvision has it: a classifier and the norms' counters beside the network. */
+static void write_weights(mmf_ctx *ctx, const mmf_module *net, const char *path,
+                          const char *without)
+{
+    const mmf_params *const params = mmf_module_params(net);
+    static const float classifier[6] = {1, 2, 3, 4, 5, 6};
+    static const int64_t counter = 9;
+    mmf_named_array arrays[MOST_TENSORS] = {
+        {"fc.weight", {MMF_F32, 2, {2, 3}, 4, classifier}},
+        {"bn1.num_batches_tracked", {MMF_I64, 1, {1}, 8, &counter}}};
+    size_t n = 2;
+    for (size_t i = 0; i < mmf_params_count(params); i++) {
+        const mmf_param *const p = mmf_params_at(params, i);
+        mmf_array array = {MMF_F32, p->tensor->n_dims, {0}, 4, p->tensor->data};
+        memcpy(array.shape, p->tensor->shape, sizeof array.shape);
+        assert_true(n < MOST_TENSORS);
+        if (!without || strcmp(p->name, without) != 0)
+            arrays[n++] = (mmf_named_array){p->name, array};
+    }
+    test_ok(ctx, mmf_safetensors_save(ctx, path, arrays, n, NULL, 0));
+}
+
+static mmf_dataset *open_images(mmf_ctx *ctx)
+{
+    static unsigned char pixels[N * 3 * SIDE * SIDE];
+    static int64_t labels[N];
+    mmf_rng rng = mmf_rng_make(3, 3);
+    for (size_t i = 0; i < sizeof pixels; i++)
+        pixels[i] = (unsigned char)mmf_rng_below(&rng, 256);
+    for (int i = 0; i < N; i++)
+        labels[i] = i % 2;
+    const mmf_named_array arrays[] = {
+        {"image", {MMF_U8, 4, {N, 3, SIDE, SIDE}, 1, pixels}},
+        {"label", {MMF_I64, 1, {N}, 8, labels}},
+    };
+    const char *const path = test_path("images.safetensors");
+    mmf_dataset *dataset = NULL;
+    const mmf_dataset_options options = MMF_DATASET_OPTIONS_INIT;
+    test_ok(ctx, mmf_safetensors_save(ctx, path, arrays, 2, NULL, 0));
+    test_ok(ctx, mmf_dataset_open(ctx, &dataset, path, &options));
+    return dataset;
+}
+
+static mmf_status train(mmf_ctx *ctx, mmf_model **model, const char *encoder, const char *freeze)
+{
+    mmf_train_options options = quick_options(1, 8);
+    mmf_config *config = NULL;
+    mmf_dataset *const dataset = open_images(ctx);
+    simple_split s;
+    options.freeze = freeze;
+    test_ok(ctx, mmf_config_create(ctx, &config, mmf_model_find("only")));
+    test_ok(ctx, mmf_config_set(config, "encoder", encoder));
+    const mmf_status status = mmf_train(ctx, model, dataset, data_split(&s, N_TRAIN, N_VALID),
+                                        "only-image", config, &options);
+    mmf_config_free(config);
+    mmf_dataset_close(dataset);
+    return status;
+}
+
+static bool same_values(const mmf_module *net, const mmf_model *model, mmf_param_role role)
+{
+    const mmf_params *const params = mmf_module_params(net);
+    for (size_t i = 0; i < mmf_params_count(params); i++) {
+        const mmf_param *const p = mmf_params_at(params, i);
+        char name[300];
+        snprintf(name, sizeof name, "image.%s", p->name);
+        const mmf_param *const q =
+            mmf_params_find(mmf_module_params(mmf_model_module(model)), name);
+        if (!q)
+            fail_msg("the model has no %s", name);
+        if (p->role == role && q &&
+            memcmp(p->tensor->data, q->tensor->data, (size_t)p->tensor->count * sizeof(mmf_real)) !=
+                0)
+            return false;
+    }
+    return true;
+}
+
+static void a_source_gives_weights_and_normalisation(void **state)
+{
+    (void)state;
+    static const double mean[] = {0.485, 0.456, 0.406}, deviation[] = {0.229, 0.224, 0.225};
+    mmf_ctx *const ctx = one_thread();
+    mmf_module *const net = make_net(ctx);
+    const char *const path = test_path("net.safetensors");
+    char encoder[700];
+    write_weights(ctx, net, path, NULL);
+    snprintf(encoder, sizeof encoder, "image=resnet20:base=4=%s", path);
+    for (int frozen = 0; frozen < 2; frozen++) {
+        mmf_model *model = NULL;
+        test_ok(ctx, train(ctx, &model, encoder, frozen ? "image" : NULL));
+        assert_true(same_values(net, model, MMF_PARAM_TRAINED) == (frozen == 1));
+        assert_true(same_values(net, model, MMF_PARAM_BUFFER)); /* statistics are fixed */
+        const mmf_normalisation *const norm = mmf_model_normalisation(model);
+        for (int c = 0; c < 3; c++) {
+            assert_true(fabs((double)norm->mean[0][c] - 255 * mean[c]) < 1e-3);
+            assert_true(fabs((double)norm->scale[0][c] * 255 * deviation[c] - 1) < 1e-5);
+        }
+        mmf_model_free(model);
+    }
+    mmf_module_free(net);
+    mmf_ctx_free(ctx);
+}
+
+static void weights_that_lack_a_tensor_are_refused(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = one_thread();
+    mmf_module *const net = make_net(ctx);
+    const char *const path = test_path("part.safetensors");
+    char encoder[700];
+    mmf_model *model = NULL;
+    write_weights(ctx, net, path, "layer2.0.conv1.weight");
+    snprintf(encoder, sizeof encoder, "image=resnet20:base=4=%s", path);
+    test_fails(ctx, train(ctx, &model, encoder, NULL), MMF_FORMAT, "layer2.0.conv1.weight");
+    assert_null(model);
+    mmf_module_free(net);
+    mmf_ctx_free(ctx);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_source_gives_weights_and_normalisation),
+        cmocka_unit_test(weights_that_lack_a_tensor_are_refused),
+    };
+    return cmocka_run_group_tests_name("image source", tests, NULL, NULL);
+}
