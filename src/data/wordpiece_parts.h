@@ -46,7 +46,7 @@ struct mmf_wordpiece {
     size_t n_slots; /* a power of two */
     int32_t *by_id; /* number of the piece or -1 */
     int64_t n_by_id;
-    int64_t vocab; /* beyond n_by_id where an added token has a larger id */
+    int64_t vocab;    /* beyond n_by_id where an added token has a larger id */
     mmf_piece *added; /* never split, found in the text as it is given */
     size_t n_added;
     bool added_begins[256];

@@ -82,8 +82,9 @@ mmf_steps_encoder mmf_steps_build_as(mmf_builder *b, const char *name,
                            .through = mmf_builder_alloc(b, sizeof *e.through),
                            .width = choice->width,
                            .n_steps = input->shape[0]};
-    if (e.through)
-        *e.through = mmf_encoder_build(b, name, input, &own);
+    if (!e.through)
+        return e;
+    *e.through = mmf_encoder_build(b, name, input, &own);
     if (mmf_builder_status(b) == MMF_OK && e.through->width != choice->width)
         mmf_builder_fail(b, MMF_ARG,
                          "encoder %s of %s: its steps must have width %lld here, not %lld",

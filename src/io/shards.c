@@ -238,7 +238,7 @@ void mmf_shards_close(mmf_shards *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; i < s->n_files; i++) {
+    for (size_t i = 0; s->files && i < s->n_files; i++) {
         mmf_archive_close(s->files[i]);
     }
     mmf_free(s->ctx, s->files);
