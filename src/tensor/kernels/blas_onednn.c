@@ -171,7 +171,7 @@ mmf_conv_kernel *mmf_blas_conv_make(mmf_ctx *ctx, const mmf_conv_shape *shape)
     mmf_conv_kernel *const k = mmf_alloc_zero(ctx, 1, sizeof *k);
     if (!k)
         return NULL;
-    k->is_pool = shape->is_pool;
+    k->is_pool = shape->is_pool != 0;
     if (!make(k, shape)) {
         mmf_blas_conv_free(ctx, k);
         return NULL;

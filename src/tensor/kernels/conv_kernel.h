@@ -16,8 +16,8 @@
 typedef struct mmf_conv_shape {
     int64_t inputs, outputs, height, width, out_height, out_width;
     int64_t kernel[2], stride[2], padding[2];
-    int plain_input, add, relu, is_pool;
-    int winograd; /* F(2x2, 3x3), whose rounding is about that of the direct sum */
+    int64_t plain_input, add, relu, is_pool; /* 0 or 1, as wide as the others: no padding */
+    int64_t winograd; /* F(2x2, 3x3), whose rounding is about that of the direct sum */
 } mmf_conv_shape;
 
 typedef struct mmf_conv_kernel mmf_conv_kernel;
