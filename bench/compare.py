@@ -141,8 +141,10 @@ def measure_models(options):
             show(rows, name, verb, variants)
     ours.close()
     peer.close()
-    if not options.only:
-        write_csv("models.csv", HEAD, rows)
+    kept = [list(r.values()) for r in read_csv("models.csv") if r["work"] in TRAIN]
+    measured = {row[0] for row in rows}
+    rows += [row for row in kept if row[0] not in measured]
+    write_csv("models.csv", HEAD, sorted(rows, key=lambda row: TRAIN.index(row[0])))
 
 
 def show(rows, name, verb, variants):
@@ -392,7 +394,7 @@ def main():
     parser.add_argument("what", choices=["measure", "report"])
     parser.add_argument("--peer-python", default=sys.executable, help="python that has torch")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--only", type=lambda s: s.split(","), help="models; nothing is written")
+    parser.add_argument("--only", type=lambda s: s.split(","), help="works; the rest of their table stays")
     options = parser.parse_args()
     # Both sides alike: waiting threads sleep, else they take the cores from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

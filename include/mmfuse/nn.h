@@ -192,7 +192,8 @@ typedef struct mmf_params mmf_params;
 MMF_API size_t mmf_params_count(const mmf_params *params);
 MMF_API const mmf_param *mmf_params_at(const mmf_params *params, size_t i);
 MMF_API const mmf_param *mmf_params_find(const mmf_params *params, const char *name);
-/** Number of trained elements, their flat values and flat gradients. */
+/** Number of trained elements, their flat values, and their flat gradients (NULL in a model that
+ * was loaded from a file). */
 MMF_API int64_t mmf_params_size(const mmf_params *params);
 MMF_API mmf_real *mmf_params_values(const mmf_params *params);
 MMF_API mmf_real *mmf_params_gradients(const mmf_params *params);

@@ -40,15 +40,17 @@ struct mmf_builder {
 
 /**
  * Allocates the flat blocks and points every tensor into them.
+ * @param for_training  gradients too; without them a backward pass would keep its own on the tape
  * @errors LIMIT (more than `max_elements` in all)
  */
-mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements);
+mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements, bool for_training);
 
 /** What is special about a module; zero for nothing. */
 typedef struct mmf_module_making {
     uint64_t seed;
     int64_t max_elements; /**< of all parameters; 0: no limit  @errors LIMIT */
     const char *frozen; /**< "text:6,image" (scopes.h): trained parameters that are fixed instead */
+    bool for_inference; /**< all values come from elsewhere: none are drawn, no gradients kept */
 } mmf_module_making;
 mmf_status mmf_module__create_as(mmf_ctx *ctx, mmf_module **out, const mmf_def *def,
                                  const mmf_config *config, const mmf_schema *inputs,

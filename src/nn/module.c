@@ -48,8 +48,10 @@ static mmf_status build(mmf_module *module, const mmf_config *config, const mmf_
     MMF_TRY(builder.status);
     module->width = builder.width;
     MMF_TRY(mmf_params__allocate(&module->params,
-                                 making->max_elements > 0 ? making->max_elements : INT64_MAX));
-    mmf_params_init(&module->params, making->seed);
+                                 making->max_elements > 0 ? making->max_elements : INT64_MAX,
+                                 !making->for_inference));
+    if (!making->for_inference)
+        mmf_params_init(&module->params, making->seed);
     return MMF_OK;
 }
 

@@ -183,7 +183,7 @@ static int64_t padded(int64_t count)
     return (count + line - 1) / line * line;
 }
 
-mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements)
+mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements, bool for_training)
 {
     int64_t trained = 0, state = 0, left = max_elements;
     for (size_t i = 0; i < params->count; i++) {
@@ -200,9 +200,10 @@ mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements)
     params->trained_size = trained;
     params->state_size = state;
     params->values = mmf_alloc_zero(params->ctx, (size_t)trained, sizeof(mmf_real));
-    params->gradients = mmf_alloc_zero(params->ctx, (size_t)trained, sizeof(mmf_real));
+    params->gradients =
+        for_training ? mmf_alloc_zero(params->ctx, (size_t)trained, sizeof(mmf_real)) : NULL;
     params->state = mmf_alloc_zero(params->ctx, (size_t)state, sizeof(mmf_real));
-    if (!params->values || !params->gradients || !params->state)
+    if (!params->values || (for_training && !params->gradients) || !params->state)
         return MMF_NOMEM;
     trained = state = 0;
     for (size_t i = 0; i < params->count; i++) {
@@ -211,7 +212,7 @@ mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements)
             continue;
         if (params->items[i].role == MMF_PARAM_TRAINED) {
             t->data = params->values + trained;
-            t->grad = params->gradients + trained;
+            t->grad = for_training ? params->gradients + trained : NULL;
             t->wants_grad = true;
             trained += padded(t->count);
         } else {

@@ -421,9 +421,9 @@ static mmf_status build_model(mmf_ctx *ctx, mmf_model **out, mmf_archive *archiv
     if (status == MMF_OK)
         status = check_task(ctx, config, &facts->task);
     if (status == MMF_OK)
-        status =
-            mmf_module__create_as(ctx, &module, def, config, &facts->inputs,
-                                  &(mmf_module_making){.max_elements = most_parameters(archive)});
+        status = mmf_module__create_as(
+            ctx, &module, def, config, &facts->inputs,
+            &(mmf_module_making){.max_elements = most_parameters(archive), .for_inference = true});
     mmf_config_free(config);
     if (status == MMF_OK) {
         status = check_features(ctx, module, &facts->task);
