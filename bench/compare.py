@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures our models beside PyTorch's and writes the tables of docs/performance.md.
 
-    bench/compare.py measure --peer-python PYTHON [--rounds 9] [--only MODEL,...]
+    bench/compare.py measure --peer-python PYTHON [--rounds 9] [--only MODEL,...] [--variants eager,...]
     bench/compare.py report
 
 `measure` keeps bench_models and bench/peers/peers.py running side by side and asks them in turn:
@@ -128,7 +128,7 @@ def measure_models(options):
     for name in options.only or TRAIN:
         check_parameters(ours, peer, name)
         for verb in ("train", "latency"):
-            variants = VARIANTS if verb == "train" else VARIANTS[:2]
+            variants = [v for v in VARIANTS[: None if verb == "train" else 2] if v in options.variants]
             calls = {"ours": warm_up(ours, verb, name)}
             for variant in variants:
                 calls[variant] = warm_up(peer, verb, f"{name}@{variant}")
@@ -395,6 +395,8 @@ def main():
     parser.add_argument("--peer-python", default=sys.executable, help="python that has torch")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", type=lambda s: s.split(","), help="works; the rest of their table stays")
+    parser.add_argument("--variants", type=lambda s: s.split(","), default=VARIANTS,
+                        help="of the peer, by default all: " + ",".join(VARIANTS))
     options = parser.parse_args()
     # Both sides alike: waiting threads sleep, else they take the cores from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -55,6 +55,17 @@ void mmf_map_close(mmf_mapping *mapping)
     *mapping = (mmf_mapping){0};
 }
 
+void mmf_map_release(const mmf_mapping *mapping, const void *bytes, size_t n_bytes)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = (uintptr_t)bytes, end = begin + n_bytes;
+    const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+    const bool is_inside =
+        begin >= (uintptr_t)mapping->bytes && end <= (uintptr_t)mapping->bytes + mapping->n_bytes;
+    if (is_inside && first < last)
+        (void)madvise((void *)first, last - first, MADV_DONTNEED);
+}
+
 static mmf_status write_failed(const mmf_writer *writer)
 {
     return mmf_fail(writer->ctx, MMF_IO, "%s: cannot write: %s", writer->path, strerror(errno));

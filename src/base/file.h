@@ -19,6 +19,9 @@ mmf_status mmf_map_open(mmf_ctx *ctx, mmf_mapping *out, const char *path);
 /** As mmf_map_open for an open file, which stays open; `path` serves messages only. */
 mmf_status mmf_map_descriptor(mmf_ctx *ctx, mmf_mapping *out, int descriptor, const char *path);
 void mmf_map_close(mmf_mapping *mapping);
+/** Gives the memory of bytes inside the mapping back; they are read from the file again if needed.
+ */
+void mmf_map_release(const mmf_mapping *mapping, const void *bytes, size_t n_bytes);
 
 typedef struct mmf_writer mmf_writer;
 

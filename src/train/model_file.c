@@ -244,7 +244,8 @@ static mmf_status read_task(mmf_ctx *ctx, const json_t *object, mmf_task *out, c
 }
 
 /* Copies one tensor of the file into a parameter of the same shape. */
-static mmf_status load_tensor(mmf_ctx *ctx, mmf_archive *archive, const mmf_param *param)
+static mmf_status load_tensor(mmf_ctx *ctx, mmf_archive *archive, const mmf_mapping *file,
+                              const mmf_param *param)
 {
     const int64_t place = mmf_archive_find(archive, param->name);
     if (place < 0)
@@ -262,6 +263,7 @@ static mmf_status load_tensor(mmf_ctx *ctx, mmf_archive *archive, const mmf_para
                         mmf_shape_text(wanted, sizeof wanted, t->shape, t->n_dims));
     }
     mmf_array_floats(&array, 0, t->count, t->data);
+    mmf_map_release(file, array.data, (size_t)t->count * array.item_bytes);
     return MMF_OK;
 }
 
@@ -323,11 +325,12 @@ static bool is_statistic(const mmf_model *model, const char *name)
     return false;
 }
 
-static mmf_status load_tensors(mmf_model *model, mmf_archive *archive)
+/* The file is given back tensor by tensor, so that it does not stand in memory a second time. */
+static mmf_status load_tensors(mmf_model *model, mmf_archive *archive, const mmf_mapping *file)
 {
     const mmf_params *const params = mmf_module_params(model->module);
     for (size_t i = 0; i < mmf_params_count(params); i++)
-        MMF_TRY(load_tensor(model->ctx, archive, mmf_params_at(params, i)));
+        MMF_TRY(load_tensor(model->ctx, archive, file, mmf_params_at(params, i)));
     for (size_t i = 0; i < mmf_archive_count(archive); i++) {
         const char *const name = mmf_archive_name(archive, i);
         if (!mmf_params_find(params, name) && !is_statistic(model, name))
@@ -339,6 +342,7 @@ static mmf_status load_tensors(mmf_model *model, mmf_archive *archive)
 
 /* The parts of the metadata, parsed. */
 typedef struct file_facts {
+    const mmf_mapping *file;
     json_t *inputs_json, *task_json;
     mmf_schema inputs;
     mmf_task task;
@@ -438,7 +442,7 @@ static mmf_status build_model(mmf_ctx *ctx, mmf_model **out, mmf_archive *archiv
     const json_t *const scale = json_object_get(facts->task_json, "scale");
     (*out)->target_shift = json_number_value(json_object_get(facts->task_json, "shift"));
     (*out)->target_scale = scale ? json_number_value(scale) : 1;
-    return load_tensors(*out, archive);
+    return load_tensors(*out, archive, facts->file);
 }
 
 mmf_status mmf_model_load(mmf_ctx *ctx, mmf_model **out, const char *path)
@@ -446,7 +450,7 @@ mmf_status mmf_model_load(mmf_ctx *ctx, mmf_model **out, const char *path)
     *out = NULL;
     mmf_mapping mapping = {0};
     mmf_archive *archive = NULL;
-    file_facts facts = {0};
+    file_facts facts = {.file = &mapping};
     MMF_TRY(mmf_map_open(ctx, &mapping, path));
     mmf_status status = mmf_archive_open_memory(ctx, &archive, path, "safetensors", mapping.bytes,
                                                 mapping.n_bytes, NULL);
