@@ -379,6 +379,11 @@ def report():
         "linear": plain_table("linear.csv"),
         "system": plain_table("system.csv"),
     }
+    put_tables(tables)
+
+
+def put_tables(tables):
+    """Lines of tables into the page, between the markers of their names."""
     text = PAGE.read_text(encoding="utf-8")
     for name, lines in tables.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.S)

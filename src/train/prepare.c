@@ -437,6 +437,7 @@ static mmf_status load_entry(mmf_archive *archive, size_t i)
     const prepared_table *const table = archive->reader;
     mmf_array array = {0};
     MMF_TRY(mmf_archive_load(table->sources[i].archive, table->sources[i].entry, &array));
+    archive->entries[i].array.item_bytes = array.item_bytes; /* texts are shorter once decoded */
     archive->entries[i].array.data = array.data;
     return MMF_OK;
 }
