@@ -118,8 +118,7 @@ typedef struct mmf_input_schema {
     int64_t shape[MMF_MAX_DIMS - 1];
     int64_t vocab_size; /**< tokens only */
     bool has_length, has_present;
-    /** Numbers a step of `<name>.box` and its like, 0: none. A module keeps those that its
-     * definition reads. */
+    /** Numbers a step of `<name>.box` and its like that the definition reads; 0: none. */
     int64_t companions[MMF_N_COMPANIONS];
 } mmf_input_schema;
 
@@ -128,8 +127,7 @@ typedef struct mmf_schema {
     mmf_input_schema *inputs;
 } mmf_schema;
 
-/** Features of a step: the channels of images and video, the last dimension of vectors and
- * sequences, 0 of tokens. */
+/** Channels of images and video, else features of a vector or step; 0 of tokens. */
 MMF_API int64_t mmf_input_features(const mmf_input_schema *input);
 /** Pixels of a channel; 1 where there are none. */
 MMF_API int64_t mmf_input_pixels(const mmf_input_schema *input);
@@ -192,8 +190,7 @@ typedef struct mmf_params mmf_params;
 MMF_API size_t mmf_params_count(const mmf_params *params);
 MMF_API const mmf_param *mmf_params_at(const mmf_params *params, size_t i);
 MMF_API const mmf_param *mmf_params_find(const mmf_params *params, const char *name);
-/** Number of trained elements, their flat values, and their flat gradients (NULL in a model that
- * was loaded from a file). */
+/** Number of trained elements, their flat values and gradients (NULL in a loaded model). */
 MMF_API int64_t mmf_params_size(const mmf_params *params);
 MMF_API mmf_real *mmf_params_values(const mmf_params *params);
 MMF_API mmf_real *mmf_params_gradients(const mmf_params *params);
@@ -326,8 +323,7 @@ struct mmf_def {
     /** Models on inputs of certain names: what is missing in these, as a sentence; NULL if nothing
      * is. The field itself is NULL where `takes` says it all. */
     const char *(*refuses)(const mmf_schema *inputs);
-    /** Encoders: how weights that others trained get in (src/nn/pretrained.h); NULL: they cannot.
-     */
+    /** Encoders: how weights of others get in (src/nn/pretrained.h); NULL: they cannot. */
     const struct mmf_source *source;
 };
 

@@ -239,6 +239,11 @@ static void close_sound(mmf_preparer *p)
     mmf_free(p->ctx, s);
 }
 
+/* What all three share: their options decide what is made. */
+#define SOUND                                                                                      \
+    .reads = MMF_RAW_AUDIO, .decode = decode, .waits = waits, .look = look, .settle = settle,      \
+    .open = open_sound, .run = run, .close = close_sound
+
 const mmf_preparation_kind mmf_preparation_logmel = {
     .def = {.name = "logmel",
             .title = "Log-mel frames of recordings",
@@ -246,14 +251,7 @@ const mmf_preparation_kind mmf_preparation_logmel = {
                          "silence is the constant of amin, a recording without samples is absent",
             .kind = MMF_KIND_PREPARATION,
             .options = logmel_options},
-    .reads = MMF_RAW_AUDIO,
-    .decode = decode,
-    .waits = waits,
-    .look = look,
-    .settle = settle,
-    .open = open_sound,
-    .run = run,
-    .close = close_sound,
+    SOUND,
 };
 
 const mmf_preparation_kind mmf_preparation_mfcc = {
@@ -262,14 +260,7 @@ const mmf_preparation_kind mmf_preparation_mfcc = {
             .equations = "(T, n_mfcc): cosine transform of log-mel frames, as librosa's",
             .kind = MMF_KIND_PREPARATION,
             .options = mfcc_options},
-    .reads = MMF_RAW_AUDIO,
-    .decode = decode,
-    .waits = waits,
-    .look = look,
-    .settle = settle,
-    .open = open_sound,
-    .run = run,
-    .close = close_sound,
+    SOUND,
 };
 
 const mmf_preparation_kind mmf_preparation_waveform = {
@@ -278,12 +269,5 @@ const mmf_preparation_kind mmf_preparation_waveform = {
             .equations = "(T, 1): one channel in [-1, 1]",
             .kind = MMF_KIND_PREPARATION,
             .options = waveform_options},
-    .reads = MMF_RAW_AUDIO,
-    .decode = decode,
-    .waits = waits,
-    .look = look,
-    .settle = settle,
-    .open = open_sound,
-    .run = run,
-    .close = close_sound,
+    SOUND,
 };
