@@ -15,13 +15,13 @@ import statistics
 
 import compare
 
-# Our program, the peer's script, and works: name, verb, variants of the peer.
+# The peer's script, and works: name, verb, variants of the peer.
 SIDES = (
-    ("bench_images", "image_models.py", (
+    ("image_models.py", (
         ("resnet50", "infer", ("eager", "channels-last", "compile", "onnx")),
         ("resnet18", "train", ("eager", "channels-last", "compile")),
     )),
-    ("bench_text", "text_models.py", (
+    ("text_models.py", (
         ("bert-base", "infer", ("eager", "compile", "onnx", "onnx-fused")),
         ("minilm-l6", "train", ("eager", "fused")),
     )),
@@ -31,8 +31,8 @@ OWN = {("bert-base", "infer"): ("int8",)}
 HEAD = ["work", "kind", "round", "variant", "us", "cpu_us", "load"]
 
 
-def measure_side(program, script, works, options):
-    ours = compare.Worker([compare.ROOT / "build" / "release" / program, compare.THREADS])
+def measure_side(script, works, options):
+    ours = compare.Worker([compare.ROOT / "build" / "release" / "bench_encoders", compare.THREADS])
     peer = compare.Worker(
         [options.peer_python, compare.ROOT / "bench" / "peers" / script, compare.THREADS]
     )

@@ -1,7 +1,7 @@
 """Residual networks in PyTorch, and in ONNX Runtime, as workers that time them on request.
 
-Structure is torchvision's (which is not needed for it); sizes are those of bench/bench_images.c. A
-request is one line, as bench_images has it, with MODEL@VARIANT:
+Structure is torchvision's (which is not needed for it); sizes are those of bench/bench_encoders.c. A
+request is one line, as bench_encoders has it, with MODEL@VARIANT:
 
     eager          the model as it is, torch.optim.Adam
     channels-last  images and weights in the layout NHWC
@@ -17,6 +17,8 @@ import time
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+import worker
 
 BATCH, SIDE, CLASSES = 8, 224, 1000
 THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else 2
@@ -122,25 +124,9 @@ class Bench:
             F.cross_entropy(self.run(self.images), self.classes).backward()
             self.optimizer.step()
 
-
-def main():
-    torch.set_num_threads(THREADS)
-    benches = {}
-    for line in sys.stdin:
-        verb, name, count = line.split()
-        if name not in benches:
-            benches[name] = Bench(*name.split("@"))
-        bench = benches[name]
-        if verb == "parameters":
-            print(sum(p.numel() for p in bench.model.parameters()), flush=True)
-            continue
-        act = bench.train if verb == "train" else bench.infer
-        begin, begin_cpu = time.perf_counter(), time.process_time()
-        act(int(count))
-        scale = 1e6 / int(count)
-        wall = (time.perf_counter() - begin) * scale
-        print(f"{wall:.4f} {(time.process_time() - begin_cpu) * scale:.4f}", flush=True)
+    def parameters(self):
+        return sum(p.numel() for p in self.model.parameters())
 
 
 if __name__ == "__main__":
-    main()
+    worker.serve(Bench)

@@ -1,8 +1,8 @@
 """The models of the benchmark in PyTorch, and a worker that times them on request.
 
 Structure, widths, dropout and loss are those of the models in src/models/ at the sizes that
-bench/bench_models.c lists; those at the sizes of their papers stand in paper_models.py. A request is one line on standard input, an answer one line on standard
-output, as bench_models has it; a model is written MODEL@VARIANT, where the variant is
+bench/bench_models.c lists; those at the sizes of their papers stand in paper_models.py. Requests are
+those of worker.py; the variant is
 
     eager        the model as it is, torch.optim.Adam
     fused        the model as it is, Adam(fused=True)
@@ -11,8 +11,6 @@ output, as bench_models has it; a model is written MODEL@VARIANT, where the vari
 """
 
 import functools
-import sys
-import time
 import typing
 
 import torch
@@ -20,6 +18,8 @@ import torch._dynamo
 import torch.nn.functional as F
 from paper_models import GMU, MCAN, MFB, MISA, Encoder, GATv2, Head, MulT
 from torch import nn
+
+import worker
 
 BATCH, MCAN_BATCH = 32, 8
 STEPS = 50
@@ -297,38 +297,10 @@ def predict_once(name):
         print(model(*[draw_input(given, 1) for given in work.inputs]).item())
 
 
-def peak_resident():
-    with open("/proc/self/status", encoding="ascii") as status:
-        for line in status:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
 def main():
     # One process holds all models: without this the compiler gives up after eight optimizers.
     torch._dynamo.config.recompile_limit = 256
-    torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
-    benches = {}
-    for line in sys.stdin:
-        verb, name, count = line.split()
-        if verb == "peak":
-            print(peak_resident(), flush=True)
-            continue
-        if verb == "system":
-            print(f"torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
-            continue
-        if name not in benches:
-            benches[name] = Bench(*name.split("@"))
-        if verb == "parameters":
-            print(benches[name].parameters(), flush=True)
-            continue
-        act = benches[name].train if verb == "train" else benches[name].latency
-        begin, begin_cpu = time.perf_counter(), time.process_time()
-        act(int(count))
-        scale = 1e6 / int(count)
-        wall = (time.perf_counter() - begin) * scale
-        print(f"{wall:.4f} {(time.process_time() - begin_cpu) * scale:.4f}", flush=True)
+    worker.serve(Bench)
 
 
 if __name__ == "__main__":

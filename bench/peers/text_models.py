@@ -1,8 +1,8 @@
 """BERT in PyTorch and in ONNX Runtime, as a worker that times it on request.
 
 Structure and names are Hugging Face's (which is not needed for it), with
-F.scaled_dot_product_attention; sizes are those of bench/bench_text.c. A request is one line, as
-bench_text has it, with MODEL@VARIANT:
+F.scaled_dot_product_attention; sizes are those of bench/bench_encoders.c. A request is one line, as
+bench_encoders has it, with MODEL@VARIANT:
 
     eager      the model as it is, torch.optim.Adam
     fused      the same, Adam(fused=True)
@@ -21,6 +21,8 @@ import time
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+import worker
 
 STEPS, VOCABULARY = 128, 30522
 THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else 2
@@ -139,36 +141,9 @@ class Bench:
             F.cross_entropy(self.run(self.words), self.classes).backward()
             self.optimizer.step()
 
-
-def peak_resident():
-    with open("/proc/self/status", encoding="ascii") as status:
-        for line in status:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def main():
-    torch.set_num_threads(THREADS)
-    benches = {}
-    for line in sys.stdin:
-        verb, name, count = line.split()
-        if verb == "peak":
-            print(peak_resident(), flush=True)
-            continue
-        if name not in benches:
-            benches[name] = Bench(*name.split("@"))
-        bench = benches[name]
-        if verb == "parameters":
-            print(sum(p.numel() for p in bench.model.parameters()), flush=True)
-            continue
-        act = bench.train if verb == "train" else bench.infer
-        begin, begin_cpu = time.perf_counter(), time.process_time()
-        act(int(count))
-        scale = 1e6 / int(count)
-        wall = (time.perf_counter() - begin) * scale
-        print(f"{wall:.4f} {(time.process_time() - begin_cpu) * scale:.4f}", flush=True)
+    def parameters(self):
+        return sum(p.numel() for p in self.model.parameters())
 
 
 if __name__ == "__main__":
-    main()
+    worker.serve(Bench)

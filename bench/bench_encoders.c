@@ -1,10 +1,12 @@
 /*
- * bench_text.c: BERT on batches of sentences, on command; requests as bench_models has them:
+ * bench_encoders.c: residual networks on batches of images and BERT on batches of texts, on
+ * command; requests as bench_models has them:
  *
  *     infer MODEL RUNS       microseconds a batch, not recorded, and of processor time
  *     int8 MODEL RUNS        the same with linear layers in eight bits
- *     likeness MODEL 1       least cosine of a token's last state in eight bits with that in single
- * precision train MODEL STEPS      the same for a fine-tuning step (forward, backward, Adam)
+ *     likeness MODEL 1       of a BERT: least cosine of a token's last state in eight bits with
+ *                            that in single precision
+ *     train MODEL STEPS      as infer, for a training step (forward, backward, Adam)
  *     parameters MODEL 0     trained elements: the peer's must be as many
  *     allocations MODEL RUNS allocations of our own in that many batches of inference
  *     activations MODEL RUNS bytes of activations and scratch at the peak so far
@@ -18,33 +20,40 @@
 #include "mmfuse/model.h"
 #include "timer.h"
 
-enum { MAX_BATCH = 16, STEPS = 128, VOCABULARY = 30522 };
+enum { MAX_BATCH = 16, SIDE = 224, CHANNELS = 3, STEPS = 128, VOCABULARY = 30522 };
 
-static const struct {
-    const char *name, *options; /* JSON */
-    int64_t batch, width;
+#define BERT(width, layers)                                                                        \
+    "{\"hidden_size\": " #width ", \"num_hidden_layers\": " #layers                                \
+    ", \"num_attention_heads\": 12, \"max_position_embeddings\": 512}"
+
+/* BERT's pooled output stands in the place of logits: a head's cost would be nothing beside it. */
+static const struct work {
+    const char *name, *layer, *options, *output; /* options in JSON */
+    int64_t batch;
 } works[] = {
-    {"bert-base",
-     "{\"hidden_size\": 768, \"num_hidden_layers\": 12, \"num_attention_heads\": 12, "
-     "\"max_position_embeddings\": 512}",
-     8, 768},
-    {"minilm-l6",
-     "{\"hidden_size\": 384, \"num_hidden_layers\": 6, \"num_attention_heads\": 12, "
-     "\"max_position_embeddings\": 512}",
-     16, 384},
+    {"resnet18", "resnet", "{\"layers\": [2, 2, 2, 2]}", "logits", 8},
+    {"resnet50", "resnet", "{\"block\": \"bottleneck\", \"layers\": [3, 4, 6, 3]}", "logits", 8},
+    {"bert-base", "bert", BERT(768, 12), "pooler_output", 8},
+    {"minilm-l6", "bert", BERT(384, 6), "pooler_output", 16},
 };
-
-#define POOLED "pooler_output"
 
 enum { N_WORKS = sizeof works / sizeof *works };
 
+static const mmf_input_schema image = {
+    .name = "image", .kind = MMF_IMAGE, .n_dims = 3, .shape = {CHANNELS, SIDE, SIDE}};
+static const mmf_input_schema text = {
+    .name = "text", .kind = MMF_TOKENS, .n_dims = 1, .shape = {STEPS}, .vocab_size = VOCABULARY};
+
 typedef struct bench {
+    const struct work *work;
     mmf_ctx *ctx;
     mmf_module *module;
     mmf_optimizer *optimizer; /* made by the first training step */
     mmf_tape *tape;
-    int64_t batch;
-    int64_t words[MAX_BATCH * STEPS], classes[MAX_BATCH];
+    mmf_input_schema input;
+    mmf_real *pixels; /* of images */
+    int64_t *words;   /* of texts */
+    int64_t classes[MAX_BATCH];
     uint64_t step;
 } bench;
 
@@ -52,54 +61,71 @@ static void check(mmf_ctx *ctx, mmf_status status)
 {
     if (status == MMF_OK)
         return;
-    fprintf(stderr, "bench_text: %s\n", mmf_ctx_error(ctx));
+    fprintf(stderr, "bench_encoders: %s\n", mmf_ctx_error(ctx));
     exit(1);
 }
 
-static void make(bench *b, mmf_ctx *ctx, size_t which)
+static void fill_input(bench *b, mmf_rng *rng)
 {
-    mmf_input_schema input = {.name = "text",
-                              .kind = MMF_TOKENS,
-                              .n_dims = 1,
-                              .shape = {STEPS},
-                              .vocab_size = VOCABULARY};
-    const mmf_schema schema = {1, &input};
-    const mmf_def *const def = mmf_definition_find("bert");
-    mmf_config *config = NULL;
-    mmf_rng rng = mmf_rng_make(1, 1);
-    b->ctx = ctx;
-    b->batch = works[which].batch;
-    check(ctx, mmf_config_create(ctx, &config, def));
-    check(ctx, mmf_config_set_json(config, works[which].options));
-    check(ctx, mmf_module_create(ctx, &b->module, def, config, &schema, 1));
-    check(ctx, mmf_tape_create(ctx, &b->tape));
-    mmf_config_free(config);
-    for (int i = 0; i < MAX_BATCH * STEPS; i++)
-        b->words[i] = 1 + (int64_t)mmf_rng_below(&rng, VOCABULARY - 1);
-    for (int i = 0; i < MAX_BATCH; i++)
-        b->classes[i] = (int64_t)mmf_rng_below(&rng, (uint64_t)works[which].width);
+    size_t n = (size_t)b->work->batch;
+    for (int d = 0; d < b->input.n_dims; d++)
+        n *= (size_t)b->input.shape[d];
+    b->pixels = b->input.kind == MMF_IMAGE ? malloc(n * sizeof *b->pixels) : NULL;
+    b->words = b->input.kind == MMF_TOKENS ? malloc(n * sizeof *b->words) : NULL;
+    if (!b->pixels && !b->words)
+        exit(1);
+    for (size_t i = 0; i < n; i++) {
+        if (b->pixels)
+            b->pixels[i] = (mmf_real)mmf_rng_normal(rng);
+        else
+            b->words[i] = 1 + (int64_t)mmf_rng_below(rng, VOCABULARY - 1);
+    }
 }
 
 /* Runs and gives an output of the layer. */
-static mmf_tensor *run(bench *b, const mmf_pass *pass, const char *name)
+static mmf_tensor *run(bench *b, const mmf_pass *pass, const char *output)
 {
     mmf_named in = {0}, out = {0};
+    int64_t shape[MMF_MAX_DIMS] = {b->work->batch};
+    memcpy(shape + 1, b->input.shape, (size_t)b->input.n_dims * sizeof *shape);
+    const int n_dims = b->input.n_dims + 1;
     mmf_tape_begin(b->tape, pass);
-    mmf_named_put(b->tape, &in, "text",
-                  mmf_input_ints(b->tape, b->words, 2, (int64_t[]){b->batch, STEPS}));
+    mmf_named_put(b->tape, &in, b->input.name,
+                  b->pixels ? mmf_input(b->tape, b->pixels, n_dims, shape)
+                            : mmf_input_ints(b->tape, b->words, n_dims, shape));
     mmf_module_run(b->module, b->tape, &in, &(mmf_step){.training = pass->training}, &out);
     check(b->ctx, mmf_tape_status(b->tape));
-    return mmf_named_get(&out, name);
+    return mmf_named_get(&out, output);
 }
 
 static void infer(bench *b)
 {
-    (void)run(b, &(mmf_pass){.fixed = true}, POOLED);
+    (void)run(b, &(mmf_pass){.fixed = true}, b->work->output);
+}
+
+static void make(bench *b, mmf_ctx *ctx, const struct work *work)
+{
+    const mmf_def *const def = mmf_definition_find(work->layer);
+    mmf_config *config = NULL;
+    mmf_rng rng = mmf_rng_make(1, 1);
+    b->work = work;
+    b->ctx = ctx;
+    b->input = strcmp(work->layer, "bert") == 0 ? text : image;
+    const mmf_schema schema = {1, &b->input};
+    check(ctx, mmf_config_create(ctx, &config, def));
+    check(ctx, mmf_config_set_json(config, work->options));
+    check(ctx, mmf_module_create(ctx, &b->module, def, config, &schema, 1));
+    check(ctx, mmf_tape_create(ctx, &b->tape));
+    mmf_config_free(config);
+    fill_input(b, &rng);
+    const mmf_tensor *const y = run(b, &(mmf_pass){0}, work->output);
+    for (int64_t i = 0; i < work->batch; i++)
+        b->classes[i] = (int64_t)mmf_rng_below(&rng, (uint64_t)y->shape[1]);
 }
 
 static void infer_int8(bench *b)
 {
-    (void)run(b, &(mmf_pass){.fixed = true, .int8 = true}, POOLED);
+    (void)run(b, &(mmf_pass){.fixed = true, .int8 = true}, b->work->output);
 }
 
 static double least_cosine(const mmf_real *a, const mmf_real *c, int64_t n_rows, int64_t width)
@@ -121,25 +147,26 @@ static void tell_likeness(bench *b)
 {
     static const char states[] = "last_hidden_state";
     const mmf_tensor *x = run(b, &(mmf_pass){.fixed = true}, states);
+    mmf_real *const exact = x ? malloc((size_t)x->count * sizeof *exact) : NULL;
+    if (!exact) {
+        printf("error: %s has no states\n", b->work->name);
+        return;
+    }
     const int64_t n_rows = x->shape[0] * x->shape[1], width = x->shape[2];
-    mmf_real *const exact = malloc((size_t)x->count * sizeof *exact);
-    if (!exact)
-        exit(1);
     memcpy(exact, x->data, (size_t)x->count * sizeof *exact);
     x = run(b, &(mmf_pass){.fixed = true, .int8 = true}, states);
     printf("%.6f\n", least_cosine(exact, x->data, n_rows, width));
     free(exact);
 }
 
-/* The pooled output in place of logits: a head's cost would be nothing beside it. */
 static void train(bench *b)
 {
     if (!b->optimizer)
         check(b->ctx, mmf_optimizer_create(b->ctx, &b->optimizer, mmf_module_params(b->module),
                                            &(mmf_optimizer_options)MMF_OPTIMIZER_OPTIONS_INIT));
     const mmf_pass pass = {.record = true, .training = true, .seed = 1, .step = b->step++};
-    mmf_tensor *const logits = run(b, &pass, POOLED);
-    mmf_tensor *const classes = mmf_input_ints(b->tape, b->classes, 1, &b->batch);
+    mmf_tensor *const logits = run(b, &pass, b->work->output);
+    mmf_tensor *const classes = mmf_input_ints(b->tape, b->classes, 1, &b->work->batch);
     check(b->ctx, mmf_tape_backward(b->tape, mmf_cross_entropy(b->tape, logits, classes, NULL, 0)));
     mmf_params_finish_gradients(mmf_module_params(b->module), b->tape);
     mmf_optimizer_step(b->optimizer, 1);
@@ -211,7 +238,7 @@ int main(int argc, char **argv)
             printf("%zu\n", bench_peak_resident());
         } else if (i < N_WORKS) {
             if (!benches[i].ctx)
-                make(&benches[i], ctx, i);
+                make(&benches[i], ctx, &works[i]);
             answer(&benches[i], verb, n);
         } else {
             printf("error: expected VERB MODEL COUNT\n");
