@@ -55,6 +55,29 @@ void mmf_tape__parallel(const mmf_tape *tape, int64_t n, int64_t grain, mmf_rang
 #endif
 }
 
+bool mmf_tape__lanes(mmf_tape *tape, int64_t n, int64_t grain, mmf_lanes *out)
+{
+    const int64_t n_ranges = (n + grain - 1) / grain;
+    out->count = n_ranges < tape->n_threads ? n_ranges : tape->n_threads;
+    out->taken = mmf_tape__alloc(tape, (size_t)out->count * sizeof *out->taken + 1);
+    for (int64_t i = 0; out->taken && i < out->count; i++)
+        out->taken[i] = false;
+    return out->taken != NULL;
+}
+
+int64_t mmf_lane_take(const mmf_lanes *lanes)
+{
+    int64_t lane = 0;
+    while (__atomic_exchange_n(&lanes->taken[lane], true, __ATOMIC_ACQUIRE))
+        lane = (lane + 1) % lanes->count;
+    return lane;
+}
+
+void mmf_lane_give(const mmf_lanes *lanes, int64_t lane)
+{
+    __atomic_store_n(&lanes->taken[lane], false, __ATOMIC_RELEASE);
+}
+
 /* ---- Matrix products --------------------------------------------------------------------- */
 
 /* One row through a matrix that no first cache level holds: then it waits for memory. */
