@@ -26,8 +26,7 @@ typedef struct planned {
     int64_t size;       /* of biases and weights */
     bool is_kept;       /* the weights stand ready */
     mmf_real *bias, *weight;
-    const mmf_real *x; /* images, so many elements apart */
-    mmf_real *y;
+    mmf_real *x, *y; /* images, so many elements apart */
     int64_t x_size, y_size;
 } planned;
 
@@ -275,12 +274,14 @@ static void run_items(program_run *r, const planned *p, int64_t begin, int64_t e
     const mmf_conv_shape *const s = &p->shape;
     for (int64_t i = begin; i < end; i++) {
         const int64_t image = i / p->groups, group = i % p->groups;
-        mmf_real *const y =
-            p->y + image * p->y_size + group * s->outputs * s->out_height * s->out_width;
-        const bool done =
-            mmf_blas_conv_run(p->kernel, p->x + image * p->x_size,
-                              s->is_pool ? NULL : p->weight + group * p->group_size,
-                              s->is_pool ? NULL : p->bias + group * s->outputs, y, scratch);
+        mmf_conv_arrays arrays = {.x = p->x + image * p->x_size,
+                                  .y = p->y + image * p->y_size +
+                                       group * s->outputs * s->out_height * s->out_width};
+        if (!s->is_pool) {
+            arrays.weight = p->weight + group * p->group_size;
+            arrays.bias = p->bias + group * s->outputs;
+        }
+        const bool done = mmf_blas_conv_run(p->kernel, &arrays, scratch);
         if (!done)
             __atomic_store_n(&r->failed, true, __ATOMIC_RELAXED);
     }
