@@ -180,6 +180,7 @@ typedef struct mmf_param {
     mmf_tensor *tensor;
     bool is_alias;   /**< a second name of a parameter further up: the same tensor */
     bool for_losses; /**< serves losses of training alone: files of weights may lack it */
+    bool reordered;  /**< inference reads another layout of it, see mmf_builder_reordered */
     double lr_scale; /**< times the learning rate; 1 unless mmf_params_set_lr_scale changed it */
 } mmf_param;
 
@@ -233,6 +234,9 @@ MMF_API void mmf_builder_place(mmf_builder *builder, const char *input);
 MMF_API void mmf_builder_group(mmf_builder *builder, int group);
 /** Whether the parameters declared from here on serve losses of training alone. */
 MMF_API void mmf_builder_for_losses(mmf_builder *builder, bool for_losses);
+/** Whether operations over the parameters declared from here on make another layout of them where
+ * they stay fixed: so a loaded model leaves them in its file, and has them in memory once. */
+MMF_API void mmf_builder_reordered(mmf_builder *builder, bool reordered);
 /** Declares a parameter; the tensor's values are there once the module was created. */
 MMF_API mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role,
                                       mmf_init init, int n_dims, const int64_t *shape);

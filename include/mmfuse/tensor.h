@@ -51,6 +51,7 @@ typedef struct mmf_tensor {
     int n_dims;
     bool is_int;
     bool wants_grad;
+    bool is_mapped;   /**< values are read-only pages of a file, which can be read again */
     uint64_t touched; /**< backward pass that last wrote `grad`; see mmf_tensor_has_grad */
 } mmf_tensor;
 

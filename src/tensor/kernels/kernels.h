@@ -117,8 +117,13 @@ typedef struct mmf_kernels {
     void (*column_sum)(int64_t rows, int64_t cols, mmf_real alpha, const mmf_real *x, mmf_real beta,
                        mmf_real *y);
 
-    /* y[j] = sum_i x[i] w[i, j], rows in order; those with x[i] = 0 are not read */
-    void (*sum_rows)(int64_t rows, int64_t cols, const mmf_real *x, const mmf_real *w, mmf_real *y);
+    /* y[i] = sum_j w[i, j] x[j], rows `stride` apart */
+    void (*dot_rows)(int64_t rows, int64_t cols, const mmf_real *w, int64_t stride,
+                     const mmf_real *x, mmf_real *y);
+    /* y[j] = sum_i x[i] w[i, j], rows `stride` apart and in order; those with x[i] = 0 are not
+     * read */
+    void (*sum_rows)(int64_t rows, int64_t cols, const mmf_real *x, const mmf_real *w,
+                     int64_t stride, mmf_real *y);
 
     /* y = act(y + bias) in place over rows; bias NULL: none */
     void (*bias_act)(int64_t rows, int64_t cols, const mmf_real *bias, mmf_activation act,

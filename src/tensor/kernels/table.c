@@ -15,6 +15,7 @@
 #include "tensor/kernels/window_kernels.h"
 #include "tensor/kernels/outer_kernels.h"
 #include "tensor/kernels/rnn_kernels.h"
+#include "tensor/kernels/row_kernels.h"
 #include "tensor/kernels/step_kernels.h"
 
 extern const mmf_kernels MMF_KERNEL_TABLE;
@@ -34,6 +35,7 @@ const mmf_kernels MMF_KERNEL_TABLE = {
     .dot = dot,
     .max = max,
     .column_sum = column_sum,
+    .dot_rows = dot_rows,
     .sum_rows = sum_rows,
     .bias_act = bias_act,
     .act_grad = act_grad,

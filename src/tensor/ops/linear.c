@@ -93,7 +93,7 @@ static bool sum_nonzero_inputs(mmf_tape *tape, const mmf_tensor *x, const mmf_te
     if (is_new)
         transpose(w, by_input);
     mmf_tape__count_products(tape, 1, 1, outputs, inputs);
-    tape->k->sum_rows(inputs, outputs, x->data, by_input, y->data);
+    tape->k->sum_rows(inputs, outputs, x->data, by_input, outputs, y->data);
     return true;
 }
 
