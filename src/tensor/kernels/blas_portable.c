@@ -184,10 +184,21 @@ bool mmf_blas_conv_pack(const mmf_conv_kernel *kernel, const mmf_real *weight, v
     return false;
 }
 
-bool mmf_blas_conv_run(const mmf_conv_kernel *kernel, const mmf_real *x, const mmf_real *weight,
-                       const mmf_real *bias, mmf_real *y, void *scratch)
+bool mmf_blas_conv_unpack(const mmf_conv_kernel *kernel, void *packed, mmf_real *weight)
 {
-    (void)kernel, (void)x, (void)weight, (void)bias, (void)y, (void)scratch;
+    (void)kernel, (void)packed, (void)weight;
+    return false;
+}
+
+bool mmf_blas_conv_same_weights(const mmf_conv_kernel *a, const mmf_conv_kernel *b)
+{
+    (void)a, (void)b;
+    return false;
+}
+
+bool mmf_blas_conv_run(const mmf_conv_kernel *kernel, const mmf_conv_arrays *arrays, void *scratch)
+{
+    (void)kernel, (void)arrays, (void)scratch;
     return false;
 }
 

@@ -11,6 +11,8 @@
 #include "tensor/kernels/element_kernels.h"
 #include "tensor/kernels/byte_kernels.h"
 #include "tensor/kernels/norm_kernels.h"
+#include "tensor/kernels/map_kernels.h"
+#include "tensor/kernels/window_kernels.h"
 #include "tensor/kernels/outer_kernels.h"
 #include "tensor/kernels/rnn_kernels.h"
 #include "tensor/kernels/row_kernels.h"
@@ -47,6 +49,12 @@ const mmf_kernels MMF_KERNEL_TABLE = {
     .centered_dot = centered_dot,
     .centered_affine = centered_affine,
     .channel_grad = channel_grad,
+    .map_moments = map_moments,
+    .map_affine = map_affine,
+    .map_grad_sums = map_grad_sums,
+    .map_grad = map_grad,
+    .window_top = window_top,
+    .window_give = window_give,
     .lstm_cell = lstm_cell,
     .lstm_cell_grad = lstm_cell_grad,
     .gru_cell = gru_cell,
