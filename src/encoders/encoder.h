@@ -9,14 +9,14 @@
 #ifndef MMFUSE_ENCODERS_ENCODER_H
 #define MMFUSE_ENCODERS_ENCODER_H
 
-#include "mmfuse/nn.h"
+#include "nn/pretrained.h"
 
 /** An encoder built into another definition's parameters. */
 typedef struct mmf_encoder {
     const mmf_def *def;
     const char *input; /* name of the modality */
     void *self;
-    int64_t width;
+    int64_t width, n_steps; /* steps where it was built for them */
     mmf_tensor
         *absent; /* (width): learned stand-in where the modality is missing; NULL if it never is */
 } mmf_encoder;
@@ -60,6 +60,35 @@ typedef struct mmf_encoder {
             "SpecAugment: a span's largest length as a share of the recording"                     \
     }
 mmf_augment_options mmf_augment_read(const mmf_config *config);
+
+/** Rows of the option tables of encoders whose images are normalised as some weights need it. */
+#define MMF_IMAGE_NORM_OPTIONS                                                                     \
+    {"mean",                                                                                       \
+     NULL,                                                                                         \
+     MMF_OPTION_REALS,                                                                             \
+     -255,                                                                                         \
+     255,                                                                                          \
+     "-",                                                                                          \
+     "",                                                                                           \
+     "taken off pixels from 0 to 1, one number or one a channel, as in .485/.456/.406; default: "  \
+     "ImageNet's for weights of others, else of the training images"},                             \
+    {                                                                                              \
+        "deviation", NULL, MMF_OPTION_REALS, 1e-6, 255, "-", "",                                   \
+            "that they are divided by then, as in .229/.224/.225"                                  \
+    }
+
+/**
+ * How images are normalised for an encoder of such a configuration.
+ *
+ * @param has_source  its weights come from others: what they were trained with is the default
+ * @param has_norm    false: by the data's own statistics
+ * @errors            ARG
+ */
+mmf_status mmf_encoder_image_norm(mmf_ctx *ctx, const mmf_config *config, int64_t n_channels,
+                                  bool has_source, mmf_image_norm *out, bool *has_norm);
+
+/** Sets what follows an encoder's name: ":64" is the width, ":layers=3" an option. @errors ARG */
+mmf_status mmf_encoder_set_given(mmf_ctx *ctx, mmf_config *config, const char *given);
 
 /** All encoders in the order of the table. */
 const mmf_def *const *mmf_encoder_table(size_t *count);

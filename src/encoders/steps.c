@@ -78,13 +78,12 @@ mmf_steps_encoder mmf_steps_build_as(mmf_builder *b, const char *name,
         return mmf_steps_build(b, name, input, choice->width, choice->dropout);
     mmf_encoder_choice own = *choice;
     own.steps = true;
-    mmf_steps_encoder e = {.input = input,
-                           .through = mmf_builder_alloc(b, sizeof *e.through),
-                           .width = choice->width,
-                           .n_steps = input->shape[0]};
+    mmf_steps_encoder e = {
+        .input = input, .through = mmf_builder_alloc(b, sizeof *e.through), .width = choice->width};
     if (!e.through)
         return e;
     *e.through = mmf_encoder_build(b, name, input, &own);
+    e.n_steps = e.through->n_steps;
     if (mmf_builder_status(b) == MMF_OK && e.through->width != choice->width)
         mmf_builder_fail(b, MMF_ARG,
                          "encoder %s of %s: its steps must have width %lld here, not %lld",

@@ -34,7 +34,8 @@ typedef struct mmf_steps {
 mmf_steps_encoder mmf_steps_build(mmf_builder *builder, const char *name,
                                   const mmf_input_schema *input, int64_t width, double dropout);
 /**
- * The same, through the encoder of a specification where that puts out a sequence, as bert does.
+ * The same, through the encoder of a specification where that puts out a sequence, as bert does of
+ * tokens and resnet18 of the places of an image.
  * @param choice  `width` and `dropout` as above; `spec` NULL, or of an encoder of vectors: as above
  */
 mmf_steps_encoder mmf_steps_build_as(mmf_builder *builder, const char *name,

@@ -189,8 +189,8 @@ void mmf_head_run(mmf_tape *tape, const mmf_head *head, mmf_tensor *fused, mmf_n
 {
     mmf_named_put(tape, out, "feature_fusion", fused);
     mmf_tensor *h = mmf_dropout(tape, fused, head->dropout);
-    h = mmf_linear_run(tape, &head->hidden, h, MMF_ACT_RELU);
-    h = mmf_dropout(tape, h, head->dropout);
+    if (head->hidden.weight)
+        h = mmf_dropout(tape, mmf_linear_run(tape, &head->hidden, h, MMF_ACT_RELU), head->dropout);
     mmf_put_result(tape, out, head->is_regression,
-                   mmf_linear_run(tape, &head->out, h, MMF_ACT_NONE));
+                   head->out.weight ? mmf_linear_run(tape, &head->out, h, MMF_ACT_NONE) : h);
 }

@@ -323,6 +323,16 @@ void mmf_builder_set_width(mmf_builder *builder, int64_t width)
     builder->width = width;
 }
 
+void mmf_builder_set_steps(mmf_builder *builder, int64_t n_steps)
+{
+    builder->steps = n_steps;
+}
+
+int64_t mmf_builder_steps(const mmf_builder *builder)
+{
+    return builder->steps;
+}
+
 int64_t mmf_builder_width(const mmf_builder *builder)
 {
     return builder->width;

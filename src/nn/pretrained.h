@@ -29,9 +29,11 @@ typedef struct mmf_pretrained_rules {
 /** BERT and what contains one: `bert.` and wrappers' prefixes, gamma/beta, pre-training heads. */
 extern const mmf_pretrained_rules mmf_pretrained_bert;
 
+enum { MMF_IMAGE_COLOURS = 3 };
+
 /** What images of values from 0 to 1 are normalised by, a channel each. */
 typedef struct mmf_image_norm {
-    float mean[3], deviation[3];
+    float mean[MMF_IMAGE_COLOURS], deviation[MMF_IMAGE_COLOURS];
 } mmf_image_norm;
 
 /** How an encoder starts from a SOURCE, the path behind the last "=" of its specification. */

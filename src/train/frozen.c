@@ -26,6 +26,8 @@ struct mmf_frozen {
     const char *output;
     char name[600]; /* behind `output` */
     int64_t width;
+    mmf_image_norm norm; /* of pixels for an encoder */
+    bool has_norm;
 };
 
 /* ---- Names ------------------------------------------------------------------------------- */
@@ -156,23 +158,6 @@ static mmf_status load_weights(mmf_frozen *f, const char *source)
     return status;
 }
 
-/* The options of the encoder, ":NAME=VALUE" each. */
-static mmf_status set_options(mmf_ctx *ctx, mmf_config *config, const char *at)
-{
-    while (*at == ':') {
-        char name[NAME_BYTES], value[256];
-        const size_t n_name = strcspn(++at, "=:");
-        const size_t n_value = at[n_name] == '=' ? strcspn(at + n_name + 1, ":") : 0;
-        if (n_name == 0 || n_name >= sizeof name || n_value == 0 || n_value >= sizeof value)
-            return mmf_fail(ctx, MMF_ARG, "\"%.80s\": expected OPTION=VALUE", at);
-        snprintf(name, sizeof name, "%.*s", (int)n_name, at);
-        snprintf(value, sizeof value, "%.*s", (int)n_value, at + n_name + 1);
-        MMF_TRY(mmf_config_set(config, name, value));
-        at += n_name + 1 + n_value;
-    }
-    return MMF_OK;
-}
-
 static mmf_status open_encoder(mmf_frozen *f, const char *spec, const char *source,
                                const mmf_input_schema *input)
 {
@@ -188,9 +173,12 @@ static mmf_status open_encoder(mmf_frozen *f, const char *spec, const char *sour
     if (status == MMF_OK && def->source && def->source->describe)
         status = def->source->describe(f->ctx, source, def, &described);
     if (status == MMF_OK && described.data) /* what stands beside the weights */
-        status = set_options(f->ctx, config, described.data);
+        status = mmf_encoder_set_given(f->ctx, config, described.data);
     if (status == MMF_OK)
-        status = set_options(f->ctx, config, spec + n);
+        status = mmf_encoder_set_given(f->ctx, config, spec + n);
+    if (status == MMF_OK && input->kind == MMF_IMAGE)
+        status =
+            mmf_encoder_image_norm(f->ctx, config, input->shape[0], true, &f->norm, &f->has_norm);
     if (status == MMF_OK)
         status = mmf_module_create(f->ctx, &f->module, def, config, &schema, 0);
     mmf_config_free(config);
@@ -294,15 +282,15 @@ int64_t mmf_frozen_width(const mmf_frozen *frozen)
 /* ---- Running ----------------------------------------------------------------------------- */
 
 /* Pixels from 0 to 255 to [0, 1], and to what the encoder's weights were trained with. */
-static void normalise_pixels(const mmf_input_schema *schema, const mmf_image_norm *norm,
-                             float *values, int64_t n_rows)
+static void normalise_pixels(const mmf_frozen *f, float *values, int64_t n_rows)
 {
-    enum { COLOURS = 3, TOP = 255 };
-    const int64_t channels = schema->shape[0], area = schema->shape[1] * schema->shape[2];
-    const mmf_image_norm *const has = channels == COLOURS ? norm : NULL;
+    enum { TOP = 255 };
+    const int64_t *const shape = mmf_module_schema(f->module)->inputs[0].shape;
+    const int64_t channels = shape[0], area = shape[1] * shape[2];
     for (int64_t i = 0; i < n_rows * channels * area; i++) {
         const int64_t c = i / area % channels;
-        const float mean = has ? has->mean[c] : 0, deviation = has ? has->deviation[c] : 1;
+        const float mean = f->has_norm ? f->norm.mean[c] : 0;
+        const float deviation = f->has_norm ? f->norm.deviation[c] : 1;
         values[i] = (values[i] / TOP - mean) / deviation;
     }
 }
@@ -311,9 +299,8 @@ static void normalise_pixels(const mmf_input_schema *schema, const mmf_image_nor
 static void normalise(const mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows)
 {
     const mmf_input_schema *const schema = &mmf_module_schema(f->module)->inputs[0];
-    const mmf_source *const from = mmf_module_def(f->module)->source;
     if (!f->model && schema->kind == MMF_IMAGE)
-        normalise_pixels(schema, from ? from->image : NULL, in->values, n_rows);
+        normalise_pixels(f, in->values, n_rows);
     const mmf_normalisation *const own = f->model ? &f->model->normalisation : NULL;
     if (!own || own->n_modalities == 0 || own->n_features[0] == 0 || in->tokens)
         return;

@@ -211,22 +211,56 @@ void mmf_starts_widen(const mmf_starts *s, mmf_schema *inputs)
     }
 }
 
-void mmf_starts_normalise(const mmf_starts *s, const mmf_dataset *dataset,
-                          mmf_normalisation *normalisation)
+static bool has_encoder(const mmf_starts *s, const char *modality)
 {
     for (size_t i = 0; i < s->count; i++) {
-        const mmf_source *const from = s->items[i].encoder ? s->items[i].encoder->source : NULL;
-        for (size_t m = 0; from && from->image && m < normalisation->n_modalities; m++) {
-            const mmf_modality *const view = mmf_dataset_modality(dataset, m);
-            if (strcmp(view->name, s->items[i].part) != 0 || normalisation->n_features[m] != 3)
-                continue;
-            const float top = mmf_dtype_is_integer(view->dtype) ? 255 : 1;
-            for (int c = 0; c < 3; c++) {
-                normalisation->mean[m][c] = top * from->image->mean[c];
-                normalisation->scale[m][c] = 1 / (top * from->image->deviation[c]);
-            }
+        if (s->items[i].encoder && strcmp(s->items[i].part, modality) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What the encoder of a modality wants its pixels to be. */
+static mmf_status find_norm(const mmf_starts *s, const mmf_config *config, const mmf_modality *view,
+                            int64_t n_channels, mmf_image_norm *norm, bool *has_norm)
+{
+    mmf_config *own = NULL;
+    const mmf_input_schema input = {.name = view->name, .kind = view->kind};
+    const char *const spec = mmf_encoder_spec(config, "encoder", view->name);
+    *has_norm = false;
+    if (!spec || view->kind != MMF_IMAGE)
+        return MMF_OK;
+    const size_t n = strcspn(spec, ":=");
+    const mmf_def *const def = mmf_encoder_find(s->ctx, &input, spec, n);
+    if (!def)
+        return MMF_ARG;
+    MMF_TRY(mmf_config_create(s->ctx, &own, def));
+    mmf_status status = mmf_encoder_set_given(s->ctx, own, spec + n);
+    if (status == MMF_OK)
+        status = mmf_encoder_image_norm(s->ctx, own, n_channels, has_encoder(s, view->name), norm,
+                                        has_norm);
+    mmf_config_free(own);
+    return status == MMF_OK ? MMF_OK : mmf_fail_within(s->ctx, status, "encoder %s: ", spec);
+}
+
+mmf_status mmf_starts_normalise(const mmf_starts *s, const mmf_config *config,
+                                const mmf_dataset *dataset, mmf_normalisation *normalisation)
+{
+    if (!mmf_option_find(mmf_config_def(config), "encoder"))
+        return MMF_OK;
+    for (size_t m = 0; m < normalisation->n_modalities; m++) {
+        bool has_norm = false;
+        mmf_image_norm norm;
+        const mmf_modality *const view = mmf_dataset_modality(dataset, m);
+        const int64_t n_channels = normalisation->n_features[m];
+        MMF_TRY(find_norm(s, config, view, n_channels, &norm, &has_norm));
+        const float top = mmf_dtype_is_integer(view->dtype) ? 255 : 1;
+        for (int64_t c = 0; has_norm && c < n_channels; c++) {
+            normalisation->mean[m][c] = top * norm.mean[c];
+            normalisation->scale[m][c] = 1 / (top * norm.deviation[c]);
         }
     }
+    return MMF_OK;
 }
 
 /* ---- Loading ----------------------------------------------------------------------------- */

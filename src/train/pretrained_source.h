@@ -43,10 +43,15 @@ void mmf_starts_widen(const mmf_starts *starts, mmf_schema *inputs);
  * @errors FORMAT: weights of an encoder that lack or misfit; nothing matches a scope
  */
 mmf_status mmf_starts_load(const mmf_starts *starts, const mmf_module *module);
-/** Puts what encoders of images were trained with in the place of the statistics of training rows.
+/**
+ * Puts what encoders of images were trained with, or say, in the place of the statistics of
+ * training rows: of whole numbers from 0 to 255, or of reals from 0 to 1.
+ *
+ * @param config  of the model, with the option `encoder`
+ * @errors        ARG
  */
-void mmf_starts_normalise(const mmf_starts *starts, const mmf_dataset *dataset,
-                          mmf_normalisation *normalisation);
+mmf_status mmf_starts_normalise(const mmf_starts *starts, const mmf_config *config,
+                                const mmf_dataset *dataset, mmf_normalisation *normalisation);
 void mmf_starts_clear(mmf_starts *starts);
 
 #endif

@@ -82,7 +82,8 @@ static mmf_dataset *open_images(mmf_ctx *ctx)
     return dataset;
 }
 
-static mmf_status train(mmf_ctx *ctx, mmf_model **model, const char *encoder, const char *freeze)
+static mmf_status train_with(mmf_ctx *ctx, mmf_model **model, const char *encoder,
+                             const char *freeze, const char *head)
 {
     mmf_train_options options = quick_options(1, 8);
     mmf_config *config = NULL;
@@ -91,11 +92,17 @@ static mmf_status train(mmf_ctx *ctx, mmf_model **model, const char *encoder, co
     options.freeze = freeze;
     test_ok(ctx, mmf_config_create(ctx, &config, mmf_model_find("only")));
     test_ok(ctx, mmf_config_set(config, "encoder", encoder));
+    test_ok(ctx, mmf_config_set(config, "head", head));
     const mmf_status status = mmf_train(ctx, model, dataset, data_split(&s, N_TRAIN, N_VALID),
                                         "only-image", config, &options);
     mmf_config_free(config);
     mmf_dataset_close(dataset);
     return status;
+}
+
+static mmf_status train(mmf_ctx *ctx, mmf_model **model, const char *encoder, const char *freeze)
+{
+    return train_with(ctx, model, encoder, freeze, "hidden");
 }
 
 static bool same_values(const mmf_module *net, const mmf_model *model, mmf_param_role role)
@@ -159,11 +166,88 @@ static void weights_that_lack_a_tensor_are_refused(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Without a source as with one: what the specification says stands in the place of statistics. */
+static void a_specification_says_how_images_are_normalised(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *options;
+        double mean[3], deviation[3];
+    } rows[] = {
+        {"mean=.5:deviation=.25", {.5, .5, .5}, {.25, .25, .25}},
+        {"mean=.1/.2/.3:deviation=.5/.6/.7", {.1, .2, .3}, {.5, .6, .7}},
+        {"mean=0", {0, 0, 0}, {.229, .224, .225}},
+        {"deviation=1", {.485, .456, .406}, {1, 1, 1}},
+    };
+    mmf_ctx *const ctx = one_thread();
+    char encoder[200];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        mmf_model *model = NULL;
+        snprintf(encoder, sizeof encoder, "image=resnet20:base=4:%s", rows[i].options);
+        test_ok(ctx, train(ctx, &model, encoder, NULL));
+        const mmf_normalisation *const norm = mmf_model_normalisation(model);
+        for (int c = 0; c < 3; c++) {
+            assert_true(fabs((double)norm->mean[0][c] - 255 * rows[i].mean[c]) < 1e-3);
+            assert_true(fabs((double)norm->scale[0][c] * 255 * rows[i].deviation[c] - 1) < 1e-5);
+        }
+        mmf_model_free(model);
+    }
+    mmf_model *model = NULL;
+    test_fails(ctx, train(ctx, &model, "image=resnet20:base=4:mean=.1/.2", NULL), MMF_ARG,
+               "mean has 2 numbers; the images have 3 channels");
+    test_fails(ctx, train(ctx, &model, "image=resnet20:base=4:deviation=0", NULL), MMF_ARG,
+               "deviation");
+    mmf_ctx_free(ctx);
+}
+
+/* The network with the classifier that it came with is a model that has nothing to learn. */
+static void a_checkpoint_predicts_as_it_is(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = one_thread();
+    mmf_config *config = NULL;
+    mmf_module *net = NULL;
+    mmf_input_schema input = {
+        .name = "image", .kind = MMF_IMAGE, .n_dims = 3, .shape = {3, SIDE, SIDE}};
+    test_ok(ctx, mmf_config_create(ctx, &config, encoder_of("resnet20")));
+    test_ok(ctx, mmf_config_set_json(config,
+                                     "{\"base\": 4, \"output\": \"logits\", \"num_classes\": 2}"));
+    test_ok(ctx, mmf_module_create(ctx, &net, encoder_of("resnet20"), config,
+                                   &(mmf_schema){1, &input}, 5));
+    const char *const path = test_path("classifier.safetensors");
+    write_weights(ctx, net, path, NULL);
+    char encoder[700];
+    mmf_model *model = NULL;
+    snprintf(encoder, sizeof encoder, "image=resnet20:base=4:output=logits=%s", path);
+    test_ok(ctx, train_with(ctx, &model, encoder, "image", "none"));
+    assert_true(same_values(net, model, MMF_PARAM_TRAINED));
+    assert_int_equal(mmf_params_size(mmf_module_params(mmf_model_module(model))), 0);
+    mmf_model_free(model);
+    model = NULL;
+    test_ok(ctx, train_with(ctx, &model, encoder, "image", "linear"));
+    const mmf_params *const params = mmf_module_params(mmf_model_module(model));
+    assert_int_equal(mmf_params_find(params, "head.out.weight")->tensor->count, 2 * 2);
+    assert_null(mmf_params_find(params, "head.hidden.weight"));
+    assert_true(mmf_params_size(params) > 0);
+    mmf_model_free(model);
+    snprintf(encoder, sizeof encoder, "image=resnet20:base=4=%s", path);
+    model = NULL;
+    test_fails(ctx, train_with(ctx, &model, encoder, "image", "none"), MMF_ARG,
+               "puts out 128 numbers, the task has 2 outputs");
+    test_fails(ctx, train(ctx, &model, "image=resnet20:output=logits:pooling=none", NULL), MMF_ARG,
+               "pooling none gives a sequence");
+    mmf_config_free(config);
+    mmf_module_free(net);
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_source_gives_weights_and_normalisation),
         cmocka_unit_test(weights_that_lack_a_tensor_are_refused),
+        cmocka_unit_test(a_specification_says_how_images_are_normalised),
+        cmocka_unit_test(a_checkpoint_predicts_as_it_is),
     };
     return cmocka_run_group_tests_name("image source", tests, NULL, NULL);
 }
