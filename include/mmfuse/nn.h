@@ -242,9 +242,9 @@ MMF_API void mmf_builder_alias(mmf_builder *builder, const char *name, mmf_tenso
 /** Width of the feature that `run` puts out: how encoders and operators tell their users. */
 MMF_API void mmf_builder_set_width(mmf_builder *builder, int64_t width);
 MMF_API int64_t mmf_builder_width(const mmf_builder *builder);
-/** Its steps, of an encoder that was asked for them, unless they are those of the input. */
-MMF_API void mmf_builder_set_steps(mmf_builder *builder, int64_t n_steps);
-MMF_API int64_t mmf_builder_steps(const mmf_builder *builder);
+/** Its steps, rows x columns, of an encoder that was asked for steps and has a grid of them. */
+MMF_API void mmf_builder_set_grid(mmf_builder *builder, int64_t rows, int64_t columns);
+MMF_API void mmf_builder_grid(const mmf_builder *builder, int64_t *rows, int64_t *columns);
 
 /* ---- Definitions and modules ------------------------------------------------------------- */
 

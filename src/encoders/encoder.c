@@ -202,14 +202,14 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
         mmf_builder_enter(b, name);
         mmf_builder_place(b, input->name);
         mmf_builder_set_width(b, 0);
-        mmf_builder_set_steps(b, input->shape[0]);
+        mmf_builder_set_grid(b, input->shape[0], 1);
         const mmf_schema one = {1, mmf_builder_alloc(b, sizeof *input)};
         if (one.inputs) {
             one.inputs[0] = *input;
             e.def->build(b, config, &one, &e.self);
         }
         e.width = mmf_builder_width(b);
-        e.n_steps = mmf_builder_steps(b);
+        mmf_builder_grid(b, &e.rows, &e.columns);
         if (choice->stand_in && input->has_present && e.width > 0)
             e.absent = mmf_builder_param(b, "absent", MMF_PARAM_TRAINED, mmf_init_constant(0), 1,
                                          &e.width);

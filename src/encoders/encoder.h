@@ -16,7 +16,7 @@ typedef struct mmf_encoder {
     const mmf_def *def;
     const char *input; /* name of the modality */
     void *self;
-    int64_t width, n_steps; /* steps where it was built for them */
+    int64_t width, rows, columns; /* of the grid of its steps, where it was built for steps */
     mmf_tensor
         *absent; /* (width): learned stand-in where the modality is missing; NULL if it never is */
 } mmf_encoder;

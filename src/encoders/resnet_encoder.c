@@ -92,7 +92,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     build_end(b, config, e);
     mmf_resnet_grid(&sizes, in->shape[1], in->shape[2], &rows, &columns);
     if (e->has_steps)
-        mmf_builder_set_steps(b, rows * columns);
+        mmf_builder_set_grid(b, rows, columns);
     *self = e;
     return mmf_builder_status(b);
 }

@@ -107,16 +107,11 @@ mmf_all_steps mmf_all_steps_build(mmf_builder *b, const mmf_config *config,
                                   const mmf_schema *inputs, int64_t width, double dropout)
 {
     mmf_all_steps all = {.inputs = inputs, .width = width};
-    const bool has_specs = mmf_option_find(mmf_config_def(config), "encoder") != NULL;
     all.encoders = mmf_builder_alloc(b, inputs->count * sizeof *all.encoders);
     all.steps = mmf_builder_alloc(b, inputs->count * sizeof *all.steps);
     for (size_t m = 0; mmf_builder_status(b) == MMF_OK && m < inputs->count; m++) {
         const mmf_input_schema *const in = &inputs->inputs[m];
-        const mmf_encoder_choice choice = {
-            .spec = has_specs ? mmf_encoder_spec(config, "encoder", in->name) : NULL,
-            .width = width,
-            .dropout = dropout};
-        all.encoders[m] = mmf_steps_build_as(b, in->name, in, &choice);
+        all.encoders[m] = mmf_steps_build(b, config, in->name, in, width, dropout);
     }
     return all;
 }

@@ -33,7 +33,7 @@ struct mmf_builder {
     mmf_status status;
     int group;
     bool for_losses;
-    int64_t width, steps;
+    int64_t width, rows, columns;
     const char *frozen; /* rules of scopes.h for parameters that are fixed; NULL: none */
     char scope[MMF_SCOPE_BYTES];
 };

@@ -323,14 +323,16 @@ void mmf_builder_set_width(mmf_builder *builder, int64_t width)
     builder->width = width;
 }
 
-void mmf_builder_set_steps(mmf_builder *builder, int64_t n_steps)
+void mmf_builder_set_grid(mmf_builder *builder, int64_t rows, int64_t columns)
 {
-    builder->steps = n_steps;
+    builder->rows = rows;
+    builder->columns = columns;
 }
 
-int64_t mmf_builder_steps(const mmf_builder *builder)
+void mmf_builder_grid(const mmf_builder *builder, int64_t *rows, int64_t *columns)
 {
-    return builder->steps;
+    *rows = builder->rows;
+    *columns = builder->columns;
 }
 
 int64_t mmf_builder_width(const mmf_builder *builder)
