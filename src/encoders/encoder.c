@@ -136,8 +136,22 @@ static void set_option(mmf_builder *b, mmf_config *config, const char *name, dou
     set_text(b, config, name, text);
 }
 
-mmf_status mmf_encoder_set_given(mmf_ctx *ctx, mmf_config *config, const char *given)
+/* An option that the encoder lacks is for the one that it runs on every frame. */
+static mmf_status hand_on(mmf_ctx *ctx, mmf_config *config, const char *name, const char *value)
 {
+    mmf_text inner = {.ctx = ctx};
+    mmf_text_add(&inner, "%s:%s=%s", mmf_config_text(config, MMF_FRAME_OPTION), name, value);
+    const mmf_status status = inner.status == MMF_OK
+                                  ? mmf_config_set(config, MMF_FRAME_OPTION, inner.data)
+                                  : inner.status;
+    mmf_text_clear(&inner);
+    return status;
+}
+
+static mmf_status set_some(mmf_ctx *ctx, mmf_config *config, const char *given, bool own)
+{
+    const mmf_def *const def = mmf_config_def(config);
+    const bool has_inner = mmf_option_find(def, MMF_FRAME_OPTION) != NULL;
     const char *at = given;
     while (*at == ':') {
         char name[64], value[256];
@@ -150,12 +164,49 @@ mmf_status mmf_encoder_set_given(mmf_ctx *ctx, mmf_config *config, const char *g
             break;
         snprintf(name, sizeof name, "%.*s", is_option ? (int)n : 5, is_option ? part : "width");
         snprintf(value, sizeof value, "%.*s", (int)n_value, is_option ? part + n + 1 : part);
-        MMF_TRY(mmf_config_set(config, name, value));
+        const bool is_own = !has_inner || mmf_option_find(def, name);
+        if (is_own && own)
+            MMF_TRY(mmf_config_set(config, name, value));
+        else if (!is_own && !own)
+            MMF_TRY(hand_on(ctx, config, name, value));
         at = part + n + (is_option ? 1 + n_value : 0);
     }
     if (!*at)
         return MMF_OK;
-    return mmf_fail(ctx, MMF_ARG, "expected NAME:WIDTH:OPTION=VALUE, found \"%.80s\"", at);
+    return mmf_fail(ctx, MMF_ARG,
+                    "expected NAME[:WIDTH][:OPTION=VALUE]...[=SOURCE], found \"%.80s\"", at);
+}
+
+mmf_status mmf_encoder_set_given(mmf_ctx *ctx, mmf_config *config, const char *given)
+{
+    MMF_TRY(set_some(ctx, config, given, true));
+    return set_some(ctx, config, given, false);
+}
+
+mmf_status mmf_encoder_innermost(mmf_ctx *ctx, mmf_config **out, const mmf_input_schema *input,
+                                 const char *spec)
+{
+    char inner[1024];
+    mmf_input_schema seen = *input;
+    *out = NULL;
+    snprintf(inner, sizeof inner, "%s", spec);
+    for (;;) {
+        const size_t n = strcspn(inner, ":=");
+        const mmf_def *const def = mmf_encoder_find(ctx, &seen, inner, n);
+        if (!def)
+            return MMF_ARG;
+        MMF_TRY(mmf_config_create(ctx, out, def));
+        const mmf_status status = mmf_encoder_set_given(ctx, *out, inner + n);
+        const bool goes_on = status == MMF_OK && mmf_option_find(def, MMF_FRAME_OPTION);
+        if (status == MMF_OK && !goes_on)
+            return MMF_OK;
+        snprintf(inner, sizeof inner, "%s", goes_on ? mmf_config_text(*out, MMF_FRAME_OPTION) : "");
+        mmf_config_free(*out);
+        *out = NULL;
+        if (!goes_on)
+            return status;
+        seen.kind = MMF_IMAGE;
+    }
 }
 
 static void check_pooling(mmf_builder *b, const mmf_config *config, const mmf_input_schema *input,
@@ -189,7 +240,8 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
         mmf_builder_fail(b, status, "%s", mmf_ctx_error(mmf_builder_ctx(b)));
         return e;
     }
-    set_option(b, config, "width", (double)choice->width);
+    if (choice->width > 0)
+        set_option(b, config, "width", (double)choice->width);
     set_option(b, config, "dropout", choice->dropout);
     if (mmf_builder_status(b) == MMF_OK &&
         mmf_encoder_set_given(mmf_builder_ctx(b), config, chosen + n) != MMF_OK)

@@ -87,8 +87,22 @@ mmf_augment_options mmf_augment_read(const mmf_config *config);
 mmf_status mmf_encoder_image_norm(mmf_ctx *ctx, const mmf_config *config, int64_t n_channels,
                                   bool has_source, mmf_image_norm *out, bool *has_norm);
 
-/** Sets what follows an encoder's name: ":64" is the width, ":layers=3" an option. @errors ARG */
+/** Names the encoder that runs on every frame, of encoders of video. */
+#define MMF_FRAME_OPTION "frame"
+
+/**
+ * Sets what follows an encoder's name: ":64" is the width, ":layers=3" an option, of the encoder of
+ * frames where this one lacks it. @errors ARG
+ */
 mmf_status mmf_encoder_set_given(mmf_ctx *ctx, mmf_config *config, const char *given);
+/**
+ * The configuration of the encoder that reads the modality itself, into which weights of others go:
+ * that of a specification, or the one that it runs on every frame.
+ *
+ * @param spec  without a source   @param out  freed with mmf_config_free   @errors ARG
+ */
+mmf_status mmf_encoder_innermost(mmf_ctx *ctx, mmf_config **out, const mmf_input_schema *input,
+                                 const char *spec);
 
 /** All encoders in the order of the table. */
 const mmf_def *const *mmf_encoder_table(size_t *count);
@@ -109,7 +123,7 @@ const char *mmf_encoder_default(const mmf_input_schema *input);
 /** How the encoder of one modality is chosen and sized. */
 typedef struct mmf_encoder_choice {
     const char *spec; /**< as above; NULL or "": the default of the input's shape */
-    int64_t width;    /**< of the feature, unless the specification names one */
+    int64_t width;    /**< of the feature, unless the specification names one; 0: the encoder's */
     double dropout;   /**< inside and on the feature */
     bool stand_in;    /**< learn a vector for absent modalities; else their features are zeros */
     bool steps;       /**< `feature` is to be (B, T, D), for mmf_steps_run: encoders of which the

@@ -91,6 +91,23 @@ static mmf_status check_vocabulary(mmf_ctx *ctx, const mmf_start *start)
     return MMF_OK;
 }
 
+/* The encoder that the weights of a specification of `n` bytes are for. */
+static mmf_status find_taker(mmf_starts *s, const mmf_input_schema *input, const char *spec,
+                             size_t n, const mmf_def **out)
+{
+    mmf_text text = {.ctx = s->ctx};
+    mmf_config *config = NULL;
+    mmf_text_add_bytes(&text, spec, n);
+    mmf_status status = text.status;
+    if (status == MMF_OK)
+        status = mmf_encoder_innermost(s->ctx, &config, input, text.data);
+    if (status == MMF_OK)
+        *out = mmf_config_def(config);
+    mmf_config_free(config);
+    mmf_text_clear(&text);
+    return status;
+}
+
 /* Adds "MODALITY=SPEC" to `list`, with sizes in the place of a source. */
 static mmf_status read_encoder(mmf_starts *s, mmf_text *list, const char *entry,
                                const mmf_schema *inputs)
@@ -110,9 +127,8 @@ static mmf_status read_encoder(mmf_starts *s, mmf_text *list, const char *entry,
     if (!input)
         return mmf_fail(s->ctx, MMF_ARG, "encoder %s: the data has no modality \"%s\"", entry,
                         modality);
-    const mmf_def *const def = mmf_encoder_find(s->ctx, input, spec, n_name);
-    if (!def)
-        return MMF_ARG;
+    const mmf_def *def = NULL;
+    MMF_TRY(find_taker(s, input, spec, (size_t)(source - spec), &def));
     if (!def->source || !source[1])
         return mmf_fail(s->ctx, MMF_ARG, "encoder %s: %s", entry,
                         def->source ? "the path behind the last \"=\" is missing"
@@ -228,14 +244,9 @@ static mmf_status find_norm(const mmf_starts *s, const mmf_config *config, const
     const mmf_input_schema input = {.name = view->name, .kind = view->kind};
     const char *const spec = mmf_encoder_spec(config, "encoder", view->name);
     *has_norm = false;
-    if (!spec || view->kind != MMF_IMAGE)
+    if (!spec || !mmf_modality_has_channels(view->kind))
         return MMF_OK;
-    const size_t n = strcspn(spec, ":=");
-    const mmf_def *const def = mmf_encoder_find(s->ctx, &input, spec, n);
-    if (!def)
-        return MMF_ARG;
-    MMF_TRY(mmf_config_create(s->ctx, &own, def));
-    mmf_status status = mmf_encoder_set_given(s->ctx, own, spec + n);
+    mmf_status status = mmf_encoder_innermost(s->ctx, &own, &input, spec);
     if (status == MMF_OK)
         status = mmf_encoder_image_norm(s->ctx, own, n_channels, has_encoder(s, view->name), norm,
                                         has_norm);

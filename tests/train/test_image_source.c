@@ -4,6 +4,7 @@
  */
 #include <math.h>
 
+#include "train/frozen.h"
 #include "train/training_data.h"
 
 enum { N_TRAIN = 12, N_VALID = 4, N = N_TRAIN + N_VALID, SIDE = 8, MOST_TENSORS = 256 };
@@ -166,6 +167,109 @@ static void weights_that_lack_a_tensor_are_refused(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Clips of two pictures. */
+static mmf_dataset *open_clips(mmf_ctx *ctx)
+{
+    static unsigned char pixels[N * 2 * 3 * SIDE * SIDE];
+    static int64_t labels[N];
+    mmf_rng rng = mmf_rng_make(4, 4);
+    for (size_t i = 0; i < sizeof pixels; i++)
+        pixels[i] = (unsigned char)mmf_rng_below(&rng, 256);
+    for (int i = 0; i < N; i++)
+        labels[i] = i % 2;
+    const mmf_named_array arrays[] = {
+        {"clip", {MMF_U8, 5, {N, 2, 3, SIDE, SIDE}, 1, pixels}},
+        {"label", {MMF_I64, 1, {N}, 8, labels}},
+    };
+    const char *const path = test_path("clips.safetensors");
+    mmf_dataset *dataset = NULL;
+    const mmf_dataset_options options = MMF_DATASET_OPTIONS_INIT;
+    test_ok(ctx, mmf_safetensors_save(ctx, path, arrays, 2, NULL, 0));
+    test_ok(ctx, mmf_dataset_open(ctx, &dataset, path, &options));
+    return dataset;
+}
+
+static void frames_begin_with_weights_too(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = one_thread();
+    mmf_module *const net = make_net(ctx);
+    const char *const path = test_path("frames.safetensors");
+    char encoder[700];
+    mmf_model *model = NULL;
+    mmf_config *config = NULL;
+    simple_split split;
+    mmf_train_options options = quick_options(1, 8);
+    options.freeze = "clip";
+    write_weights(ctx, net, path, NULL);
+    mmf_dataset *const dataset = open_clips(ctx);
+    test_ok(ctx, mmf_config_create(ctx, &config, mmf_model_find("only")));
+    snprintf(encoder, sizeof encoder, "clip=video:mean=.5:base=4:frame=resnet20:pool=gru=%s", path);
+    test_ok(ctx, mmf_config_set(config, "encoder", encoder));
+    test_ok(ctx, mmf_train(ctx, &model, dataset, data_split(&split, N_TRAIN, N_VALID), "only-clip",
+                           config, &options));
+    const mmf_params *const theirs = mmf_module_params(net);
+    for (size_t i = 0; i < mmf_params_count(theirs); i++) {
+        char name[300];
+        const mmf_param *const p = mmf_params_at(theirs, i);
+        snprintf(name, sizeof name, "clip.frame.%s", p->name);
+        const mmf_param *const q =
+            mmf_params_find(mmf_module_params(mmf_model_module(model)), name);
+        if (!q || memcmp(p->tensor->data, q->tensor->data,
+                         (size_t)p->tensor->count * sizeof(mmf_real)) != 0)
+            fail_msg("%s is not that of the file", name);
+    }
+    const mmf_normalisation *const norm = mmf_model_normalisation(model);
+    assert_true(fabs((double)norm->mean[0][2] - 127.5) < 1e-3);
+    mmf_model_free(model);
+    mmf_config_free(config);
+    mmf_dataset_close(dataset);
+    mmf_module_free(net);
+    mmf_ctx_free(ctx);
+}
+
+/* A frozen clip is the mean of its frozen frames. */
+static void frozen_clips_are_means_of_pictures(void **state)
+{
+    (void)state;
+    enum { PICTURE = 3 * SIDE * SIDE, WIDTH = 16 };
+    mmf_ctx *const ctx = one_thread();
+    mmf_module *const net = make_net(ctx);
+    const char *const path = test_path("frozen.safetensors");
+    write_weights(ctx, net, path, NULL);
+    const mmf_input_schema image = {
+        .name = "image", .kind = MMF_IMAGE, .n_dims = 3, .shape = {3, SIDE, SIDE}};
+    const mmf_input_schema clip = {.name = "clip",
+                                   .kind = MMF_VIDEO,
+                                   .n_dims = 4,
+                                   .shape = {2, 3, SIDE, SIDE},
+                                   .has_length = true};
+    mmf_frozen *of_image = NULL, *of_clip = NULL, *of_gru = NULL;
+    test_ok(ctx, mmf_frozen_open(ctx, &of_image, "resnet20:base=4", path, &image));
+    test_ok(ctx, mmf_frozen_open(ctx, &of_clip, "video:frame=resnet20:base=4", path, &clip));
+    test_fails(ctx,
+               mmf_frozen_open(ctx, &of_gru, "video:pool=gru:frame=resnet20:base=4", path, &clip),
+               MMF_ARG, "rnn");
+    assert_int_equal(mmf_frozen_width(of_image), mmf_frozen_width(of_clip));
+    const int64_t width = mmf_frozen_width(of_image);
+    static float pixels[2 * PICTURE], same[2 * PICTURE], apart[2 * 4 * WIDTH];
+    for (int i = 0; i < 2 * PICTURE; i++)
+        pixels[i] = same[i] = (float)(i * 37 % 256);
+    int64_t length = 2;
+    const float *features = NULL;
+    assert_true(width <= 4 * WIDTH);
+    test_ok(ctx, mmf_frozen_run(of_image, &(mmf_batch_input){.values = pixels}, 2, 3, &features));
+    memcpy(apart, features, 2 * (size_t)width * sizeof *apart);
+    test_ok(ctx, mmf_frozen_run(of_clip, &(mmf_batch_input){.values = same, .length = &length}, 1,
+                                2, &features));
+    for (int64_t i = 0; i < width; i++)
+        assert_true(fabsf(features[i] - (apart[i] + apart[width + i]) / 2) < 1e-5F);
+    mmf_frozen_free(of_image);
+    mmf_frozen_free(of_clip);
+    mmf_module_free(net);
+    mmf_ctx_free(ctx);
+}
+
 /* Without a source as with one: what the specification says stands in the place of statistics. */
 static void a_specification_says_how_images_are_normalised(void **state)
 {
@@ -248,6 +352,8 @@ int main(void)
         cmocka_unit_test(weights_that_lack_a_tensor_are_refused),
         cmocka_unit_test(a_specification_says_how_images_are_normalised),
         cmocka_unit_test(a_checkpoint_predicts_as_it_is),
+        cmocka_unit_test(frames_begin_with_weights_too),
+        cmocka_unit_test(frozen_clips_are_means_of_pictures),
     };
     return cmocka_run_group_tests_name("image source", tests, NULL, NULL);
 }
