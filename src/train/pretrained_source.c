@@ -19,6 +19,7 @@ void mmf_starts_clear(mmf_starts *s)
     for (size_t i = 0; i < s->count; i++) {
         mmf_free(s->ctx, s->items[i].part);
         mmf_free(s->ctx, s->items[i].path);
+        mmf_free(s->ctx, s->items[i].below);
     }
     if (s->ctx)
         mmf_free(s->ctx, s->items);
@@ -35,11 +36,17 @@ static mmf_status add_start(mmf_starts *s, const char *part, size_t n_part, cons
     mmf_start *const start = &s->items[s->count++];
     *start = (mmf_start){.part = mmf_alloc(s->ctx, n_part + 1),
                          .path = mmf_alloc(s->ctx, n_path + 1),
+                         .below = mmf_alloc_zero(s->ctx, n_path + 1, 1),
                          .encoder = encoder};
-    if (!start->part || !start->path)
+    if (!start->part || !start->path || !start->below)
         return MMF_NOMEM;
     snprintf(start->part, n_part + 1, "%.*s", (int)n_part, part);
     snprintf(start->path, n_path + 1, "%.*s", (int)n_path, path);
+    char *const mark = encoder ? NULL : strrchr(start->path, '#');
+    if (mark) {
+        snprintf(start->below, n_path + 1, "%s", mark + 1);
+        *mark = '\0';
+    }
     return MMF_OK;
 }
 
@@ -158,6 +165,12 @@ static mmf_status read_encoders(mmf_starts *s, mmf_config *config, const mmf_sch
 
 /* ---- Checkpoints of models --------------------------------------------------------------- */
 
+/* How a sentence becomes one vector, which modules.json says, is no size of a model. */
+static bool is_of_text(const char *option)
+{
+    return strcmp(option, "pooling") == 0 || strcmp(option, "normalize") == 0;
+}
+
 /* Options of the model that config.json names and nobody set. */
 static mmf_status take_sizes(mmf_starts *s, mmf_config *config, mmf_start *start)
 {
@@ -171,7 +184,8 @@ static mmf_status take_sizes(mmf_starts *s, mmf_config *config, mmf_start *start
             break;
         const char last = *end;
         *equals = *end = '\0';
-        if (mmf_option_find(mmf_config_def(config), name) && !mmf_config_is_set(config, name))
+        if (!is_of_text(name) && mmf_option_find(mmf_config_def(config), name) &&
+            !mmf_config_is_set(config, name))
             status = mmf_config_set(config, name, equals + 1);
         *end = last;
         at = end;
@@ -292,14 +306,19 @@ static void tell(mmf_ctx *ctx, const mmf_start *start, const mmf_pretrained_repo
 }
 
 static mmf_status require(mmf_ctx *ctx, const mmf_start *start, const char *scope,
+                          const mmf_params *params, const mmf_pretrained_rules *rules,
                           const mmf_pretrained_report *report)
 {
-    if (start->encoder)
+    char other[SCOPE_BYTES];
+    const bool none = report->n_loaded == 0;
+    if (start->encoder || (none && report->misshapen.count > 0))
         return mmf_pretrained_require(report, start->path);
-    if (report->n_loaded > 0)
+    if (!none)
         return MMF_OK;
-    return mmf_fail(ctx, MMF_FORMAT, "%s: no tensor of it has the name of a parameter%s%s",
-                    start->path, *scope ? " below " : "", scope);
+    MMF_TRY(mmf_pretrained_guess_scope(ctx, params, start->path, rules, other, sizeof other));
+    return mmf_fail(ctx, MMF_FORMAT, "%s: no tensor of it has the name of a parameter%s%s%s%s%s%s",
+                    start->path, *scope ? " below " : "", scope, *other ? "; try --weights " : "",
+                    other, *other ? "=" : "", *other ? start->path : "");
 }
 
 /* A model's own names may begin as a part's do, and its heads are its own. What references and
@@ -323,13 +342,15 @@ static mmf_status load_start(mmf_ctx *ctx, const mmf_start *start, mmf_params *p
         snprintf(scope, sizeof scope, "%s%s%s", place, *place && *inner ? "." : "", inner);
     if (n < 0 || (size_t)n >= sizeof scope)
         return mmf_fail(ctx, MMF_LIMIT, "the scope %s is too long", place);
-    const mmf_pretrained_rules *const of_part =
-        start->encoder ? start->encoder->source->rules : &mmf_pretrained_bert;
+    mmf_pretrained_rules rules = start->encoder ? *start->encoder->source->rules
+                                 : *scope       ? mmf_pretrained_bert
+                                                : of_whole;
+    rules.below = *start->below ? start->below : NULL;
     mmf_pretrained_report report;
-    mmf_status status =
-        mmf_pretrained_load(ctx, params, scope, start->path, *scope ? of_part : &of_whole, &report);
+    mmf_status status = mmf_pretrained_load(ctx, params, scope, start->path, &rules, &report);
     if (status == MMF_OK)
-        status = require(ctx, start, scope, &report);
+        status =
+            require(ctx, start, scope, params, *scope ? &rules : &mmf_pretrained_bert, &report);
     if (status == MMF_OK)
         tell(ctx, start, &report);
     mmf_pretrained_report_clear(&report);

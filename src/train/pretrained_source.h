@@ -13,6 +13,7 @@
 typedef struct mmf_start {
     char *part; /**< the modality whose encoder it is, or a scope of the model, "" for all of it */
     char *path;
+    char *below;            /**< the part of the file's names that counts, behind a "#"; "": all */
     const mmf_def *encoder; /**< NULL: a scope */
     int64_t vocab;          /**< rows of its table of words; 0: not said */
 } mmf_start;
@@ -28,9 +29,9 @@ typedef struct mmf_starts {
  * Takes the sources out of the option `encoder`, in whose place their sizes stand then.
  *
  * @param config   changed
- * @param weights  "SCOPE=SOURCE" or "SOURCE" with commas between; NULL: none. A folder's
- *                 config.json sets the model's options of the same names, but for those that are
- * set
+ * @param weights  "SCOPE=SOURCE" or "SOURCE" with commas between, "#PART" behind a source: only
+ * names below it; NULL: none. A folder's config.json sets the model's options of the same names,
+ * but for those that are set
  * @errors         ARG, those of mmf_source.describe
  */
 mmf_status mmf_starts_read(mmf_ctx *ctx, mmf_starts *out, mmf_config *config,
