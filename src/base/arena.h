@@ -15,9 +15,11 @@ typedef struct mmf_arena_chunk mmf_arena_chunk;
 typedef struct mmf_arena {
     mmf_ctx *ctx;
     mmf_arena_chunk *chunk; /* newest first */
+    mmf_arena_chunk *spare; /* given back by a rewind, for what comes next; NULL: none */
     size_t used;            /* bytes of the newest chunk */
     size_t total;           /* bytes handed out since the last reset, with padding */
     size_t peak;
+    bool rewinds; /* set by the owner: most of a round is given back before its end */
 } mmf_arena;
 
 /** A place to return to; pieces taken after it are given back by mmf_arena_rewind. */
@@ -31,6 +33,12 @@ void mmf_arena_clear(mmf_arena *arena);
 void mmf_arena_reset(mmf_arena *arena);
 mmf_arena_mark mmf_arena_here(const mmf_arena *arena);
 void mmf_arena_rewind(mmf_arena *arena, mmf_arena_mark mark);
+/**
+ * Rewinds, but for `bytes` at `data` (of the arena or not), which move behind a new piece of
+ * `room`, a multiple of 64. NULL after recording NOMEM.
+ */
+void *mmf_arena_rewind_but(mmf_arena *arena, mmf_arena_mark mark, size_t room, const void *data,
+                           size_t bytes);
 /** 64-byte aligned, uninitialised; NULL after recording NOMEM in the context. */
 void *mmf_arena_alloc(mmf_arena *arena, size_t bytes);
 

@@ -10,13 +10,17 @@
 #include <string.h>
 
 #include "mmfuse/nn.h"
+#include "tensor/heads.h"
 
 mmf_tensor *mmf_attend(mmf_tape *tape, mmf_tensor *q, mmf_tensor *k, mmf_tensor *v,
                        const mmf_heads *heads, mmf_tensor **weights)
 {
     const int64_t width = q && q->n_dims == 3 && heads->count > 0 ? q->shape[2] / heads->count : 1;
-    mmf_tensor *const scores =
-        mmf_head_scores(tape, q, k, heads->count, 1 / sqrt((double)(width > 0 ? width : 1)));
+    const double scale = 1 / sqrt((double)(width > 0 ? width : 1));
+    const mmf_pass *const pass = mmf_tape_pass(tape);
+    if (!pass->record && !weights && !(pass->training && heads->dropout > 0))
+        return mmf_heads_attend(tape, q, k, v, heads->count, scale, heads->mask, heads->empty);
+    mmf_tensor *const scores = mmf_head_scores(tape, q, k, heads->count, scale);
     mmf_tensor *const a = mmf_softmax(tape, scores, heads->mask, heads->empty);
     if (weights)
         *weights = a;

@@ -231,8 +231,10 @@ mmf_bert_layer mmf_bert_layer_build(mmf_builder *b, const char *name, const mmf_
 
 mmf_tensor *mmf_bert_inner_run(mmf_tape *tape, const mmf_bert_inner *inner, mmf_tensor *x)
 {
+    const mmf_tape_mark mark = mmf_tape_enter(tape);
     mmf_tensor *y = mmf_bert_activate(tape, &inner->intermediate, x, inner->activation);
-    y = mmf_dropout(tape, mmf_linear_run(tape, &inner->output, y, MMF_ACT_NONE), inner->dropout);
+    y = mmf_linear_run(tape, &inner->output, y, MMF_ACT_NONE);
+    y = mmf_dropout(tape, mmf_tape_leave(tape, mark, y), inner->dropout);
     return mmf_layer_norm_run(tape, &inner->norm, mmf_add(tape, x, y));
 }
 
@@ -240,12 +242,25 @@ static mmf_tensor *attention_run(mmf_tape *tape, const mmf_bert_attention *a, mm
                                  mmf_tensor *source, const mmf_tensor *mask, mmf_tensor **weights)
 {
     const mmf_heads heads = {a->n_heads, mask, MMF_EMPTY_SHIFTED, a->weights_dropout};
+    const mmf_tape_mark mark = mmf_tape_enter(tape);
     mmf_tensor *const q = mmf_linear_run(tape, &a->query, x, MMF_ACT_NONE);
     mmf_tensor *const k = mmf_linear_run(tape, &a->key, source, MMF_ACT_NONE);
     mmf_tensor *const v = mmf_linear_run(tape, &a->value, source, MMF_ACT_NONE);
     mmf_tensor *y = mmf_attend(tape, q, k, v, &heads, weights);
+    if (!weights) /* they must outlive the layer */
+        y = mmf_tape_leave(tape, mark, y);
     y = mmf_dropout(tape, mmf_linear_run(tape, &a->dense, y, MMF_ACT_NONE), a->dropout);
     return mmf_layer_norm_run(tape, &a->norm, mmf_add(tape, x, y));
+}
+
+/* Without a record, what was made from `mark` on is given back, x with it if it is there. */
+static mmf_tensor *layer_from(mmf_tape *tape, const mmf_bert_layer *layer, mmf_tensor *x,
+                              mmf_tensor *source, const mmf_tensor *mask, mmf_tape_mark mark)
+{
+    mmf_tensor *y = attention_run(tape, &layer->attention, x, source, mask, NULL);
+    y = mmf_tape_leave(tape, mark, y);
+    y = mmf_bert_inner_run(tape, &layer->inner, y);
+    return mmf_tape_leave(tape, mark, y);
 }
 
 mmf_tensor *mmf_bert_layer_run(mmf_tape *tape, const mmf_bert_layer *layer, mmf_tensor *x,
@@ -256,11 +271,7 @@ mmf_tensor *mmf_bert_layer_run(mmf_tape *tape, const mmf_bert_layer *layer, mmf_
     if (weights) /* they must outlive the layer */
         return mmf_bert_inner_run(tape, &layer->inner,
                                   attention_run(tape, &layer->attention, x, source, mask, weights));
-    const mmf_tape_mark all = mmf_tape_enter(tape);
-    mmf_tensor *y = attention_run(tape, &layer->attention, x, source, mask, NULL);
-    y = mmf_tape_leave(tape, all, y);
-    y = mmf_bert_inner_run(tape, &layer->inner, y);
-    return mmf_tape_leave(tape, all, y);
+    return layer_from(tape, layer, x, source, mask, mmf_tape_enter(tape));
 }
 
 /* ---- The whole --------------------------------------------------------------------------- */
@@ -292,9 +303,12 @@ mmf_bert mmf_bert_build_as(mmf_builder *b, const char *scope, const char *embedd
 mmf_tensor *mmf_bert_embed_input(mmf_tape *tape, const mmf_bert *bert, const mmf_named *in,
                                  const char *name)
 {
+    const mmf_tape_mark mark = mmf_tape_enter(tape);
     mmf_tensor *const words = mmf_bert_words_of(tape, &bert->embeddings, mmf_named_get(in, name),
                                                 mmf_named_part(in, name, "present"));
-    return mmf_bert_embed(tape, &bert->embeddings, words, mmf_named_part(in, name, "segments"), 0);
+    mmf_tensor *const x =
+        mmf_bert_embed(tape, &bert->embeddings, words, mmf_named_part(in, name, "segments"), 0);
+    return mmf_tape_leave(tape, mark, x);
 }
 
 mmf_tensor *mmf_bert_keys(mmf_tape *tape, const mmf_named *in, const char *name)
@@ -328,9 +342,10 @@ mmf_tensor *mmf_bert_encode(mmf_tape *tape, const mmf_bert *bert, mmf_tensor *x,
     for (int64_t l = 0; x && l < bert->sizes.n_layers; l++) {
         const masked_layer m = {&bert->layers[l], mask};
         const bool learns = m.layer->attention.query.weight->wants_grad || x->wants_grad;
-        x = bert->sizes.recompute ? mmf_recompute(tape, run_masked, &m, sizeof m, x, learns)
-                                  : run_masked(tape, &m, x);
-        x = mmf_tape_leave(tape, mark, x);
+        if (bert->sizes.recompute && mmf_tape_pass(tape)->record)
+            x = mmf_recompute(tape, run_masked, &m, sizeof m, x, learns);
+        else
+            x = layer_from(tape, m.layer, x, x, mask, mark);
     }
     return x;
 }

@@ -25,6 +25,9 @@ struct mmf_params {
     int64_t trained_size, state_size;
     mmf_real *values, *gradients, *state;
     mmf_place *places;
+    bool for_inference, has_lent;
+    void *lender; /* owns the pages of mapped values; NULL: there are none */
+    void (*close_lender)(void *lender);
 };
 
 struct mmf_builder {
@@ -32,7 +35,7 @@ struct mmf_builder {
     mmf_params *params;
     mmf_status status;
     int group;
-    bool for_losses;
+    bool for_losses, reordered;
     int64_t width, rows, columns;
     const char *frozen; /* rules of scopes.h for parameters that are fixed; NULL: none */
     char scope[MMF_SCOPE_BYTES];
@@ -40,10 +43,22 @@ struct mmf_builder {
 
 /**
  * Allocates the flat blocks and points every tensor into them.
- * @param for_training  gradients too; without them a backward pass would keep its own on the tape
+ * @param for_training  gradients too; without them a backward pass would keep its own on the tape,
+ *                      and parameters that are reordered wait for mmf_params__take
  * @errors LIMIT (more than `max_elements` in all)
  */
 mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements, bool for_training);
+
+/**
+ * Sets the values of parameter `i` from floats in a mapped file. Of inference, those that are
+ * reordered may stay there: the caller ends with mmf_params__keep_lender, or frees the parameters.
+ * @errors NOMEM
+ */
+mmf_status mmf_params__take(mmf_params *params, size_t i, const mmf_array *array);
+/** Hands over what has the file open; `close` is called with it when it is not needed any more. */
+void mmf_params__keep_lender(mmf_params *params, void *lender, void (*close)(void *lender));
+/** Parameter `i` as training would start with it, for inference without values of it. */
+mmf_status mmf_params__start(mmf_params *params, size_t i, uint64_t seed);
 
 /** What is special about a module; zero for nothing. */
 typedef struct mmf_module_making {

@@ -62,6 +62,19 @@ mmf_tensor *mmf_batch_norm_fixed_run(mmf_tape *tape, const mmf_batch_norm_layer 
                                 layer->running_var, layer->axis, layer->eps);
 }
 
+mmf_tensor *mmf_batch_norm_last_run(mmf_tape *tape, const mmf_batch_norm_layer *layer,
+                                    mmf_tensor *x, bool fixed, const mmf_norm_around *around)
+{
+    const mmf_batch_norm_state state = {.weight = layer->weight,
+                                        .bias = layer->bias,
+                                        .running_mean = layer->running_mean,
+                                        .running_var = layer->running_var,
+                                        .momentum = NORM_MOMENTUM,
+                                        .eps = layer->eps,
+                                        .fixed = fixed};
+    return mmf_batch_norm_last(tape, x, &state, around);
+}
+
 mmf_layer_norm_layer mmf_layer_norm_build(mmf_builder *b, const char *name, int64_t width,
                                           double eps)
 {
@@ -126,4 +139,9 @@ mmf_tensor *mmf_conv_run(mmf_tape *tape, const mmf_conv_layer *layer, mmf_tensor
 {
     return layer->n_spatial == 1 ? mmf_conv1d(tape, x, layer->weight, layer->bias, &layer->window)
                                  : mmf_conv2d(tape, x, layer->weight, layer->bias, &layer->window);
+}
+
+mmf_tensor *mmf_conv_last_run(mmf_tape *tape, const mmf_conv_layer *layer, mmf_tensor *x)
+{
+    return mmf_conv_last(tape, x, layer->weight, layer->bias, &layer->window);
 }

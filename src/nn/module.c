@@ -91,6 +91,8 @@ void mmf_module_free(mmf_module *module)
     mmf_free(module->ctx, module->params.gradients);
     mmf_free(module->ctx, module->params.state);
     mmf_free(module->ctx, module->params.items);
+    if (module->params.lender)
+        module->params.close_lender(module->params.lender);
     mmf_arena_clear(&module->params.arena);
     mmf_free(module->ctx, module);
 }

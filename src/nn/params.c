@@ -6,7 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "nn/scopes.h"
+
+/* Elements read from a file at a time. */
+#define PIECE ((int64_t)1 << 18)
 
 /* ---- Initialisers ------------------------------------------------------------------------ */
 
@@ -183,6 +187,12 @@ static int64_t padded(int64_t count)
     return (count + line - 1) / line * line;
 }
 
+/* Its values are found when a file is read. */
+static bool waits(const mmf_param *param, bool for_training)
+{
+    return param->reordered && !for_training;
+}
+
 mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements, bool for_training)
 {
     int64_t trained = 0, state = 0, left = max_elements;
@@ -195,10 +205,13 @@ mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements, bool f
                             "the parameters up to %s have more than the %lld elements allowed here",
                             p->name, (long long)max_elements);
         left -= p->tensor->count;
+        if (waits(p, for_training))
+            continue;
         *(p->role == MMF_PARAM_TRAINED ? &trained : &state) += padded(p->tensor->count);
     }
     params->trained_size = trained;
     params->state_size = state;
+    params->for_inference = !for_training;
     params->values = mmf_alloc_zero(params->ctx, (size_t)trained, sizeof(mmf_real));
     params->gradients =
         for_training ? mmf_alloc_zero(params->ctx, (size_t)trained, sizeof(mmf_real)) : NULL;
@@ -210,16 +223,73 @@ mmf_status mmf_params__allocate(mmf_params *params, int64_t max_elements, bool f
         mmf_tensor *const t = params->items[i].tensor;
         if (params->items[i].is_alias)
             continue;
-        if (params->items[i].role == MMF_PARAM_TRAINED) {
+        const bool is_trained = params->items[i].role == MMF_PARAM_TRAINED;
+        t->wants_grad = is_trained;
+        if (waits(&params->items[i], for_training))
+            continue;
+        if (is_trained) {
             t->data = params->values + trained;
             t->grad = for_training ? params->gradients + trained : NULL;
-            t->wants_grad = true;
             trained += padded(t->count);
         } else {
             t->data = params->state + state;
             state += padded(t->count);
         }
     }
+    return MMF_OK;
+}
+
+void mmf_params__keep_lender(mmf_params *params, void *lender, void (*close)(void *lender))
+{
+    if (!params->has_lent) {
+        close(lender);
+        return;
+    }
+    params->lender = lender;
+    params->close_lender = close;
+}
+
+static mmf_status make_values(mmf_params *params, mmf_tensor *t)
+{
+    if (!t->data)
+        t->data = mmf_arena_alloc(&params->arena, (size_t)t->count * sizeof *t->data);
+    return t->data ? MMF_OK : MMF_NOMEM;
+}
+
+/* What was read of the file is given back piece by piece, so that it does not stand in memory a
+ * second time. */
+mmf_status mmf_params__take(mmf_params *params, size_t i, const mmf_array *array)
+{
+    mmf_tensor *const t = params->items[i].tensor;
+    const bool fits = array->dtype == MMF_F32 && sizeof *t->data == sizeof(float) &&
+                      (uintptr_t)array->data % sizeof(float) == 0;
+    if (t->is_mapped) /* under another of its names */
+        return MMF_OK;
+    if (!t->data && fits) {
+        t->data = (mmf_real *)(uintptr_t)array->data;
+        t->is_mapped = params->has_lent = true;
+        return MMF_OK;
+    }
+    MMF_TRY(make_values(params, t));
+    for (int64_t first = 0; first < t->count; first += PIECE) {
+        const int64_t n = t->count - first < PIECE ? t->count - first : PIECE;
+#ifdef MMF_DOUBLE
+        mmf_array_doubles(array, first, n, t->data + first);
+#else
+        mmf_array_floats(array, first, n, t->data + first);
+#endif
+        const mmf_mapping read = {(const unsigned char *)array->data +
+                                      (size_t)first * array->item_bytes,
+                                  (size_t)n * array->item_bytes};
+        mmf_map_release(&read, read.bytes, read.n_bytes);
+    }
+    return MMF_OK;
+}
+
+mmf_status mmf_params__start(mmf_params *params, size_t i, uint64_t seed)
+{
+    MMF_TRY(make_values(params, params->items[i].tensor));
+    init_param(&params->items[i], seed);
     return MMF_OK;
 }
 
@@ -311,6 +381,11 @@ void mmf_builder_leave(mmf_builder *builder)
 void mmf_builder_for_losses(mmf_builder *builder, bool for_losses)
 {
     builder->for_losses = for_losses;
+}
+
+void mmf_builder_reordered(mmf_builder *builder, bool reordered)
+{
+    builder->reordered = reordered;
 }
 
 void mmf_builder_group(mmf_builder *builder, int group)
@@ -441,7 +516,8 @@ mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_
     if (role == MMF_PARAM_TRAINED && builder->frozen &&
         mmf_scopes_freeze(builder->frozen, params, stored))
         role = MMF_PARAM_FIXED;
-    params->items[params->count++] =
-        (mmf_param){stored, role, builder->group, init, tensor, false, builder->for_losses, 1};
+    params->items[params->count++] = (mmf_param){
+        stored, role, builder->group, init, tensor, false, builder->for_losses, builder->reordered,
+        1};
     return builder->status == MMF_OK ? tensor : NULL;
 }

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "io/shards.h"
+#include "nn/builder.h"
 
 #define NAME_BYTES 1024
 /* Names in an error, which is one line; the report's text has all. */
@@ -203,15 +204,11 @@ static size_t find_inside(const loader *l, const char *name)
     return i;
 }
 
-static mmf_status copy_values(loader *l, size_t tensor, mmf_tensor *to)
+static mmf_status take_values(loader *l, size_t tensor, size_t param)
 {
     mmf_array array = {0};
     MMF_TRY(mmf_shards_load(l->shards, tensor, &array));
-#ifdef MMF_DOUBLE
-    mmf_array_doubles(&array, 0, to->count, to->data);
-#else
-    mmf_array_floats(&array, 0, to->count, to->data);
-#endif
+    MMF_TRY(mmf_params__take(l->params, param, &array));
     l->report->n_loaded++;
     return MMF_OK;
 }
@@ -231,9 +228,9 @@ static mmf_status take_tensor(loader *l, size_t tensor)
         return mmf_fail(l->ctx, MMF_FORMAT, "%s: %s and %s are both %s here", l->path,
                         mmf_shards_name(l->shards, l->source[i] - 1), theirs, name);
     l->source[i] = tensor + 1;
-    mmf_tensor *const t = mmf_params_at(l->params, i)->tensor;
+    const mmf_tensor *const t = mmf_params_at(l->params, i)->tensor;
     const mmf_array *const header = mmf_shards_header(l->shards, tensor);
-    return same_shape(header, t) ? copy_values(l, tensor, t) : note_shape(l, name, header, t);
+    return same_shape(header, t) ? take_values(l, tensor, i) : note_shape(l, name, header, t);
 }
 
 /* Tied parameters are one tensor under several names; a file may have any of them. */
@@ -256,6 +253,8 @@ static mmf_status find_missing(loader *l)
             continue;
         const bool may_lack = p->for_losses || matches_any(name, l->rules->optional);
         MMF_TRY(note(l->ctx, may_lack ? &l->report->kept : &l->report->missing, name));
+        if (l->params->for_inference) /* nothing was drawn */
+            MMF_TRY(mmf_params__start(l->params, i, 0));
     }
     return MMF_OK;
 }
@@ -265,6 +264,11 @@ static mmf_status load_all(loader *l)
     for (size_t i = 0; i < mmf_shards_count(l->shards); i++)
         MMF_TRY(take_tensor(l, i));
     return find_missing(l);
+}
+
+static void close_shards(void *shards)
+{
+    mmf_shards_close(shards);
 }
 
 mmf_status mmf_pretrained_load(mmf_ctx *ctx, mmf_params *params, const char *scope,
@@ -282,7 +286,10 @@ mmf_status mmf_pretrained_load(mmf_ctx *ctx, mmf_params *params, const char *sco
     l.source = mmf_alloc_zero(ctx, mmf_params_count(params) + 1, sizeof *l.source);
     const mmf_status status = l.source ? load_all(&l) : MMF_NOMEM;
     mmf_free(ctx, l.source);
-    mmf_shards_close(l.shards);
+    if (status == MMF_OK)
+        mmf_params__keep_lender(params, l.shards, close_shards);
+    else
+        mmf_shards_close(l.shards);
     return status;
 }
 

@@ -101,8 +101,10 @@ static mmf_resnet_conv conv_build(mmf_builder *b, const char *conv, const char *
                                              .padding = {kernel / 2, kernel / 2}}}};
     const int64_t shape[] = {outputs, inputs, kernel, kernel};
     mmf_builder_enter(b, conv);
+    mmf_builder_reordered(b, true);
     c.conv.weight = mmf_builder_param(b, "weight", MMF_PARAM_TRAINED,
                                       mmf_init_kaiming_normal(4, shape), 4, shape);
+    mmf_builder_reordered(b, false);
     mmf_builder_leave(b);
     c.norm = mmf_batch_norm_build(b, norm, outputs, 1);
     return c;

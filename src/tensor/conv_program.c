@@ -17,6 +17,8 @@
 #define MAX_GROUPS 4
 /* Winograd's algorithm is fastest where the weights of a group are few. */
 #define WINOGRAD_CHANNELS 128
+/* Over fewer pixels it saves little time, and its weights are 1.8 times as large. */
+#define WINOGRAD_LEAST 64
 
 typedef struct planned {
     mmf_conv_shape shape; /* of a group of outputs */
@@ -26,15 +28,12 @@ typedef struct planned {
     int64_t size;       /* of biases and weights */
     bool is_kept;       /* the weights stand ready */
     mmf_real *bias, *weight;
-    const mmf_real *x; /* images, so many elements apart */
-    mmf_real *y;
-    int64_t x_size, y_size;
 } planned;
 
 typedef struct image_slot {
     int64_t channels, height, width; /* of what stands there now */
     int64_t size;                    /* elements of an image at most */
-    mmf_real *data;
+    mmf_real *data;                  /* of the images of every lane */
 } image_slot;
 
 typedef struct program_run {
@@ -43,10 +42,13 @@ typedef struct program_run {
     planned *plan;
     image_slot slots[MMF_CONV_SLOTS], result;
     int64_t block, n_images;
-    size_t scratch_bytes; /* of one range */
+    mmf_lanes lanes;
+    int64_t lane_images;  /* a slot holds so many for each lane */
+    size_t scratch_bytes; /* of one range, or lane */
     unsigned char *scratch;
-    mmf_real *packed;          /* of one step, where none is kept */
-    mmf_real *folded;          /* of one step, as the network has them */
+    mmf_real *packed; /* of one step, where none is kept */
+    mmf_real *folded; /* of one step, as the network has them */
+    const mmf_conv_step *steps;
     const mmf_conv_step *step; /* the step at hand */
     planned *p;
     int n_steps;
@@ -121,7 +123,8 @@ static bool plan_winograd(program_run *r, planned *p)
         if (s->kernel[d] != 3 || s->stride[d] != 1 || s->padding[d] != 1)
             return false;
     }
-    if (s->plain_input || s->is_pool || p->outputs % r->block != 0 || s->inputs % r->block != 0)
+    if (s->out_height * s->out_width < WINOGRAD_LEAST || s->plain_input || s->is_pool ||
+        p->outputs % r->block != 0 || s->inputs % r->block != 0)
         return false;
     for (int64_t groups = groups_of(r, p->outputs);
          groups <= MAX_GROUPS && p->outputs % (groups * r->block) == 0; groups *= 2) {
@@ -241,11 +244,23 @@ static bool fold(program_run *r, mmf_real *piece)
     const int64_t outputs = round_up(p->outputs, r->block);
     p->bias = piece; /* a multiple of the block, so the weights are aligned as well */
     p->weight = piece + outputs;
+    bool done = true;
     if (p->shape.winograd)
-        return fold_winograd(r);
-    mmf_tape__parallel(r->tape, outputs / r->block, mmf_grain(4 * p->size / outputs * r->block),
-                       fold_range, r);
-    return true;
+        done = fold_winograd(r);
+    else
+        mmf_tape__parallel(r->tape, outputs / r->block, mmf_grain(4 * p->size / outputs * r->block),
+                           fold_range, r);
+    mmf_tape__give_back(r->step->weight);
+    return done;
+}
+
+static void rewind_to(mmf_tape *tape, mmf_tape_mark mark)
+{
+#ifndef MMF_ARENA_DEBUG
+    mmf_arena_rewind(&tape->arena, (mmf_arena_mark){mark.chunk, mark.used, mark.total});
+#else
+    (void)tape, (void)mark;
+#endif
 }
 
 /* What earlier passes over the same weights have left, or this one leaves. */
@@ -269,42 +284,73 @@ static bool keep(program_run *r)
 
 /* ---- Running ----------------------------------------------------------------------------- */
 
-/* Groups of outputs of images: [begin, end) of n_images x groups. */
-static void run_items(program_run *r, const planned *p, int64_t begin, int64_t end, void *scratch)
+/* Groups of outputs of images: [begin, end) of n_images x groups, in step `n`.
+ * @param shift  from the number of an image to its place in the slots */
+static void run_items(program_run *r, int n, int64_t begin, int64_t end, int64_t shift,
+                      void *scratch)
 {
+    const planned *const p = &r->plan[n];
+    const mmf_conv_step *const step = &r->steps[n];
     const mmf_conv_shape *const s = &p->shape;
+    const image_slot *const to = &r->slots[step->to];
     for (int64_t i = begin; i < end; i++) {
         const int64_t image = i / p->groups, group = i % p->groups;
-        mmf_real *const y =
-            p->y + image * p->y_size + group * s->outputs * s->out_height * s->out_width;
-        const bool done =
-            mmf_blas_conv_run(p->kernel, p->x + image * p->x_size,
-                              s->is_pool ? NULL : p->weight + group * p->group_size,
-                              s->is_pool ? NULL : p->bias + group * s->outputs, y, scratch);
+        mmf_conv_arrays arrays = {.x = step->from == MMF_CONV_INPUT
+                                           ? r->x->data + image * (r->x->count / r->n_images)
+                                           : r->slots[step->from].data +
+                                                 (image + shift) * r->slots[step->from].size,
+                                  .y = to->data + (image + shift) * to->size +
+                                       group * s->outputs * s->out_height * s->out_width};
+        if (!s->is_pool) {
+            arrays.weight = p->weight + group * p->group_size;
+            arrays.bias = p->bias + group * s->outputs;
+        }
+        const bool done = mmf_blas_conv_run(p->kernel, &arrays, scratch);
         if (!done)
             __atomic_store_n(&r->failed, true, __ATOMIC_RELAXED);
     }
 }
 
-static void *scratch_of(const program_run *r, int64_t begin)
-{
-    return r->scratch + (size_t)(begin / r->grain) * r->scratch_bytes;
-}
-
 static void step_range(void *argument, int64_t begin, int64_t end)
 {
     program_run *const r = argument;
-    run_items(r, r->p, begin, end, scratch_of(r, begin));
+    run_items(r, (int)(r->p - r->plan), begin, end, 0,
+              r->scratch + (size_t)(begin / r->grain) * r->scratch_bytes);
+}
+
+/* Blocks of channels of images [begin, end) to rows: [C / b][H W][b] -> [C][H W]. */
+static void put_rows(const program_run *r, int64_t begin, int64_t end, int64_t shift)
+{
+    const image_slot *const from = &r->slots[r->steps[r->n_steps - 1].to];
+    const int64_t channels = r->result.channels, area = r->result.height * r->result.width;
+    for (int64_t image = begin; image < end; image++) {
+        const mmf_real *const blocks = from->data + (image + shift) * from->size;
+        mmf_real *const to = r->y + image * channels * area;
+        for (int64_t c = 0; c < channels; c++) {
+            const mmf_real *const lane = blocks + c / r->block * area * r->block + c % r->block;
+            for (int64_t i = 0; i < area; i++)
+                to[c * area + i] = lane[i * r->block];
+        }
+    }
+}
+
+static void plain_range(void *argument, int64_t begin, int64_t end)
+{
+    put_rows(argument, begin, end, 0);
 }
 
 /* All steps over images [begin, end). */
 static void images_range(void *argument, int64_t begin, int64_t end)
 {
     program_run *const r = argument;
-    for (int i = 0; i < r->n_steps; i++) {
-        const planned *const p = &r->plan[i];
-        run_items(r, p, begin * p->groups, end * p->groups, scratch_of(r, begin));
+    const int64_t lane = mmf_lane_take(&r->lanes), shift = lane * r->lane_images - begin;
+    for (int n = 0; n < r->n_steps; n++) {
+        const int64_t groups = r->plan[n].groups;
+        run_items(r, n, begin * groups, end * groups, shift,
+                  r->scratch + (size_t)lane * r->scratch_bytes);
     }
+    put_rows(r, begin, end, shift);
+    mmf_lane_give(&r->lanes, lane);
 }
 
 static int64_t range_grain(const program_run *r)
@@ -325,77 +371,69 @@ static void count_products(program_run *r, const planned *p)
                                  s->inputs * s->kernel[0] * s->kernel[1]);
 }
 
-/* Slots have their memory by now. @return whether all weights stand ready */
-static bool prepare(program_run *r, const mmf_conv_program *program)
+/* @return whether all weights stand ready */
+static bool prepare(program_run *r, const largest *most)
 {
     bool all = true;
+    const mmf_tape_mark mark = mmf_tape_enter(r->tape);
+    r->folded = mmf_tape__reals(r->tape, most->folded + 1);
     for (int i = 0; i < r->n_steps; i++) {
-        const mmf_conv_step *const step = &program->steps[i];
-        planned *const p = &r->plan[i];
-        const bool plain = step->from == MMF_CONV_INPUT;
-        p->x = plain ? r->x->data : r->slots[step->from].data;
-        p->x_size = plain ? r->x->count / r->n_images : r->slots[step->from].size;
-        p->y = r->slots[step->to].data;
-        p->y_size = r->slots[step->to].size;
-        count_products(r, p);
-        r->step = step;
-        r->p = p;
-        if (step->weight && !keep(r))
+        r->step = &r->steps[i];
+        r->p = &r->plan[i];
+        count_products(r, r->p);
+        if (!r->folded || (r->step->weight && !keep(r)))
             r->failed = true;
-        all = all && (!step->weight || p->is_kept);
+        all = all && (!r->step->weight || r->p->is_kept);
     }
+    rewind_to(r->tape, mark);
     return all;
 }
 
-/* Where weights stand ready a thread takes its images through all steps: nobody waits in between.
- * Else step by step, with the weights of one at a time. */
-static bool run_steps(program_run *r, const mmf_conv_program *program)
+static bool allocate(program_run *r, int64_t n_scratch)
 {
-    if (prepare(r, program) && r->n_images >= FEW_IMAGES && !r->failed) {
-        r->grain = (r->n_images + MAX_RANGES - 1) / MAX_RANGES;
-        mmf_tape__parallel(r->tape, r->n_images, r->grain, images_range, r);
-        return !r->failed;
+    for (int i = 0; i < MMF_CONV_SLOTS; i++) {
+        if (r->slots[i].size == 0)
+            continue;
+        r->slots[i].data =
+            mmf_tape__reals(r->tape, r->lanes.count * r->lane_images * r->slots[i].size);
+        if (!r->slots[i].data)
+            return false;
     }
+    r->scratch = mmf_tape__alloc(r->tape, (size_t)n_scratch * r->scratch_bytes + 1);
+    return r->scratch != NULL;
+}
+
+/* A thread takes its images through all steps: nobody waits in between, and no more images are in
+ * memory than are under way. */
+static bool run_images(program_run *r)
+{
+    r->grain = (r->n_images + MAX_RANGES - 1) / MAX_RANGES;
+    r->lane_images = r->grain;
+    if (!mmf_tape__lanes(r->tape, r->n_images, r->grain, &r->lanes) || !allocate(r, r->lanes.count))
+        return false;
+    mmf_tape__parallel(r->tape, r->n_images, r->grain, images_range, r);
+    return !r->failed;
+}
+
+/* Step by step, where weights are not kept with those of one at a time. */
+static bool run_steps(program_run *r, const largest *most)
+{
+    r->lanes.count = 1;
+    r->lane_images = r->n_images;
+    r->packed = mmf_tape__reals(r->tape, most->packed + 1);
+    r->folded = mmf_tape__reals(r->tape, most->folded + 1);
+    if (!r->packed || !r->folded || !allocate(r, MAX_RANGES))
+        return false;
     for (int i = 0; i < r->n_steps && !r->failed; i++) {
-        r->step = &program->steps[i];
+        r->step = &r->steps[i];
         r->p = &r->plan[i];
         if (r->step->weight && !r->p->is_kept && !fold(r, r->packed))
             return false;
         r->grain = range_grain(r);
         mmf_tape__parallel(r->tape, r->n_images * r->p->groups, r->grain, step_range, r);
     }
+    mmf_tape__parallel(r->tape, r->n_images, 1, plain_range, r);
     return !r->failed;
-}
-
-/* Blocks of channels of an image to rows: [C / b][H W][b] -> [C][H W]. */
-static void plain_range(void *argument, int64_t begin, int64_t end)
-{
-    const program_run *const r = argument;
-    const int64_t channels = r->result.channels, area = r->result.height * r->result.width;
-    for (int64_t image = begin; image < end; image++) {
-        const mmf_real *const from = r->result.data + image * r->result.size;
-        mmf_real *const to = r->y + image * channels * area;
-        for (int64_t c = 0; c < channels; c++) {
-            const mmf_real *const lane = from + c / r->block * area * r->block + c % r->block;
-            for (int64_t i = 0; i < area; i++)
-                to[c * area + i] = lane[i * r->block];
-        }
-    }
-}
-
-static bool allocate(program_run *r, const largest *most)
-{
-    for (int i = 0; i < MMF_CONV_SLOTS; i++) {
-        if (r->slots[i].size == 0)
-            continue;
-        r->slots[i].data = mmf_tape__reals(r->tape, r->n_images * r->slots[i].size);
-        if (!r->slots[i].data)
-            return false;
-    }
-    r->scratch = mmf_tape__alloc(r->tape, MAX_RANGES * r->scratch_bytes + 1);
-    r->packed = mmf_tape__reals(r->tape, most->packed + 1);
-    r->folded = mmf_tape__reals(r->tape, most->folded + 1);
-    return r->scratch && r->packed && r->folded;
 }
 
 mmf_tensor *mmf_conv_program_run(mmf_tape *tape, const mmf_conv_program *program, mmf_tensor *x)
@@ -406,6 +444,7 @@ mmf_tensor *mmf_conv_program_run(mmf_tape *tape, const mmf_conv_program *program
                      .x = x,
                      .block = mmf_blas_block(),
                      .n_images = x->shape[0],
+                     .steps = program->steps,
                      .n_steps = program->n_steps};
     const size_t n_steps = (size_t)program->n_steps;
     largest most = {0, 0};
@@ -416,19 +455,16 @@ mmf_tensor *mmf_conv_program_run(mmf_tape *tape, const mmf_conv_program *program
         return NULL;
     mmf_tensor *const y = mmf_tape__tensor(
         tape, 4, (int64_t[]){r.n_images, r.result.channels, r.result.height, r.result.width});
-    const mmf_tape_mark mark = mmf_tape_enter(tape);
-    if (!y || !allocate(&r, &most))
+    if (!y)
         return NULL;
-    if (!run_steps(&r, program))
+    r.y = y->data;
+    const mmf_tape_mark mark = mmf_tape_enter(tape);
+    const bool all_kept = prepare(&r, &most);
+    const bool done =
+        !r.failed && (all_kept && r.n_images >= FEW_IMAGES ? run_images(&r) : run_steps(&r, &most));
+    if (!done)
         return mmf_tape__fail(tape, MMF_NOMEM, "conv_program", "%s could not run the network",
                               mmf_blas_name());
-    r.result = r.slots[program->steps[program->n_steps - 1].to];
-    r.y = y->data;
-    mmf_tape__parallel(tape, r.n_images, 1, plain_range, &r);
-#ifndef MMF_ARENA_DEBUG
-    mmf_arena_rewind(&tape->arena, (mmf_arena_mark){mark.chunk, mark.used, mark.total});
-#else
-    (void)mark;
-#endif
+    rewind_to(tape, mark);
     return y;
 }

@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "base/context.h"
+#include "base/file.h"
 #include "tensor/conv_cache.h"
 #include "tensor/int8.h"
+#include "tensor/panels.h"
 
 mmf_status mmf_tape_create(mmf_ctx *ctx, mmf_tape **out)
 {
@@ -38,6 +40,7 @@ void mmf_tape_free(mmf_tape *tape)
     forget_kept(tape);
     mmf_conv_cache_free(tape->ctx, tape->conv_kernels);
     mmf_int8_free(tape->ctx, tape->byte_kernels);
+    mmf_panels_free(tape->ctx, tape->panel_kernels);
     mmf_arena_clear(&tape->arena);
     mmf_free(tape->ctx, tape);
 }
@@ -48,6 +51,7 @@ void mmf_tape_begin(mmf_tape *tape, const mmf_pass *pass)
     if (tape->kept && !pass->fixed)
         forget_kept(tape);
     tape->pass = *pass;
+    tape->arena.rewinds = !pass->record;
     tape->n_threads = tape->ctx->n_threads;
     tape->last = NULL;
     tape->n_nodes = 0;
@@ -126,6 +130,13 @@ void *mmf_tape__keep(mmf_tape *tape, const mmf_tensor *of, const char *form, siz
     return piece;
 }
 
+void mmf_tape__give_back(const mmf_tensor *of)
+{
+    const size_t bytes = (size_t)of->count * sizeof *of->data;
+    if (of->is_mapped)
+        mmf_map_release(&(mmf_mapping){(const unsigned char *)of->data, bytes}, of->data, bytes);
+}
+
 static mmf_tensor *new_tensor(mmf_tape *tape, int n_dims, const int64_t *shape, bool with_data)
 {
     if (tape->status != MMF_OK)
@@ -151,7 +162,7 @@ static mmf_tensor *new_tensor(mmf_tape *tape, int n_dims, const int64_t *shape, 
     tensor->grad = NULL;
     tensor->count = (int64_t)count;
     tensor->n_dims = n_dims;
-    tensor->is_int = tensor->wants_grad = false;
+    tensor->is_int = tensor->wants_grad = tensor->is_mapped = false;
     tensor->touched = 0;
     for (int d = 0; d < n_dims; d++)
         tensor->shape[d] = shape[d];
@@ -192,19 +203,17 @@ mmf_tensor *mmf_tape_leave(mmf_tape *tape, mmf_tape_mark mark, mmf_tensor *keep)
     (void)mark; /* every piece is a block of its own there, and the kept one cannot move down */
     return keep;
 #else
-    /* Only a rewind inside one chunk keeps the bytes of `keep` in place to be moved. */
-    if (tape->arena.chunk != mark.chunk || keep->is_int)
+    if (keep->is_int)
         return keep;
     const mmf_tensor kept = *keep;
-    mmf_arena_rewind(&tape->arena, (mmf_arena_mark){mark.chunk, mark.used, mark.total});
     const size_t header_bytes = (sizeof(mmf_tensor) + 63) & ~(size_t)63;
-    mmf_tensor *moved = mmf_tape__alloc(tape, header_bytes + (size_t)kept.count * sizeof(mmf_real));
+    mmf_tensor *const moved =
+        mmf_arena_rewind_but(&tape->arena, (mmf_arena_mark){mark.chunk, mark.used, mark.total},
+                             header_bytes, kept.data, (size_t)kept.count * sizeof(mmf_real));
     if (!moved)
-        return NULL;
-    mmf_real *const data = (mmf_real *)(void *)((unsigned char *)moved + header_bytes);
-    memmove(data, kept.data, (size_t)kept.count * sizeof(mmf_real));
+        return mmf_tape__fail(tape, MMF_NOMEM, "tape", "%s", tape->ctx->error);
     *moved = kept;
-    moved->data = data;
+    moved->data = (mmf_real *)(void *)((unsigned char *)moved + header_bytes);
     return moved;
 #endif
 }

@@ -37,8 +37,9 @@ struct mmf_tape {
     mmf_arena arena;
     mmf_arena kept_arena; /* survives passes as long as they are `fixed` */
     mmf_kept *kept;
-    struct mmf_conv_cached *conv_kernels; /* see conv_cache.h */
-    struct mmf_byte_cached *byte_kernels; /* see int8.h */
+    struct mmf_conv_cached *conv_kernels;    /* see conv_cache.h */
+    struct mmf_byte_cached *byte_kernels;    /* see int8.h */
+    struct mmf_panels_cached *panel_kernels; /* see panels.h */
     mmf_pass pass;
     const mmf_kernels *k;
     int n_threads;
@@ -64,6 +65,8 @@ mmf_tensor *mmf_tape__tensor(mmf_tape *tape, int n_dims, const int64_t *shape);
  */
 void *mmf_tape__keep(mmf_tape *tape, const mmf_tensor *of, const char *form, size_t bytes,
                      bool *is_new);
+/** The parameter's values are not read again soon: pages of a file go back to the system. */
+void mmf_tape__give_back(const mmf_tensor *of);
 /**
  * Records a node of `bytes` bytes (its struct begins with mmf_node) when the pass records and
  * `wants`; returns NULL otherwise. Marks `out` as wanting gradients.
@@ -112,6 +115,18 @@ void mmf_tape__parallel(const mmf_tape *tape, int64_t n, int64_t grain, mmf_rang
 /** Items a range so that each does about a worthwhile amount of work (`cost` in elements an item).
  */
 int64_t mmf_grain(int64_t cost_per_item);
+
+/** Pieces of scratch for the ranges of one mmf_tape__parallel: as many as are under way at a time.
+ */
+typedef struct mmf_lanes {
+    int64_t count;
+    bool *taken;
+} mmf_lanes;
+/** For n items in ranges of `grain`. False after setting the error. */
+bool mmf_tape__lanes(mmf_tape *tape, int64_t n, int64_t grain, mmf_lanes *out);
+/** The number of a lane that nobody has, until it is given back. */
+int64_t mmf_lane_take(const mmf_lanes *lanes);
+void mmf_lane_give(const mmf_lanes *lanes, int64_t lane);
 
 /* ---- Matrix products --------------------------------------------------------------------- */
 

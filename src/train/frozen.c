@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "encoders/encoder.h"
+#include "nn/builder.h"
 #include "nn/pretrained.h"
 #include "train/aid.h"
 #include "train/model_parts.h"
@@ -142,6 +143,78 @@ mmf_status mmf_frozen_hash(mmf_ctx *ctx, const char *source, uint64_t *hash)
     return MMF_OK;
 }
 
+/* ---- Running ----------------------------------------------------------------------------- */
+
+/* Pixels from 0 to 255 to [0, 1], and to what the encoder's weights were trained with. */
+static void normalise_pixels(const mmf_frozen *f, float *values, int64_t n_rows)
+{
+    enum { TOP = 255 };
+    const mmf_input_schema *const schema = &mmf_module_schema(f->module)->inputs[0];
+    const bool is_video = schema->kind == MMF_VIDEO;
+    const int64_t *const shape = schema->shape + is_video;
+    const int64_t channels = shape[0], area = shape[1] * shape[2];
+    const int64_t n_frames = n_rows * (is_video ? schema->shape[0] : 1);
+    for (int64_t i = 0; i < n_frames * channels * area; i++) {
+        const int64_t c = i / area % channels;
+        const float mean = f->has_norm ? f->norm.mean[c] : 0;
+        const float deviation = f->has_norm ? f->norm.deviation[c] : 1;
+        values[i] = (values[i] / TOP - mean) / deviation;
+    }
+}
+
+/* As the model's training rows were; zeros behind the length stay zeros. */
+static void normalise(const mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows)
+{
+    const mmf_input_schema *const schema = &mmf_module_schema(f->module)->inputs[0];
+    if (!f->model && mmf_modality_has_channels(schema->kind))
+        normalise_pixels(f, in->values, n_rows);
+    const mmf_normalisation *const own = f->model ? &f->model->normalisation : NULL;
+    if (!own || own->n_modalities == 0 || own->n_features[0] == 0 || in->tokens)
+        return;
+    const bool is_image = schema->kind == MMF_IMAGE;
+    int64_t row = 1;
+    for (int d = 0; d < schema->n_dims; d++)
+        row *= schema->shape[d];
+    const int64_t inner = is_image ? row / schema->shape[0] : 1;
+    for (int64_t b = 0; b < n_rows; b++) {
+        const int64_t n = in->length ? in->length[b] * own->n_features[0] : row;
+        float *const values = in->values + b * row;
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t at = i / inner % own->n_features[0];
+            values[i] = (values[i] - own->mean[0][at]) * own->scale[0][at];
+        }
+    }
+}
+
+/* @param fixed  layouts of the weights that suit this batch are kept */
+static mmf_status run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows, int64_t first,
+                      bool fixed, const float **out)
+{
+    mmf_named inputs = {0}, outputs = {0};
+    const mmf_step step = {0};
+    normalise(f, in, n_rows);
+    f->input.shape[0] = first;
+    mmf_tape_begin(f->tape, &(mmf_pass){.fixed = fixed});
+    mmf_feed_put(&f->feed, f->tape, in, NULL, n_rows, MMF_ALL_MODALITIES, &inputs);
+    mmf_module_run(f->module, f->tape, &inputs, &step, &outputs);
+    MMF_TRY(mmf_tape_status(f->tape));
+    const mmf_tensor *const features = mmf_named_get(&outputs, f->output);
+    if (!features || features->is_int || features->n_dims != 2 || features->shape[0] != n_rows)
+        return mmf_fail(f->ctx, MMF_UNSUPPORTED,
+                        "%s puts out no vector a row; pick another encoder, or train with "
+                        "--encoder",
+                        mmf_module_def(f->module)->name);
+    f->width = features->shape[1];
+    *out = features->data;
+    return MMF_OK;
+}
+
+mmf_status mmf_frozen_run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows, int64_t first,
+                          const float **out)
+{
+    return run(f, in, n_rows, first, true, out);
+}
+
 /* ---- Opening ----------------------------------------------------------------------------- */
 
 /* Nothing may be left as it was drawn. @param scope  of the weights */
@@ -177,6 +250,11 @@ static mmf_status load_weights(mmf_frozen *f, const mmf_def *taker, const char *
                                             from ? from->rules : &plain, &report);
     if (status == MMF_OK)
         status = mmf_pretrained_require(&report, source);
+    if (status == MMF_OK && report.kept.count > 0)
+        status = mmf_fail(f->ctx, MMF_ARG,
+                          "%s: it has no weights for %s, which a width of one's own needs; leave "
+                          "the width out, or train with --encoder",
+                          source, report.kept.names[0]);
     mmf_pretrained_report_clear(&report);
     return status;
 }
@@ -222,7 +300,8 @@ static mmf_status open_encoder(mmf_frozen *f, const char *spec, const char *sour
     if (status == MMF_OK)
         status = read_spec(f, spec, source, input, config, &taker);
     if (status == MMF_OK)
-        status = mmf_module_create(f->ctx, &f->module, def, config, &schema, 0);
+        status = mmf_module__create_as(f->ctx, &f->module, def, config, &schema,
+                                       &(mmf_module_making){.for_inference = true});
     mmf_config_free(config);
     if (status != MMF_OK)
         return mmf_fail_within(f->ctx, status, "encoder %s: ", def->name);
@@ -272,7 +351,7 @@ static mmf_status measure(mmf_frozen *f, const mmf_input_schema *input)
                                 .tokens = input->kind == MMF_TOKENS ? zeros : NULL,
                                 .length = input->has_length ? &one_step : NULL,
                                 .present = &there};
-    const mmf_status status = mmf_frozen_run(f, &in, 1, f->input.shape[0], &features);
+    const mmf_status status = run(f, &in, 1, f->input.shape[0], false, &features);
     mmf_free(f->ctx, zeros);
     return status;
 }
@@ -318,69 +397,4 @@ void mmf_frozen_free(mmf_frozen *f)
 int64_t mmf_frozen_width(const mmf_frozen *frozen)
 {
     return frozen->width;
-}
-
-/* ---- Running ----------------------------------------------------------------------------- */
-
-/* Pixels from 0 to 255 to [0, 1], and to what the encoder's weights were trained with. */
-static void normalise_pixels(const mmf_frozen *f, float *values, int64_t n_rows)
-{
-    enum { TOP = 255 };
-    const mmf_input_schema *const schema = &mmf_module_schema(f->module)->inputs[0];
-    const bool is_video = schema->kind == MMF_VIDEO;
-    const int64_t *const shape = schema->shape + is_video;
-    const int64_t channels = shape[0], area = shape[1] * shape[2];
-    const int64_t n_frames = n_rows * (is_video ? schema->shape[0] : 1);
-    for (int64_t i = 0; i < n_frames * channels * area; i++) {
-        const int64_t c = i / area % channels;
-        const float mean = f->has_norm ? f->norm.mean[c] : 0;
-        const float deviation = f->has_norm ? f->norm.deviation[c] : 1;
-        values[i] = (values[i] / TOP - mean) / deviation;
-    }
-}
-
-/* As the model's training rows were; zeros behind the length stay zeros. */
-static void normalise(const mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows)
-{
-    const mmf_input_schema *const schema = &mmf_module_schema(f->module)->inputs[0];
-    if (!f->model && mmf_modality_has_channels(schema->kind))
-        normalise_pixels(f, in->values, n_rows);
-    const mmf_normalisation *const own = f->model ? &f->model->normalisation : NULL;
-    if (!own || own->n_modalities == 0 || own->n_features[0] == 0 || in->tokens)
-        return;
-    const bool is_image = schema->kind == MMF_IMAGE;
-    int64_t row = 1;
-    for (int d = 0; d < schema->n_dims; d++)
-        row *= schema->shape[d];
-    const int64_t inner = is_image ? row / schema->shape[0] : 1;
-    for (int64_t b = 0; b < n_rows; b++) {
-        const int64_t n = in->length ? in->length[b] * own->n_features[0] : row;
-        float *const values = in->values + b * row;
-        for (int64_t i = 0; i < n; i++) {
-            const int64_t at = i / inner % own->n_features[0];
-            values[i] = (values[i] - own->mean[0][at]) * own->scale[0][at];
-        }
-    }
-}
-
-mmf_status mmf_frozen_run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows, int64_t first,
-                          const float **out)
-{
-    mmf_named inputs = {0}, outputs = {0};
-    const mmf_step step = {0};
-    normalise(f, in, n_rows);
-    f->input.shape[0] = first;
-    mmf_tape_begin(f->tape, &(mmf_pass){.fixed = true});
-    mmf_feed_put(&f->feed, f->tape, in, NULL, n_rows, MMF_ALL_MODALITIES, &inputs);
-    mmf_module_run(f->module, f->tape, &inputs, &step, &outputs);
-    MMF_TRY(mmf_tape_status(f->tape));
-    const mmf_tensor *const features = mmf_named_get(&outputs, f->output);
-    if (!features || features->is_int || features->n_dims != 2 || features->shape[0] != n_rows)
-        return mmf_fail(f->ctx, MMF_UNSUPPORTED,
-                        "%s puts out no vector a row; pick another encoder, or train with "
-                        "--encoder",
-                        mmf_module_def(f->module)->name);
-    f->width = features->shape[1];
-    *out = features->data;
-    return MMF_OK;
 }

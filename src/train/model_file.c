@@ -244,9 +244,9 @@ static mmf_status read_task(mmf_ctx *ctx, const json_t *object, mmf_task *out, c
 }
 
 /* Copies one tensor of the file into a parameter of the same shape. */
-static mmf_status load_tensor(mmf_ctx *ctx, mmf_archive *archive, const mmf_mapping *file,
-                              const mmf_param *param)
+static mmf_status load_tensor(mmf_ctx *ctx, mmf_archive *archive, mmf_params *params, size_t i)
 {
+    const mmf_param *const param = mmf_params_at(params, i);
     const int64_t place = mmf_archive_find(archive, param->name);
     if (place < 0)
         return mmf_fail(ctx, MMF_FORMAT, "%s: tensor %s is missing", mmf_archive_path(archive),
@@ -262,9 +262,7 @@ static mmf_status load_tensor(mmf_ctx *ctx, mmf_archive *archive, const mmf_mapp
                         mmf_shape_text(found, sizeof found, array.shape, array.n_dims),
                         mmf_shape_text(wanted, sizeof wanted, t->shape, t->n_dims));
     }
-    mmf_array_floats(&array, 0, t->count, t->data);
-    mmf_map_release(file, array.data, (size_t)t->count * array.item_bytes);
-    return MMF_OK;
+    return mmf_params__take(params, i, &array);
 }
 
 static mmf_status load_statistic(mmf_model *model, mmf_archive *archive, size_t m,
@@ -325,24 +323,24 @@ static bool is_statistic(const mmf_model *model, const char *name)
     return false;
 }
 
-/* The file is given back tensor by tensor, so that it does not stand in memory a second time. */
-static mmf_status load_tensors(mmf_model *model, mmf_archive *archive, const mmf_mapping *file)
+static mmf_status load_tensors(mmf_model *model, mmf_archive *archive)
 {
-    const mmf_params *const params = mmf_module_params(model->module);
+    mmf_params *const params = mmf_module_params(model->module);
     for (size_t i = 0; i < mmf_params_count(params); i++)
-        MMF_TRY(load_tensor(model->ctx, archive, file, mmf_params_at(params, i)));
+        MMF_TRY(load_tensor(model->ctx, archive, params, i));
     for (size_t i = 0; i < mmf_archive_count(archive); i++) {
         const char *const name = mmf_archive_name(archive, i);
         if (!mmf_params_find(params, name) && !is_statistic(model, name))
             return mmf_fail(model->ctx, MMF_FORMAT, "%s: tensor %s is not part of model %s",
                             mmf_archive_path(archive), name, model->name);
     }
-    return load_normalisation(model, archive);
+    MMF_TRY(load_normalisation(model, archive));
+    mmf_map_release(&archive->mapping, archive->bytes, archive->n_bytes);
+    return MMF_OK;
 }
 
 /* The parts of the metadata, parsed. */
 typedef struct file_facts {
-    const mmf_mapping *file;
     json_t *inputs_json, *task_json;
     mmf_schema inputs;
     mmf_task task;
@@ -442,32 +440,34 @@ static mmf_status build_model(mmf_ctx *ctx, mmf_model **out, mmf_archive *archiv
     const json_t *const scale = json_object_get(facts->task_json, "scale");
     (*out)->target_shift = json_number_value(json_object_get(facts->task_json, "shift"));
     (*out)->target_scale = scale ? json_number_value(scale) : 1;
-    return load_tensors(*out, archive, facts->file);
+    return load_tensors(*out, archive);
+}
+
+static void close_archive(void *archive)
+{
+    mmf_archive_close(archive);
 }
 
 mmf_status mmf_model_load(mmf_ctx *ctx, mmf_model **out, const char *path)
 {
     *out = NULL;
-    mmf_mapping mapping = {0};
     mmf_archive *archive = NULL;
-    file_facts facts = {.file = &mapping};
-    MMF_TRY(mmf_map_open(ctx, &mapping, path));
-    mmf_status status = mmf_archive_open_memory(ctx, &archive, path, "safetensors", mapping.bytes,
-                                                mapping.n_bytes, NULL);
-    if (status == MMF_OK)
-        status = read_facts(ctx, archive, &facts);
+    file_facts facts = {0};
+    MMF_TRY(mmf_archive__open_as(ctx, &archive, path, "safetensors"));
+    mmf_status status = read_facts(ctx, archive, &facts);
     if (status == MMF_OK)
         status = build_model(ctx, out, archive, &facts);
     mmf_free(ctx, facts.inputs.inputs);
     mmf_free(ctx, facts.class_names);
     json_decref(facts.inputs_json);
     json_decref(facts.task_json);
-    mmf_archive_close(archive);
-    mmf_map_close(&mapping);
-    if (status != MMF_OK) {
-        mmf_model_free(*out);
-        *out = NULL;
+    if (status == MMF_OK) {
+        mmf_params__keep_lender(mmf_module_params((*out)->module), archive, close_archive);
+        return MMF_OK;
     }
+    mmf_model_free(*out);
+    *out = NULL;
+    mmf_archive_close(archive);
     return status;
 }
 

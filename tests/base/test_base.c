@@ -147,6 +147,45 @@ static void an_arena_gives_back_and_settles(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Across chunks as inside one; `data` behind, before and beyond the mark. */
+static void a_rewind_keeps_one_piece(void **state)
+{
+    (void)state;
+    enum { ROOM = 64, FIRST = 5000, LAST = 300000 };
+    mmf_ctx *const ctx = test_ctx();
+    mmf_arena arena;
+    mmf_arena_init(&arena, ctx);
+    for (int rewinds = 0; rewinds < 2; rewinds++) {
+        arena.rewinds = rewinds == 1;
+        for (int round = 0; round < 3; round++) {
+            unsigned char *const before = mmf_arena_alloc(&arena, FIRST);
+            memset(before, 7, FIRST);
+            const mmf_arena_mark mark = mmf_arena_here(&arena);
+            const size_t total = arena.total;
+            for (size_t bytes = FIRST; bytes <= LAST; bytes += 59000) {
+                memset(mmf_arena_alloc(&arena, LAST), 1, LAST);
+                unsigned char *const piece = mmf_arena_alloc(&arena, bytes);
+                for (size_t i = 0; i < bytes; i++)
+                    piece[i] = (unsigned char)(i * 31);
+                memset(mmf_arena_alloc(&arena, LAST), 2, LAST);
+                const unsigned char *const kept =
+                    mmf_arena_rewind_but(&arena, mark, ROOM, piece, bytes);
+                assert_non_null(kept);
+                for (size_t i = 0; i < bytes; i++)
+                    assert_int_equal(kept[ROOM + i], (unsigned char)(i * 31));
+                assert_true(arena.total - total < ROOM + bytes + 64);
+                assert_int_equal(before[FIRST - 1], 7);
+            }
+            const unsigned char *const copy = mmf_arena_rewind_but(&arena, mark, 0, before, FIRST);
+            assert_int_equal(copy[FIRST - 1], 7);
+            mmf_arena_reset(&arena);
+        }
+    }
+    mmf_arena_clear(&arena);
+    assert_int_equal(mmf_ctx_memory(ctx).live_bytes, 0);
+    mmf_ctx_free(ctx);
+}
+
 static void text_grows_and_remembers_failure(void **state)
 {
     (void)state;
@@ -285,6 +324,7 @@ int main(void)
         cmocka_unit_test(messages_nest_fit_and_stay_one_line),
         cmocka_unit_test(memory_is_counted_aligned_and_limited),
         cmocka_unit_test(an_arena_gives_back_and_settles),
+        cmocka_unit_test(a_rewind_keeps_one_piece),
         cmocka_unit_test(text_grows_and_remembers_failure),
         cmocka_unit_test(misspelt_names_find_their_neighbour),
         cmocka_unit_test(numbers_in_text_do_not_depend_on_the_locale),

@@ -397,6 +397,47 @@ static void far_positions_are_exact(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* A head at a time, where nobody asks for the weights: the same bits, masked rows included. */
+static void attention_without_weights_has_the_same_bits(void **state)
+{
+    (void)state;
+    enum { B = 3, H = 4, TQ = 70, TK = 65, D = 32 };
+    static mmf_real q[B * TQ * D], k[B * TK * D], v[B * TK * D], mask[B * TK], y[B * TQ * D];
+    static const mmf_empty_row rules[] = {MMF_EMPTY_ZERO, MMF_EMPTY_UNIFORM, MMF_EMPTY_SHIFTED};
+    mmf_real *const all[] = {q, k, v};
+    const int64_t sizes[] = {B * TQ * D, B * TK * D, B * TK * D};
+    mmf_ctx *const ctx = test_ctx();
+    mmf_tape *tape = NULL;
+    mmf_rng rng = mmf_rng_make(4, 4);
+    for (int i = 0; i < 3; i++) {
+        for (int64_t e = 0; e < sizes[i]; e++)
+            all[i][e] = (mmf_real)mmf_rng_normal(&rng);
+    }
+    for (int i = 0; i < B * TK; i++)
+        mask[i] = i >= TK && i % 3 > 0 ? 1 : 0; /* the first sample has no key */
+    mmf_ctx_set_threads(ctx, 2);
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    for (int c = 0; c < 6; c++) {
+        mmf_tape_begin(tape, &(mmf_pass){0});
+        mmf_tensor *const t[] = {mmf_input(tape, q, 3, (int64_t[]){B, TQ, D}),
+                                 mmf_input(tape, k, 3, (int64_t[]){B, TK, D}),
+                                 mmf_input(tape, v, 3, (int64_t[]){B, TK, D})};
+        const mmf_heads heads = {.count = H,
+                                 .mask = c < 3 ? mmf_input(tape, mask, 4, (int64_t[]){B, 1, 1, TK})
+                                               : NULL,
+                                 .empty = rules[c % 3]};
+        mmf_tensor *weights = NULL;
+        const mmf_tensor *const seen = mmf_attend(tape, t[0], t[1], t[2], &heads, &weights);
+        test_ok(ctx, mmf_tape_status(tape));
+        memcpy(y, seen->data, sizeof y);
+        const mmf_tensor *const unseen = mmf_attend(tape, t[0], t[1], t[2], &heads, NULL);
+        test_ok(ctx, mmf_tape_status(tape));
+        assert_memory_equal(y, unseen->data, sizeof y);
+    }
+    mmf_tape_free(tape);
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +452,7 @@ int main(void)
         cmocka_unit_test(deviation_norm_gives_the_published_numbers),
         cmocka_unit_test(a_constant_row_is_zero_though_its_mean_is_rounded),
         cmocka_unit_test(far_positions_are_exact),
+        cmocka_unit_test(attention_without_weights_has_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

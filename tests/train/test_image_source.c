@@ -151,6 +151,58 @@ static void a_source_gives_weights_and_normalisation(void **state)
     mmf_ctx_free(ctx);
 }
 
+static size_t count_mapped(const mmf_model *model)
+{
+    const mmf_params *const params = mmf_module_params(mmf_model_module(model));
+    size_t n = 0;
+    for (size_t i = 0; i < mmf_params_count(params); i++) {
+        const mmf_param *const p = mmf_params_at(params, i);
+        assert_true(!p->tensor->is_mapped || p->tensor->n_dims == 4);
+        n += p->tensor->is_mapped;
+    }
+    return n;
+}
+
+/* What a loaded network predicts for every image, after batches of other sizes. */
+static void predict_images(mmf_ctx *ctx, mmf_model *model, mmf_dataset *images, double *out)
+{
+    int64_t rows[N];
+    for (int64_t i = 0; i < N; i++)
+        rows[i] = i;
+    test_ok(ctx, mmf_model_predict_rows(model, images, rows, 1, MMF_ALL_MODALITIES, out));
+    test_ok(ctx, mmf_model_predict_rows(model, images, rows, N, MMF_ALL_MODALITIES, out));
+}
+
+static void a_loaded_network_leaves_its_weights_in_the_file(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = one_thread();
+    const char *const path = test_path("images.mmf");
+    mmf_model *trained = NULL, *loaded = NULL, *again = NULL;
+    double before[2 * N], after[2 * N];
+    mmf_dataset *const images = open_images(ctx);
+    test_ok(ctx, train(ctx, &trained, "image=resnet20:base=4", NULL));
+    test_ok(ctx, mmf_model_save(trained, path));
+    test_ok(ctx, mmf_model_load(ctx, &loaded, path));
+    assert_int_equal(count_mapped(trained), 0);
+    assert_int_equal(count_mapped(loaded), 19);
+    predict_images(ctx, trained, images, before);
+    predict_images(ctx, loaded, images, after);
+    assert_memory_equal(before, after, sizeof before);
+    test_ok(ctx, mmf_model_save(loaded, path)); /* over the file that it reads */
+    predict_images(ctx, loaded, images, after);
+    assert_memory_equal(before, after, sizeof before);
+    test_ok(ctx, mmf_model_load(ctx, &again, path));
+    predict_images(ctx, again, images, after);
+    assert_memory_equal(before, after, sizeof before);
+    mmf_model_free(trained);
+    mmf_model_free(loaded);
+    mmf_model_free(again);
+    mmf_dataset_close(images);
+    assert_int_equal(mmf_ctx_memory(ctx).live_bytes, 0);
+    mmf_ctx_free(ctx);
+}
+
 static void weights_that_lack_a_tensor_are_refused(void **state)
 {
     (void)state;
@@ -349,6 +401,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_source_gives_weights_and_normalisation),
+        cmocka_unit_test(a_loaded_network_leaves_its_weights_in_the_file),
         cmocka_unit_test(weights_that_lack_a_tensor_are_refused),
         cmocka_unit_test(a_specification_says_how_images_are_normalised),
         cmocka_unit_test(a_checkpoint_predicts_as_it_is),

@@ -5,6 +5,8 @@
  * writes them with the row's full width as its step, so nothing is brought to (B, H, T, D / H) and
  * back.
  */
+#include "tensor/heads.h"
+
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
@@ -167,6 +169,85 @@ mmf_tensor *mmf_head_mix(mmf_tape *tape, mmf_tensor *a, mmf_tensor *v)
                         matrices(a->data, a, false), columns(v->data, v, n_heads, false),
                         columns(y->data, y, n_heads, false)});
     return record(tape, op, y, (heads_node){.a = a, .b = v, .n_heads = n_heads}, mix_backward);
+}
+
+/* ---- Without a record -------------------------------------------------------------------- */
+
+typedef struct attend_job {
+    const mmf_tape *tape;
+    int64_t n_heads, tq, tk, width, value_width;
+    mmf_real scale;
+    side q, k, v, y;
+    const mmf_real **masks; /* one a row of (B, H, Tq); NULL: none */
+    mmf_empty_row empty;
+    mmf_lanes lanes;
+    mmf_real *scratch; /* scores and weights of a head, for every lane */
+} attend_job;
+
+static void attend_range(void *argument, int64_t begin, int64_t end)
+{
+    const attend_job *const j = argument;
+    const int64_t lane = mmf_lane_take(&j->lanes), size = j->tq * j->tk;
+    mmf_real *const scores = j->scratch + 2 * lane * size, *const weights = scores + size;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t b = i / j->n_heads, h = i % j->n_heads;
+        mmf_blas_gemm(&(mmf_gemm){false, true, j->tq, j->tk, j->width, j->scale,
+                                  matrix_of(&j->q, b, h), j->q.step, matrix_of(&j->k, b, h),
+                                  j->k.step, 0, scores, j->tk});
+        for (int64_t r = 0; r < j->tq; r++)
+            mmf_softmax__row(j->tape, j->tk, scores + r * j->tk,
+                             j->masks ? j->masks[i * j->tq + r] : NULL, j->empty,
+                             weights + r * j->tk);
+        mmf_blas_gemm(&(mmf_gemm){false, false, j->tq, j->value_width, j->tk, 1, weights, j->tk,
+                                  matrix_of(&j->v, b, h), j->v.step, 0, matrix_of(&j->y, b, h),
+                                  j->y.step});
+    }
+    mmf_lane_give(&j->lanes, lane);
+}
+
+mmf_tensor *mmf_heads_attend(mmf_tape *tape, mmf_tensor *q, mmf_tensor *k, mmf_tensor *v,
+                             int64_t n_heads, double scale, const mmf_tensor *mask,
+                             mmf_empty_row empty)
+{
+    static const char op[] = "attend";
+    if (!q || !k || !v)
+        return mmf_tape__missing(tape, op);
+    if (!fits(q, n_heads) || !fits(k, n_heads) || !fits(v, n_heads) || q->shape[0] != k->shape[0] ||
+        q->shape[2] != k->shape[2] || k->shape[0] != v->shape[0] || k->shape[1] != v->shape[1])
+        return mmf_tape__unfit(tape, op, q, k,
+                               "queries, keys and values (B, T, D), D a multiple of the heads");
+    const int64_t n = q->shape[0] * n_heads, tq = q->shape[1], tk = k->shape[1];
+    const mmf_tensor scores = {
+        .count = n * tq * tk, .shape = {q->shape[0], n_heads, tq, tk}, .n_dims = 4};
+    if (tk < 1)
+        return mmf_tape__fail(tape, MMF_SHAPE, op, "there are no keys");
+    mmf_tensor *const y = mmf_tape__tensor(tape, 3, (int64_t[]){q->shape[0], tq, v->shape[2]});
+    if (!y)
+        return NULL;
+    attend_job job = {.tape = tape,
+                      .n_heads = n_heads,
+                      .tq = tq,
+                      .tk = tk,
+                      .width = q->shape[2] / n_heads,
+                      .value_width = v->shape[2] / n_heads,
+                      .scale = (mmf_real)scale,
+                      .q = columns(q->data, q, n_heads, false),
+                      .k = columns(k->data, k, n_heads, true),
+                      .v = columns(v->data, v, n_heads, false),
+                      .y = columns(y->data, y, n_heads, false),
+                      .empty = empty};
+    const int64_t grain = mmf_grain(tq * tk * (job.width + job.value_width) / 16 + 4 * tq * tk);
+    const mmf_arena_mark mark = mmf_arena_here(&tape->arena);
+    if (mask && !(job.masks = mmf_softmax__masks(tape, op, &scores, mask)))
+        return NULL;
+    if (!mmf_tape__lanes(tape, n, grain, &job.lanes) ||
+        !(job.scratch = mmf_tape__reals(tape, 2 * job.lanes.count * tq * tk)))
+        return NULL;
+    mmf_tape__parallel(tape, n, grain, attend_range, &job);
+    mmf_tape__count_products(tape, n, tq, tk, job.width);
+    mmf_tape__count_products(tape, n, tq, job.value_width, tk);
+    mmf_arena_rewind(&tape->arena, mark);
+    return y;
 }
 
 /* ---- Examples ---------------------------------------------------------------------------- */

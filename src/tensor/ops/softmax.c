@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tensor/broadcast.h"
+#include "tensor/heads.h"
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
@@ -15,43 +16,45 @@ typedef struct softmax_node {
     int64_t width;
 } softmax_node;
 
-/* A pointer to each row of the mask, which may be smaller than x in its leading dimensions. */
-static bool mask_rows(mmf_tape *tape, const char *op, const mmf_tensor *x, const mmf_tensor *mask,
-                      softmax_node *s, int64_t rows)
+const mmf_real **mmf_softmax__masks(mmf_tape *tape, const char *op, const mmf_tensor *x,
+                                    const mmf_tensor *mask)
 {
     mmf_broadcast shape;
-    const int64_t width = s->width;
+    const int64_t width = x->shape[x->n_dims - 1], rows = x->count / width;
     if (!mmf_broadcast__make(&shape, x, mask) || shape.n_dims != x->n_dims || mask->n_dims < 1 ||
         mask->shape[mask->n_dims - 1] != width) {
         mmf_tape__unfit(tape, op, x, mask, "a mask repeats over leading dimensions only");
-        return false;
+        return NULL;
     }
-    s->masks = mmf_tape__alloc(tape, (size_t)rows * sizeof *s->masks);
-    if (!s->masks)
-        return false;
+    const mmf_real **const masks = mmf_tape__alloc(tape, (size_t)rows * sizeof *masks);
     mmf_broadcast_rows walk;
     mmf_broadcast__start(&shape, &walk);
-    for (int64_t r = 0; r < rows; r++) {
-        s->masks[r] = mask->data + walk.offset_b;
+    for (int64_t r = 0; masks && r < rows; r++) {
+        masks[r] = mask->data + walk.offset_b;
         mmf_broadcast__next(&shape, &walk);
     }
+    return masks;
+}
+
+bool mmf_softmax__row(const mmf_tape *tape, int64_t width, const mmf_real *x, const mmf_real *mask,
+                      mmf_empty_row empty, mmf_real *y)
+{
+    if (tape->k->softmax_row(width, x, mask, y) > 0)
+        return false;
+    if (empty == MMF_EMPTY_SHIFTED) {
+        tape->k->softmax_row(width, x, NULL, y);
+        return false;
+    }
+    tape->k->fill(width, empty == MMF_EMPTY_UNIFORM ? 1 / (mmf_real)width : (mmf_real)0, y);
     return true;
 }
 
-/* Softmax of one row into y; returns true if the row is a constant. */
+/* @return true if row `r` is a constant */
 static bool fill_row(const mmf_tape *tape, const softmax_node *s, int64_t r, mmf_empty_row empty,
                      mmf_real *y)
 {
-    const mmf_real *const x = s->x->data + r * s->width;
-    const mmf_real *const mask = s->masks ? s->masks[r] : NULL;
-    if (tape->k->softmax_row(s->width, x, mask, y) > 0)
-        return false;
-    if (empty == MMF_EMPTY_SHIFTED) {
-        tape->k->softmax_row(s->width, x, NULL, y);
-        return false;
-    }
-    tape->k->fill(s->width, empty == MMF_EMPTY_UNIFORM ? 1 / (mmf_real)s->width : (mmf_real)0, y);
-    return true;
+    return mmf_softmax__row(tape, s->width, s->x->data + r * s->width,
+                            s->masks ? s->masks[r] : NULL, empty, y);
 }
 
 static mmf_tensor *prepare(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_tensor *mask,
@@ -63,7 +66,7 @@ static mmf_tensor *prepare(mmf_tape *tape, const char *op, mmf_tensor *x, const 
         return mmf_tape__fail(tape, MMF_SHAPE, op, "needs a last axis with at least one element");
     *s = (softmax_node){.x = x, .width = x->shape[x->n_dims - 1]};
     *rows = x->count / s->width;
-    if (mask && !mask_rows(tape, op, x, mask, s, *rows))
+    if (mask && !(s->masks = mmf_softmax__masks(tape, op, x, mask)))
         return NULL;
     s->constant = mmf_tape__alloc(tape, (size_t)*rows + 1);
     return mmf_tape__tensor(tape, x->n_dims, x->shape);
