@@ -250,6 +250,11 @@ static mmf_status load_weights(mmf_frozen *f, const mmf_def *taker, const char *
                                             from ? from->rules : &plain, &report);
     if (status == MMF_OK)
         status = mmf_pretrained_require(&report, source);
+    if (status == MMF_OK && report.kept.count > 0)
+        status = mmf_fail(f->ctx, MMF_ARG,
+                          "%s: it has no weights for %s, which a width of one's own needs; leave "
+                          "the width out, or train with --encoder",
+                          source, report.kept.names[0]);
     mmf_pretrained_report_clear(&report);
     return status;
 }
