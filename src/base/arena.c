@@ -38,6 +38,7 @@ static void drop_until(mmf_arena *arena, mmf_arena_chunk **from, const mmf_arena
 
 void mmf_arena_clear(mmf_arena *arena)
 {
+    arena->generation++;
     drop_until(arena, &arena->chunk, NULL);
     mmf_free(arena->ctx, arena->spare);
     arena->spare = NULL;
@@ -69,6 +70,7 @@ static bool push_chunk(mmf_arena *arena, size_t bytes)
 
 void mmf_arena_reset(mmf_arena *arena)
 {
+    arena->generation++;
 #ifdef MMF_ARENA_DEBUG
     mmf_arena_clear(arena);
 #else
@@ -93,12 +95,19 @@ mmf_arena_mark mmf_arena_here(const mmf_arena *arena)
 
 void mmf_arena_rewind(mmf_arena *arena, mmf_arena_mark mark)
 {
+    arena->generation++;
     if (!mark.chunk && arena->chunk)
         mmf_arena_reset(arena);
     else
         drop_until(arena, &arena->chunk, mark.chunk);
     arena->used = mark.used;
     arena->total = mark.total;
+}
+
+void mmf_arena_reserve(mmf_arena *arena, size_t bytes)
+{
+    if (!arena->chunk || arena->chunk->bytes - arena->used < bytes)
+        (void)push_chunk(arena, bytes);
 }
 
 void *mmf_arena_alloc(mmf_arena *arena, size_t bytes)
@@ -145,6 +154,7 @@ static mmf_arena_mark place_after(const mmf_arena *arena, mmf_arena_mark mark, s
 void *mmf_arena_rewind_but(mmf_arena *arena, mmf_arena_mark mark, size_t room, const void *data,
                            size_t bytes)
 {
+    arena->generation++;
     const mmf_arena_mark place = place_after(arena, mark, (room + bytes + 63) & ~(size_t)63);
     mmf_arena_chunk *newer = arena->chunk; /* readable until the bytes have moved */
     arena->chunk = place.chunk;

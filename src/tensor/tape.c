@@ -106,20 +106,27 @@ mmf_real *mmf_tape__reals(mmf_tape *tape, int64_t count)
     return mmf_tape__alloc(tape, (size_t)count * sizeof(mmf_real));
 }
 
+void *mmf_tape__kept(const mmf_tape *tape, const mmf_tensor *of, const char *form)
+{
+    for (const mmf_kept *kept = tape->kept; kept; kept = kept->next) {
+        if (kept->of == of->data && strcmp(kept->form, form) == 0)
+            return kept->piece;
+    }
+    return NULL;
+}
+
 void *mmf_tape__keep(mmf_tape *tape, const mmf_tensor *of, const char *form, size_t bytes,
                      bool *is_new)
 {
     /* Without recording, nothing but parameters and variables wants gradients. */
     if (!tape->pass.fixed || tape->pass.record || !of->wants_grad)
         return NULL;
-    for (const mmf_kept *kept = tape->kept; kept; kept = kept->next) {
-        if (kept->of == of->data && strcmp(kept->form, form) == 0) {
-            *is_new = false;
-            return kept->piece;
-        }
-    }
+    void *piece = mmf_tape__kept(tape, of, form);
+    *is_new = false;
+    if (piece)
+        return piece;
     mmf_kept *const kept = mmf_arena_alloc(&tape->kept_arena, sizeof *kept);
-    void *const piece = kept ? mmf_arena_alloc(&tape->kept_arena, bytes) : NULL;
+    piece = kept ? mmf_arena_alloc(&tape->kept_arena, bytes) : NULL;
     if (!piece)
         return NULL;
     *kept = (mmf_kept){tape->kept, of->data, form, piece};

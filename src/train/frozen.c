@@ -27,6 +27,7 @@ struct mmf_frozen {
     const char *output;
     char name[600]; /* behind `output` */
     int64_t width;
+    bool int8;
 };
 
 /* ---- Names ------------------------------------------------------------------------------- */
@@ -190,7 +191,7 @@ static mmf_status run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows, 
     const mmf_step step = {0};
     normalise(f, in, n_rows);
     f->input.shape[0] = first;
-    mmf_tape_begin(f->tape, &(mmf_pass){.fixed = fixed});
+    mmf_tape_begin(f->tape, &(mmf_pass){.fixed = fixed, .int8 = f->int8});
     mmf_feed_put(&f->feed, f->tape, in, NULL, n_rows, MMF_ALL_MODALITIES, &inputs);
     mmf_module_run(f->module, f->tape, &inputs, &step, &outputs);
     MMF_TRY(mmf_tape_status(f->tape));
@@ -209,6 +210,11 @@ mmf_status mmf_frozen_run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_ro
                           const float **out)
 {
     return run(f, in, n_rows, first, true, out);
+}
+
+void mmf_frozen_set_int8(mmf_frozen *frozen, bool int8)
+{
+    frozen->int8 = int8;
 }
 
 /* ---- Opening ----------------------------------------------------------------------------- */
