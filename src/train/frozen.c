@@ -341,7 +341,8 @@ mmf_status mmf_frozen_open(mmf_ctx *ctx, mmf_frozen **out, const char *spec, con
         status = mmf_tape_create(ctx, &f->tape);
     if (status == MMF_OK)
         status = create_feed(f);
-    if (status == MMF_OK)
+    f->width = f->model || !f->module ? 0 : mmf_module_width(f->module);
+    if (status == MMF_OK && f->width == 0)
         status = measure(f, input);
     if (status == MMF_OK)
         *out = f;
