@@ -452,6 +452,11 @@ MMF_API mmf_tensor *mmf_batch_norm_run(mmf_tape *tape, const mmf_batch_norm_laye
 /** With the running statistics, in training too: for networks that are fine-tuned in part. */
 MMF_API mmf_tensor *mmf_batch_norm_fixed_run(mmf_tape *tape, const mmf_batch_norm_layer *layer,
                                              mmf_tensor *x);
+/** Over the last axis, whatever the layer's is, and what follows it. @param fixed as in
+ * mmf_batch_norm_fixed_run */
+MMF_API mmf_tensor *mmf_batch_norm_last_run(mmf_tape *tape, const mmf_batch_norm_layer *layer,
+                                            mmf_tensor *x, bool fixed,
+                                            const mmf_norm_around *around);
 
 typedef struct mmf_layer_norm_layer {
     mmf_tensor *weight, *bias;
@@ -483,6 +488,8 @@ MMF_API mmf_conv_layer mmf_conv_build(mmf_builder *builder, const char *name, in
                                       int64_t inputs, int64_t outputs, const mmf_window *window,
                                       bool with_bias);
 MMF_API mmf_tensor *mmf_conv_run(mmf_tape *tape, const mmf_conv_layer *layer, mmf_tensor *x);
+/** With channels last, of two spatial axes. @param x (B, H, W, C) */
+MMF_API mmf_tensor *mmf_conv_last_run(mmf_tape *tape, const mmf_conv_layer *layer, mmf_tensor *x);
 
 /** LSTM or GRU of several layers, one or two directions, PyTorch's parameter names. */
 typedef struct mmf_rnn_layer {

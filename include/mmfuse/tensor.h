@@ -309,6 +309,11 @@ MMF_API mmf_tensor *mmf_pad(mmf_tape *, mmf_tensor *x, int axis, int64_t before,
 /** Result dimension i is dimension order[i] of x. */
 MMF_API mmf_tensor *mmf_permute(mmf_tape *, mmf_tensor *x, const int *order);
 MMF_API mmf_tensor *mmf_transpose(mmf_tape *, mmf_tensor *x, int axis_a, int axis_b);
+/** Images for convolutions with channels last, and back. @param x (B, C, H, W)  @return (B, H, W,
+ * C)
+ */
+MMF_API mmf_tensor *mmf_channels_last(mmf_tape *, mmf_tensor *x);
+MMF_API mmf_tensor *mmf_channels_first(mmf_tape *, mmf_tensor *x);
 /** Repeats to a larger shape by broadcasting. */
 MMF_API mmf_tensor *mmf_expand(mmf_tape *, mmf_tensor *x, int n_dims, const int64_t *shape);
 
@@ -394,12 +399,38 @@ typedef struct mmf_window {
         padding[2]; /**< height, width; 1-D uses the first; 0 stride means 1 */
 } mmf_window;
 
+/** What batch norm has for each channel. */
+typedef struct mmf_batch_norm_state {
+    mmf_tensor *weight, *bias;              /**< (C) or NULL */
+    mmf_tensor *running_mean, *running_var; /**< (C), updated in place */
+    double momentum, eps;
+    bool fixed; /**< the running statistics, in training too */
+} mmf_batch_norm_state;
+
+/** What follows a batch norm at once, in this order. */
+typedef struct mmf_norm_around {
+    mmf_tensor *residual;   /**< of the input's shape, added; NULL: none */
+    const mmf_window *pool; /**< maximum over windows; NULL: none; not with a residual */
+    bool relu;
+} mmf_norm_around;
+/**
+ * mmf_batch_norm over all axes but the last one, and what follows it, in few passes over memory.
+ * @param x (..., C); (B, H, W, C) where windows are taken
+ */
+MMF_API mmf_tensor *mmf_batch_norm_last(mmf_tape *, mmf_tensor *x,
+                                        const mmf_batch_norm_state *state,
+                                        const mmf_norm_around *around);
+
 /** @param x (B, C, T)  @param w (O, C, k)  @param b (O) or NULL  @return (B, O, T') */
 MMF_API mmf_tensor *mmf_conv1d(mmf_tape *, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
                                const mmf_window *window);
 /** @param x (B, C, H, W)  @param w (O, C, kh, kw)  @return (B, O, H', W') */
 MMF_API mmf_tensor *mmf_conv2d(mmf_tape *, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
                                const mmf_window *window);
+/** With channels last, in which training is fastest. @param x (B, H, W, C)  @param w (O, C, kh, kw)
+ * @return (B, H', W', O) */
+MMF_API mmf_tensor *mmf_conv_last(mmf_tape *, mmf_tensor *x, mmf_tensor *w, mmf_tensor *b,
+                                  const mmf_window *window);
 /** @param x (B, C, T) or (B, C, H, W); padding never wins a maximum */
 MMF_API mmf_tensor *mmf_max_pool(mmf_tape *, mmf_tensor *x, const mmf_window *window);
 /** Padding counts as zeros in the mean, as in PyTorch's default. */

@@ -5,8 +5,8 @@
 
 #define CHUNK_HEADER 64
 #define CHUNK_MIN_BYTES ((size_t)64 << 10)
-/* Where pieces are given back, a chunk has room for so many like the one it is made for: a rewind
- * inside a chunk lets the same pages serve again, and pages never touched cost nothing. */
+/* Of a roomy arena: a rewind inside a chunk lets the same pages serve again, and fewer chunks have
+ * a page that is used in part. */
 #define PIECES_AHEAD 32
 
 struct mmf_arena_chunk {
@@ -125,7 +125,7 @@ void *mmf_arena_alloc(mmf_arena *arena, size_t bytes)
     if (!arena->chunk || arena->chunk->bytes - arena->used < rounded) {
         const size_t twice = arena->chunk ? arena->chunk->bytes * 2 : CHUNK_MIN_BYTES;
         const size_t roomy =
-            arena->rewinds && rounded < SIZE_MAX / PIECES_AHEAD ? rounded * PIECES_AHEAD : rounded;
+            arena->is_roomy && rounded < SIZE_MAX / PIECES_AHEAD ? rounded * PIECES_AHEAD : rounded;
         if (!push_chunk(arena, roomy > twice ? roomy : twice) && !push_chunk(arena, rounded))
             return NULL;
     }

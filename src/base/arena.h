@@ -20,7 +20,8 @@ typedef struct mmf_arena {
     size_t total;           /* bytes handed out since the last reset, with padding */
     size_t peak;
     uint64_t generation; /* another one whenever pieces were given back */
-    bool rewinds; /* set by the owner: most of a round is given back before its end */
+    bool is_roomy; /* set by the owner: chunks have room for many pieces like their first, and pages
+                      that are never touched cost nothing */
 } mmf_arena;
 
 /** A place to return to; pieces taken after it are given back by mmf_arena_rewind. */

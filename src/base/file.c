@@ -66,6 +66,15 @@ void mmf_map_release(const mmf_mapping *mapping, const void *bytes, size_t n_byt
         (void)madvise((void *)first, last - first, MADV_DONTNEED);
 }
 
+void mmf_map_give_back(const void *bytes, size_t n_bytes)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = (uintptr_t)bytes, end = begin + n_bytes;
+    const uintptr_t first = begin / page * page, last = (end + page - 1) / page * page;
+    if (n_bytes > 0)
+        (void)madvise((void *)first, last - first, MADV_DONTNEED);
+}
+
 static mmf_status write_failed(const mmf_writer *writer)
 {
     return mmf_fail(writer->ctx, MMF_IO, "%s: cannot write: %s", writer->path, strerror(errno));

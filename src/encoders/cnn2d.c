@@ -44,14 +44,13 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     return mmf_builder_status(b);
 }
 
-/* The convolution has no bias: the norm would take it out again. ReLU and maximum may change
- * places, and behind the maximum there is a quarter to do. */
+/* The convolution has no bias: the norm would take it out again. */
 static mmf_tensor *block(mmf_tape *tape, const mmf_conv_layer *conv,
                          const mmf_batch_norm_layer *norm, mmf_tensor *x)
 {
     const mmf_window two = {{2, 2}, {2, 2}, {0, 0}};
-    x = mmf_batch_norm_run(tape, norm, mmf_conv_run(tape, conv, x));
-    return mmf_relu(tape, mmf_max_pool(tape, x, &two));
+    return mmf_batch_norm_last_run(tape, norm, mmf_conv_last_run(tape, conv, x), false,
+                                   &(mmf_norm_around){.pool = &two, .relu = true});
 }
 
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
@@ -59,8 +58,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 {
     (void)step;
     const cnn2d_encoder *const e = self;
-    mmf_tensor *x = block(tape, &e->conv_1, &e->norm_1, mmf_named_get(in, e->input));
-    x = block(tape, &e->conv_2, &e->norm_2, x);
+    mmf_tensor *x = mmf_channels_last(tape, mmf_named_get(in, e->input));
+    x = block(tape, &e->conv_1, &e->norm_1, x);
+    x = mmf_channels_first(tape, block(tape, &e->conv_2, &e->norm_2, x));
     x = x ? mmf_reshape(tape, x, 2, (int64_t[]){x->shape[0], -1}) : NULL;
     x = mmf_linear_run(tape, &e->linear, mmf_dropout(tape, x, e->dropout), MMF_ACT_RELU);
     mmf_named_put(tape, out, "feature", x);

@@ -21,10 +21,10 @@ static const mmf_option options[] = {
     {"hidden", NULL, MMF_OPTION_INT, 0, 4096, "16|64", "0",
      "width of the steps, a multiple of heads; 0: 50, of more than three modalities less"},
     {"heads", NULL, MMF_OPTION_INT, 0, 256, NULL, "0",
-     "of attention; 0: the most, up to 10, that divide hidden"},
+     "of attention; 0: the most, up to 10, that divide hidden into parts of at least 5"},
     {"nlevels", "levels", MMF_OPTION_INT, 0, 64, "1|6", "0",
-     "layers of a transformer; what reads translations has at least 3; 0: 4, of more than three "
-     "modalities fewer"},
+     "layers of a transformer; 0: 4, of more than three modalities fewer; up to three, what reads "
+     "translations has at least 3"},
     KERNEL("kernel_text", "text"),
     KERNEL("kernel_audio", "audio"),
     KERNEL("kernel_vision", "vision"),
@@ -61,8 +61,6 @@ static const mmf_option options[] = {
 #define PAPER_WIDTH 50
 #define PAPER_HEADS 10
 #define PAPER_LEVELS 4
-/* The layers that read a modality's translations: at least so many. */
-#define MEMORY_LEVELS 3
 /* Modalities of a distillation whose prior does not say. */
 #define DEFAULT_COUNT 3
 
@@ -99,10 +97,7 @@ static int levels_of(const mmf_config *config, size_t n_modalities)
 static int64_t heads_of(const mmf_config *config, int64_t width)
 {
     const int64_t asked = mmf_config_int(config, "heads");
-    int64_t heads = PAPER_HEADS;
-    while (width % heads != 0)
-        heads--;
-    return asked > 0 ? asked : heads;
+    return asked > 0 ? asked : mmf_translation_heads(width, PAPER_WIDTH, PAPER_HEADS);
 }
 
 /* @param width  of the layers: as many widths of the steps as they read side by side */
@@ -199,7 +194,7 @@ static void build_stacks(mmf_builder *b, const mmf_config *config, const mmf_dmd
     }
     if (mmf_builder_status(b) == MMF_OK)
         m->memory = stack(b, config, model, mmf_builder_text(b, "trans_%s_mem", m->key),
-                          levels > MEMORY_LEVELS ? levels : MEMORY_LEVELS,
+                          mmf_translation_memory_levels(model->count, levels),
                           (int64_t)(model->count - 1) * model->width);
 }
 

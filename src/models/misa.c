@@ -19,8 +19,8 @@ static const mmf_option options[] = {
     {"hidden", "hidden_size", MMF_OPTION_INT, 1, 8192, NULL, "128",
      "width of every representation; a multiple of nhead"},
     {"nhead", NULL, MMF_OPTION_INT, 1, 64, NULL, "2", "heads of the transformer layer"},
-    {"dim_feedforward", NULL, MMF_OPTION_INT, 1, 65536, NULL, "2048",
-     "hidden width of the transformer layer"},
+    {"dim_feedforward", NULL, MMF_OPTION_INT, 0, 65536, NULL, "0",
+     "hidden width of the transformer layer; 0: 2048, of more than three modalities 4 hidden"},
     {"use_cmd_sim", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
      "similarity by central moment discrepancy; false: by an adversarial discriminator"},
     {"sim_weight", NULL, MMF_OPTION_REAL, 0, 1e6, NULL, "1", "weight of the similarity loss"},
@@ -37,6 +37,8 @@ static const mmf_option options[] = {
 };
 
 /* Moments of the discrepancy, as in the paper. */
+#define PAPER_MODALITIES 3
+#define PAPER_INNER 2048
 #define MOMENTS 5
 /* Outputs of a discriminator whose loss the authors' code never adds. */
 #define DEAD_OUTPUTS 4
@@ -133,13 +135,21 @@ static void declare_dead(mmf_builder *b, int64_t hidden)
     mmf_builder_leave(b);
 }
 
+/* The transformer reads two codes a modality; with many of them the paper's inner width would be
+ * most of the work. */
+static int64_t inner_width(const mmf_config *config, const misa_model *model)
+{
+    const int64_t given = mmf_config_int(config, "dim_feedforward");
+    return given > 0 ? given : model->count > PAPER_MODALITIES ? 4 * model->hidden : PAPER_INNER;
+}
+
 static void build_rest(mmf_builder *b, const mmf_config *config, misa_model *model)
 {
     const int64_t hidden = model->hidden, count = (int64_t)model->count;
     const double dropout = mmf_config_real(config, "transformer_dropout");
     const mmf_transformer_options layer = {.width = hidden,
                                            .n_heads = mmf_config_int(config, "nhead"),
-                                           .inner = mmf_config_int(config, "dim_feedforward"),
+                                           .inner = inner_width(config, model),
                                            .activation = MMF_ACT_RELU,
                                            .eps = 1e-5,
                                            .dropout = dropout,

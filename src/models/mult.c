@@ -13,9 +13,6 @@
 #include "models/parts.h"
 #include "models/translation.h"
 
-/* The layers that read a modality's translations: at least so many. */
-#define MEMORY_LEVELS 3
-
 #define DROPOUT(name, standard, help)                                                              \
     {                                                                                              \
         name, NULL, MMF_OPTION_REAL, 0, 0.95, NULL, standard, help                                 \
@@ -32,8 +29,8 @@ static const mmf_option options[] = {
      "modalities "
      "narrower"},
     {"nlevels", NULL, MMF_OPTION_INT, 0, 64, "1|6", "0",
-     "layers of a translation; what reads translations has at least 3; 0: 4, of more than three "
-     "modalities fewer"},
+     "layers of a translation; 0: 4, of more than three modalities fewer; up to three, what reads "
+     "translations has at least 3"},
     {"attn_mask", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
      "step i sees steps up to i, and so many more as the lengths differ"},
     {"position_embedding", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
@@ -87,11 +84,11 @@ static int64_t step_width(const mmf_config *config, size_t n_modalities)
                : mmf_translation_width(n_modalities, PAPER_WIDTH, PAPER_HEADS);
 }
 
-static int64_t n_heads(const mmf_config *config)
+static int64_t n_heads(const mmf_config *config, size_t n_modalities)
 {
     return mmf_config_count(config, "dst_feature_dim_nheads") > 0
                ? (int64_t)mmf_config_number_at(config, "dst_feature_dim_nheads", 1)
-               : PAPER_HEADS;
+               : mmf_translation_heads(step_width(config, n_modalities), PAPER_WIDTH, PAPER_HEADS);
 }
 
 static int n_levels_of(const mmf_config *config, size_t n_modalities)
@@ -102,12 +99,13 @@ static int n_levels_of(const mmf_config *config, size_t n_modalities)
 
 /* ---- Building ---------------------------------------------------------------------------- */
 
-static mmf_translation build_stack(mmf_builder *b, const mmf_config *config, const char *name,
-                                   int n_layers, int64_t width, const char *attention_dropout)
+static mmf_translation build_stack(mmf_builder *b, const mmf_config *config,
+                                   const mult_model *model, const char *name, int n_layers,
+                                   int64_t width, const char *attention_dropout)
 {
     const mmf_translation_options o = {.n_layers = n_layers,
                                        .width = width,
-                                       .n_heads = n_heads(config),
+                                       .n_heads = n_heads(config, model->count),
                                        .causal = mmf_config_bool(config, "attn_mask"),
                                        .positions = mmf_config_bool(config, "position_embedding"),
                                        .embed_dropout = mmf_config_real(config, "embed_dropout"),
@@ -159,13 +157,13 @@ static void build_modality(mmf_builder *b, const mmf_config *config, mult_model 
     for (size_t j = 0; mmf_builder_status(b) == MMF_OK && j < model->count; j++) {
         const modality *const source = &model->m[j];
         if (source != m)
-            m->from[j] =
-                build_stack(b, config, mmf_builder_text(b, "trans_%s_with_%s", m->key, source->key),
-                            n_levels, model->width, source->dropout);
+            m->from[j] = build_stack(b, config, model,
+                                     mmf_builder_text(b, "trans_%s_with_%s", m->key, source->key),
+                                     n_levels, model->width, source->dropout);
     }
     if (mmf_builder_status(b) == MMF_OK)
-        m->memory = build_stack(b, config, mmf_builder_text(b, "trans_%s_mem", m->key),
-                                n_levels > MEMORY_LEVELS ? n_levels : MEMORY_LEVELS,
+        m->memory = build_stack(b, config, model, mmf_builder_text(b, "trans_%s_mem", m->key),
+                                mmf_translation_memory_levels(model->count, n_levels),
                                 (int64_t)(model->count - 1) * model->width, "attn_dropout");
 }
 

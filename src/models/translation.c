@@ -12,6 +12,7 @@ static const mmf_transformer_names layer_names = {.attention = "self_attn",
                                                   .linear2 = "fc2"};
 
 #define PAPER_MODALITIES 3
+#define MEMORY_LEVELS 3
 
 int64_t mmf_translation_width(size_t n_modalities, int64_t paper_width, int64_t n_heads)
 {
@@ -21,6 +22,15 @@ int64_t mmf_translation_width(size_t n_modalities, int64_t paper_width, int64_t 
     return even < n_heads ? n_heads : even / n_heads * n_heads;
 }
 
+int64_t mmf_translation_heads(int64_t width, int64_t paper_width, int64_t paper_heads)
+{
+    const int64_t head = paper_width / paper_heads, most = width / head;
+    int64_t heads = most < paper_heads ? most : paper_heads;
+    while (heads > 1 && width % heads != 0)
+        heads--;
+    return heads < 1 ? 1 : heads;
+}
+
 int mmf_translation_levels(size_t n_modalities, int paper_levels)
 {
     if (n_modalities <= PAPER_MODALITIES)
@@ -28,6 +38,11 @@ int mmf_translation_levels(size_t n_modalities, int paper_levels)
     const int n = (int)n_modalities;
     const int fewer = paper_levels * PAPER_MODALITIES * (PAPER_MODALITIES - 1) / (n * (n - 1));
     return fewer < 1 ? 1 : fewer;
+}
+
+int mmf_translation_memory_levels(size_t n_modalities, int levels)
+{
+    return n_modalities <= PAPER_MODALITIES && levels < MEMORY_LEVELS ? MEMORY_LEVELS : levels;
 }
 
 mmf_translation mmf_translation_build(mmf_builder *b, const char *name,

@@ -28,7 +28,13 @@ typedef struct mmf_translation {
  * as many layers over all translations.
  */
 int64_t mmf_translation_width(size_t n_modalities, int64_t paper_width, int64_t n_heads);
+/** The most heads, up to the paper's, that divide `width` and are no narrower than the paper's;
+ * one if there is no such number. */
+int64_t mmf_translation_heads(int64_t width, int64_t paper_width, int64_t paper_heads);
 int mmf_translation_levels(size_t n_modalities, int paper_levels);
+/** Layers that read a modality's translations: up to three modalities at least three, as in the
+ * papers' code; beyond, where these layers are most of the work, as many as the translations'. */
+int mmf_translation_memory_levels(size_t n_modalities, int levels);
 
 mmf_translation mmf_translation_build(mmf_builder *builder, const char *name,
                                       const mmf_translation_options *options);

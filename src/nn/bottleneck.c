@@ -21,7 +21,8 @@ static const mmf_option options[] = {
      "64"},
     {"heads", NULL, MMF_OPTION_INT, 1, 256, NULL, "4", "heads (paper: 12)"},
     {"mlp", NULL, MMF_OPTION_INT, 0, 65536, NULL, "0", "hidden width of a block; 0: 4 hidden"},
-    {"layers", NULL, MMF_OPTION_INT, 1, 64, NULL, "3", "blocks a modality (paper: 12)"},
+    {"layers", NULL, MMF_OPTION_INT, 0, 64, NULL, "0",
+     "blocks a modality (paper: 12); 0: 3, of more than three modalities 2"},
     {"fusion_layer", NULL, MMF_OPTION_INT, 0, 64, NULL, "1",
      "first block that sees the bottleneck (paper: 8)"},
     {"bottlenecks", NULL, MMF_OPTION_INT, 0, 1024, NULL, "4",
@@ -120,6 +121,13 @@ static void build_streams(mmf_builder *b, const mmf_config *config, bottleneck_l
     }
 }
 
+/* Every modality has blocks of its own: many of them have fewer. */
+static int64_t n_layers(const mmf_config *config, size_t n_modalities)
+{
+    const int64_t given = mmf_config_int(config, "layers");
+    return given > 0 ? given : n_modalities > 3 ? 2 : 3;
+}
+
 static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
                         void **self)
 {
@@ -130,13 +138,13 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
                   given = mmf_config_int(config, "hidden"),
                   width = given > 0 ? given : STANDARD_WIDTH;
     layer->width = width;
-    layer->n_layers = mmf_config_int(config, "layers");
     layer->fusion_layer = mmf_config_int(config, "fusion_layer");
     layer->has_cls = strcmp(mmf_config_text(config, "classifier"), "token") == 0;
     layer->n_tokens = mmf_config_int(config, "bottleneck_tokens");
     if (layer->n_tokens == 0)
         layer->n_tokens = mmf_config_int(config, "bottlenecks") + layer->has_cls;
     layer->inputs = mmf_token_inputs(b, config, inputs, NULL, width);
+    layer->n_layers = n_layers(config, layer->inputs.count);
     const size_t n = layer->inputs.count;
     layer->streams = mmf_builder_alloc(b, (n + 1) * sizeof *layer->streams);
     layer->parts = mmf_builder_alloc(b, (n + 1) * sizeof(mmf_tensor *));

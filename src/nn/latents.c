@@ -7,6 +7,7 @@
  */
 #include "nn/token_layer.h"
 
+#define STANDARD_LATENTS 16
 #define LATENT_DEVIATION 0.02
 #define QUERY "query"
 /* The hidden layers have 4 times the width, twice for their gates. */
@@ -14,7 +15,8 @@
 
 static const mmf_option options[] = {
     {"dim", NULL, MMF_OPTION_INT, 1, 8192, NULL, "128", "width of the tokens"},
-    {"latents", NULL, MMF_OPTION_INT, 1, 65536, NULL, "16", "latent vectors (paper: 512)"},
+    {"latents", NULL, MMF_OPTION_INT, 0, 65536, NULL, "0",
+     "latent vectors (paper: 512); 0: 16, or as many as there are tokens if these are fewer"},
     {"latent_dim", NULL, MMF_OPTION_INT, 1, 8192, NULL, "128", "width of the latents (paper: 512)"},
     {"depth", NULL, MMF_OPTION_INT, 0, 64, NULL, "2", "layers over the latents (paper: 6)"},
     {"cross_heads", NULL, MMF_OPTION_INT, 1, 256, NULL, "1", "heads that read and that decode"},
@@ -130,6 +132,16 @@ static void check_query(mmf_builder *b, const mmf_input_schema *query, int64_t w
                          (long long)width, (long long)query->shape[query->n_dims - 1]);
 }
 
+/* More vectors than tokens that they read have nothing more to tell. */
+static int64_t n_latents(const mmf_config *config, const mmf_schema *inputs)
+{
+    const int64_t given = mmf_config_int(config, "latents");
+    int64_t n_tokens = 0;
+    for (size_t m = 0; m < inputs->count; m++)
+        n_tokens += inputs->inputs[m].shape[0];
+    return given > 0 ? given : n_tokens < STANDARD_LATENTS ? n_tokens : STANDARD_LATENTS;
+}
+
 static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
                         void **self)
 {
@@ -151,7 +163,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
         check_query(b, query, d_query);
     else
         p->query = vectors(b, QUERY, mmf_config_int(config, "queries"), d_query);
-    p->latents = vectors(b, "latents", mmf_config_int(config, "latents"), d);
+    p->latents = vectors(b, "latents", n_latents(config, &p->inputs), d);
     p->cross = build_reader(b, config, "cross_attend_blocks.0", d, dim, true);
     p->cross_ff = build_gated(b, config, "cross_attend_blocks.1", d);
     for (int64_t l = 0; mmf_builder_status(b) == MMF_OK && l < p->depth; l++) {

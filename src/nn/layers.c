@@ -1,6 +1,7 @@
 /* layers.c: linear, normalisation, embedding and convolution layers with PyTorch's names and
  * defaults. */
 #include "mmfuse/nn.h"
+#include "tensor/panels.h"
 
 #define NORM_MOMENTUM 0.1
 #define NORM_EPS 1e-5
@@ -10,8 +11,10 @@ mmf_linear_layer mmf_linear_build(mmf_builder *b, const char *name, int64_t inpu
 {
     mmf_linear_layer layer = {0};
     mmf_builder_enter(b, name);
+    mmf_builder_reordered(b, inputs * outputs >= MMF_PANELS_LEAST);
     layer.weight = mmf_builder_param(b, "weight", MMF_PARAM_TRAINED, mmf_init_fan_in(inputs), 2,
                                      (int64_t[]){outputs, inputs});
+    mmf_builder_reordered(b, false);
     if (with_bias)
         layer.bias =
             mmf_builder_param(b, "bias", MMF_PARAM_TRAINED, mmf_init_fan_in(inputs), 1, &outputs);
@@ -60,6 +63,19 @@ mmf_tensor *mmf_batch_norm_fixed_run(mmf_tape *tape, const mmf_batch_norm_layer 
 {
     return mmf_batch_norm_fixed(tape, x, layer->weight, layer->bias, layer->running_mean,
                                 layer->running_var, layer->axis, layer->eps);
+}
+
+mmf_tensor *mmf_batch_norm_last_run(mmf_tape *tape, const mmf_batch_norm_layer *layer,
+                                    mmf_tensor *x, bool fixed, const mmf_norm_around *around)
+{
+    const mmf_batch_norm_state state = {.weight = layer->weight,
+                                        .bias = layer->bias,
+                                        .running_mean = layer->running_mean,
+                                        .running_var = layer->running_var,
+                                        .momentum = NORM_MOMENTUM,
+                                        .eps = layer->eps,
+                                        .fixed = fixed};
+    return mmf_batch_norm_last(tape, x, &state, around);
 }
 
 mmf_layer_norm_layer mmf_layer_norm_build(mmf_builder *b, const char *name, int64_t width,
@@ -126,4 +142,9 @@ mmf_tensor *mmf_conv_run(mmf_tape *tape, const mmf_conv_layer *layer, mmf_tensor
 {
     return layer->n_spatial == 1 ? mmf_conv1d(tape, x, layer->weight, layer->bias, &layer->window)
                                  : mmf_conv2d(tape, x, layer->weight, layer->bias, &layer->window);
+}
+
+mmf_tensor *mmf_conv_last_run(mmf_tape *tape, const mmf_conv_layer *layer, mmf_tensor *x)
+{
+    return mmf_conv_last(tape, x, layer->weight, layer->bias, &layer->window);
 }

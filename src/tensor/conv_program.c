@@ -312,15 +312,17 @@ static void run_items(program_run *r, int n, int64_t begin, int64_t end, int64_t
     const image_slot *const to = &r->slots[step->to];
     for (int64_t i = begin; i < end; i++) {
         const int64_t image = i / p->groups, group = i % p->groups;
-        const mmf_real *const x =
-            step->from == MMF_CONV_INPUT
-                ? r->x->data + image * (r->x->count / r->n_images)
-                : r->slots[step->from].data + (image + shift) * r->slots[step->from].size;
-        mmf_real *const y = to->data + (image + shift) * to->size +
-                            group * s->outputs * s->out_height * s->out_width;
-        const bool done =
-            mmf_blas_conv_run(p->kernel, x, s->is_pool ? NULL : p->weight + group * p->group_size,
-                              s->is_pool ? NULL : p->bias + group * s->outputs, y, scratch);
+        mmf_conv_arrays arrays = {.x = step->from == MMF_CONV_INPUT
+                                           ? r->x->data + image * (r->x->count / r->n_images)
+                                           : r->slots[step->from].data +
+                                                 (image + shift) * r->slots[step->from].size,
+                                  .y = to->data + (image + shift) * to->size +
+                                       group * s->outputs * s->out_height * s->out_width};
+        if (!s->is_pool) {
+            arrays.weight = p->weight + group * p->group_size;
+            arrays.bias = p->bias + group * s->outputs;
+        }
+        const bool done = mmf_blas_conv_run(p->kernel, &arrays, scratch);
         if (!done)
             __atomic_store_n(&r->failed, true, __ATOMIC_RELAXED);
     }

@@ -224,6 +224,7 @@ static bool packed(mmf_tape *tape, const mmf_tensor *w, bool is_plain, packed_we
     if (!fine)
         mmf_tape__fail(tape, MMF_NOMEM, "linear", "the weight could not be brought to bytes");
     mmf_arena_rewind(&tape->arena, mark);
+    mmf_tape__give_back(w);
     return fine;
 }
 

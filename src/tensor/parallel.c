@@ -17,6 +17,9 @@
 #define PARALLEL_MIN_COST 131072
 /* Multiply-adds below which one product stays on one thread (about 50 us of work). */
 #define GEMM_MIN_WORK ((int64_t)2 << 20)
+/* The same of one row, which takes as long as its matrix takes to come. */
+#define ROW_MIN_WORK ((int64_t)1 << 18)
+#define ROW_MIN_ELEMENTS ((int64_t)1 << 18)
 /* Pieces of a product, and of a large one: few, because every piece packs its operands again. */
 #define GEMM_PIECES 2
 #define GEMM_LARGE_PIECES 4
@@ -75,6 +78,30 @@ void mmf_lane_give(const mmf_lanes *lanes, int64_t lane)
     __atomic_store_n(&lanes->taken[lane], false, __ATOMIC_RELEASE);
 }
 
+/* ---- Matrix products --------------------------------------------------------------------- */
+
+/* One row through a matrix that no first cache level holds: then it waits for memory. */
+static bool is_row(const mmf_gemm *g)
+{
+    return g->m == 1 && g->n * g->k >= ROW_MIN_ELEMENTS && !g->transpose_a &&
+           g->alpha == (mmf_real)1 && g->beta == (mmf_real)0;
+}
+
+static void product(const mmf_kernels *k, const mmf_gemm *g)
+{
+    if (!is_row(g))
+        mmf_blas_gemm(g);
+    else if (g->transpose_b)
+        k->dot_rows(g->n, g->k, g->b, g->ldb, g->a, g->c);
+    else
+        k->sum_rows(g->k, g->n, g->a, g->b, g->ldb, g->c);
+}
+
+typedef struct piece_job {
+    const mmf_kernels *k;
+    mmf_gemm whole;
+} piece_job;
+
 static mmf_gemm column_piece(const mmf_gemm *whole, int64_t begin, int64_t end)
 {
     mmf_gemm piece = *whole;
@@ -95,14 +122,16 @@ static mmf_gemm row_piece(const mmf_gemm *whole, int64_t begin, int64_t end)
 
 static void run_columns(void *argument, int64_t begin, int64_t end)
 {
-    const mmf_gemm piece = column_piece(argument, begin, end);
-    mmf_blas_gemm(&piece);
+    const piece_job *const j = argument;
+    const mmf_gemm piece = column_piece(&j->whole, begin, end);
+    product(j->k, &piece);
 }
 
 static void run_rows(void *argument, int64_t begin, int64_t end)
 {
-    const mmf_gemm piece = row_piece(argument, begin, end);
-    mmf_blas_gemm(&piece);
+    const piece_job *const j = argument;
+    const mmf_gemm piece = row_piece(&j->whole, begin, end);
+    product(j->k, &piece);
 }
 
 /* Where the inner dimension is the longest one: each piece sums a range of it into a matrix of its
@@ -128,7 +157,7 @@ static void run_inner(void *argument, int64_t begin, int64_t end)
         piece.ldc = piece.n;
         piece.beta = 0;
     }
-    mmf_blas_gemm(&piece);
+    product(j->k, &piece);
 }
 
 static void add_parts(void *argument, int64_t begin, int64_t end)
@@ -171,17 +200,17 @@ void mmf_tape__gemm(mmf_tape *tape, const mmf_gemm *gemm)
 {
     mmf_tape__count_products(tape, 1, gemm->m, gemm->n, gemm->k);
     const int64_t work = gemm->m * gemm->n * gemm->k;
-    if (work < GEMM_MIN_WORK) {
-        mmf_blas_gemm(gemm);
+    if (work < (is_row(gemm) ? ROW_MIN_WORK : GEMM_MIN_WORK)) {
+        product(tape->k, gemm);
         return;
     }
     const bool is_large = work >= 16 * GEMM_MIN_WORK;
     const int64_t n_pieces = is_large ? GEMM_LARGE_PIECES : GEMM_PIECES;
-    mmf_gemm whole = *gemm;
+    piece_job job = {tape->k, *gemm};
     if (gemm->k > gemm->m && gemm->k > gemm->n && gemm->k >= n_pieces * GEMM_MIN_TERMS)
         split_inner(tape, gemm, n_pieces);
     else if (gemm->n >= gemm->m)
-        mmf_tape__parallel(tape, gemm->n, piece_size(gemm->n, n_pieces), run_columns, &whole);
+        mmf_tape__parallel(tape, gemm->n, piece_size(gemm->n, n_pieces), run_columns, &job);
     else
-        mmf_tape__parallel(tape, gemm->m, piece_size(gemm->m, n_pieces), run_rows, &whole);
+        mmf_tape__parallel(tape, gemm->m, piece_size(gemm->m, n_pieces), run_rows, &job);
 }

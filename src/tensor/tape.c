@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "tensor/conv_cache.h"
 #include "tensor/int8.h"
+#include "tensor/panels.h"
 
 mmf_status mmf_tape_create(mmf_ctx *ctx, mmf_tape **out)
 {
@@ -22,6 +23,7 @@ mmf_status mmf_tape_create(mmf_ctx *ctx, mmf_tape **out)
     mmf_blas_limit_cpu(ctx->cpu);
     mmf_arena_init(&tape->arena, ctx);
     mmf_arena_init(&tape->kept_arena, ctx);
+    tape->kept_arena.is_roomy = true;
     *out = tape;
     return MMF_OK;
 }
@@ -39,6 +41,7 @@ void mmf_tape_free(mmf_tape *tape)
     forget_kept(tape);
     mmf_conv_cache_free(tape->ctx, tape->conv_kernels);
     mmf_int8_free(tape->ctx, tape->byte_kernels);
+    mmf_panels_free(tape->ctx, tape->panel_kernels);
     mmf_arena_clear(&tape->arena);
     mmf_free(tape->ctx, tape);
 }
@@ -49,7 +52,7 @@ void mmf_tape_begin(mmf_tape *tape, const mmf_pass *pass)
     if (tape->kept && !pass->fixed)
         forget_kept(tape);
     tape->pass = *pass;
-    tape->arena.rewinds = !pass->record;
+    tape->arena.is_roomy = !pass->record;
     tape->n_threads = tape->ctx->n_threads;
     tape->last = NULL;
     tape->n_nodes = 0;
@@ -137,9 +140,8 @@ void *mmf_tape__keep(mmf_tape *tape, const mmf_tensor *of, const char *form, siz
 
 void mmf_tape__give_back(const mmf_tensor *of)
 {
-    const size_t bytes = (size_t)of->count * sizeof *of->data;
     if (of->is_mapped)
-        mmf_map_release(&(mmf_mapping){(const unsigned char *)of->data, bytes}, of->data, bytes);
+        mmf_map_give_back(of->data, (size_t)of->count * sizeof *of->data);
 }
 
 static mmf_tensor *new_tensor(mmf_tape *tape, int n_dims, const int64_t *shape, bool with_data)

@@ -23,21 +23,28 @@ const char *mmf_blas_name(void)
     return "oneDNN";
 }
 
+/* oneDNN makes kernels for as many threads as the calling one may start, and that is a setting of
+ * each thread. */
+static void stay_on_this_thread(void)
+{
+#ifdef MMF_WITH_OPENMP
+    omp_set_num_threads(1);
+#endif
+}
+
 void mmf_blas_limit_cpu(mmf_cpu cpu)
 {
     static const dnnl_cpu_isa_t limits[] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2,
                                             dnnl_cpu_isa_all};
     /* Refused after the first product; then the limit of the first context stands. */
     (void)dnnl_set_max_cpu_isa(limits[cpu]);
-#ifdef MMF_WITH_OPENMP
     /* oneDNN asks OpenMP how many threads to use. Our own regions name their number, so this only
      * keeps single products on the calling thread, where results do not depend on the thread count.
      */
-    omp_set_num_threads(1);
-#endif
+    stay_on_this_thread();
 }
 
-/* ---- Convolution of one image in blocks of channels -------------------------------------- */
+/* ---- Convolution ------------------------------------------------------------------------- */
 
 struct mmf_conv_kernel {
     dnnl_engine_t engine;
@@ -45,7 +52,9 @@ struct mmf_conv_kernel {
     dnnl_primitive_t primitive;
     dnnl_memory_desc_t x, weight, bias, y, scratch;
     dnnl_memory_desc_t given_weight; /* [O][C][kh][kw] */
-    bool is_pool;
+    dnnl_primitive_t convert;        /* between both, where oneDNN chose the form */
+    int64_t kind;
+    bool is_pool, has_bias;
 };
 
 int64_t mmf_blas_block(void)
@@ -56,8 +65,27 @@ int64_t mmf_blas_block(void)
     return (isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2 ? 8 : 0;
 }
 
+/* [B][H][W][C]; the form of the weights is oneDNN's choice. */
+static bool describe_last(mmf_conv_kernel *k, const mmf_conv_shape *s)
+{
+    const dnnl_dims_t x = {s->images, s->inputs, s->height, s->width};
+    const dnnl_dims_t y = {s->images, s->outputs, s->out_height, s->out_width};
+    const dnnl_dims_t weight = {s->outputs, s->inputs, s->kernel[0], s->kernel[1]};
+    const dnnl_dims_t bias = {s->outputs};
+    const dnnl_data_type_t type = dnnl_f32;
+    return dnnl_memory_desc_init_by_tag(&k->x, 4, x, type, dnnl_nhwc) == dnnl_success &&
+           dnnl_memory_desc_init_by_tag(&k->y, 4, y, type, dnnl_nhwc) == dnnl_success &&
+           dnnl_memory_desc_init_by_tag(&k->weight, 4, weight, type, dnnl_format_tag_any) ==
+               dnnl_success &&
+           dnnl_memory_desc_init_by_tag(&k->given_weight, 4, weight, type, dnnl_oihw) ==
+               dnnl_success &&
+           dnnl_memory_desc_init_by_tag(&k->bias, 1, bias, type, dnnl_a) == dnnl_success;
+}
+
 static bool describe(mmf_conv_kernel *k, const mmf_conv_shape *s)
 {
+    if (s->kind != MMF_CONV_BLOCKS)
+        return describe_last(k, s);
     const bool wide = mmf_blas_block() == 16;
     const dnnl_format_tag_t images = wide ? dnnl_nChw16c : dnnl_nChw8c;
     const dnnl_format_tag_t plain = wide ? dnnl_Ohwi16o : dnnl_Ohwi8o;
@@ -105,29 +133,15 @@ static bool is_wanted(const_dnnl_primitive_desc_t descriptor, const mmf_conv_sha
                        : strncmp(name, "jit", 3) == 0 || strncmp(name, "brg", 3) == 0;
 }
 
-/* The only part that differs from version 3, which has no descriptors of operations. */
-static dnnl_primitive_desc_t make_descriptor(const mmf_conv_kernel *k, const mmf_conv_shape *s,
-                                             dnnl_primitive_attr_t attributes)
+/* The first wanted implementation of a described operation. */
+static dnnl_primitive_desc_t choose(const mmf_conv_kernel *k, const mmf_conv_shape *s,
+                                    const void *operation, dnnl_primitive_attr_t attributes,
+                                    dnnl_primitive_desc_t forward)
 {
-    dnnl_convolution_desc_t conv;
-    dnnl_pooling_desc_t pool;
     dnnl_primitive_desc_iterator_t choices = NULL;
     dnnl_primitive_desc_t found = NULL;
-    const dnnl_alg_kind_t algorithm =
-        s->winograd ? dnnl_convolution_winograd : dnnl_convolution_direct;
-    const dnnl_dims_t stride = {s->stride[0], s->stride[1]};
-    const dnnl_dims_t kernel = {s->kernel[0], s->kernel[1]};
-    const dnnl_dims_t padding = {s->padding[0], s->padding[1]};
-    const dnnl_status_t described =
-        s->is_pool ? dnnl_pooling_forward_desc_init(&pool, dnnl_forward_inference, dnnl_pooling_max,
-                                                    &k->x, &k->y, stride, kernel, padding, padding)
-                   : dnnl_convolution_forward_desc_init(&conv, dnnl_forward_inference, algorithm,
-                                                        &k->x, &k->weight, &k->bias, &k->y, stride,
-                                                        padding, padding);
-    const void *const operation = s->is_pool ? (const void *)&pool : (const void *)&conv;
-    if (described != dnnl_success ||
-        dnnl_primitive_desc_iterator_create(&choices, operation, attributes, k->engine, NULL) !=
-            dnnl_success)
+    if (dnnl_primitive_desc_iterator_create(&choices, operation, attributes, k->engine, forward) !=
+        dnnl_success)
         return NULL;
     do {
         found = dnnl_primitive_desc_iterator_fetch(choices);
@@ -138,6 +152,77 @@ static dnnl_primitive_desc_t make_descriptor(const mmf_conv_kernel *k, const mmf
     } while (dnnl_primitive_desc_iterator_next(choices) == dnnl_success);
     dnnl_primitive_desc_iterator_destroy(choices);
     return found;
+}
+
+/* Sizes of a window as oneDNN takes them. */
+typedef struct window_sizes {
+    dnnl_dims_t kernel, stride, padding;
+} window_sizes;
+
+/* This and the next are the only parts that differ from version 3, which has no descriptors of
+ * operations. */
+static dnnl_primitive_desc_t make_forward(const mmf_conv_kernel *k, const mmf_conv_shape *s,
+                                          const window_sizes *w, dnnl_primitive_attr_t attributes)
+{
+    dnnl_convolution_desc_t conv;
+    dnnl_pooling_desc_t pool;
+    const dnnl_alg_kind_t algorithm =
+        s->winograd ? dnnl_convolution_winograd : dnnl_convolution_direct;
+    const dnnl_prop_kind_t use =
+        s->kind == MMF_CONV_BLOCKS ? dnnl_forward_inference : dnnl_forward_training;
+    const dnnl_status_t described =
+        s->is_pool ? dnnl_pooling_forward_desc_init(&pool, use, dnnl_pooling_max, &k->x, &k->y,
+                                                    w->stride, w->kernel, w->padding, w->padding)
+                   : dnnl_convolution_forward_desc_init(&conv, use, algorithm, &k->x, &k->weight,
+                                                        k->has_bias ? &k->bias : NULL, &k->y,
+                                                        w->stride, w->padding, w->padding);
+    const void *const operation = s->is_pool ? (const void *)&pool : (const void *)&conv;
+    return described == dnnl_success ? choose(k, s, operation, attributes, NULL) : NULL;
+}
+
+static dnnl_primitive_desc_t make_backward(const mmf_conv_kernel *k, const mmf_conv_shape *s,
+                                           const window_sizes *w, dnnl_primitive_attr_t attributes)
+{
+    dnnl_convolution_desc_t conv;
+    const dnnl_status_t described =
+        s->kind == MMF_CONV_DATA
+            ? dnnl_convolution_backward_data_desc_init(&conv, dnnl_convolution_direct, &k->x,
+                                                       &k->weight, &k->y, w->stride, w->padding,
+                                                       w->padding)
+            : dnnl_convolution_backward_weights_desc_init(&conv, dnnl_convolution_direct, &k->x,
+                                                          &k->weight, k->has_bias ? &k->bias : NULL,
+                                                          &k->y, w->stride, w->padding, w->padding);
+    dnnl_primitive_desc_t forward = make_forward(k, s, w, attributes), found = NULL;
+    if (described == dnnl_success && forward)
+        found = choose(k, s, &conv, attributes, forward);
+    if (forward)
+        dnnl_primitive_desc_destroy(forward);
+    return found;
+}
+
+static dnnl_primitive_desc_t make_descriptor(const mmf_conv_kernel *k, const mmf_conv_shape *s,
+                                             dnnl_primitive_attr_t attributes)
+{
+    const window_sizes w = {
+        {s->kernel[0], s->kernel[1]}, {s->stride[0], s->stride[1]}, {s->padding[0], s->padding[1]}};
+    return s->kind == MMF_CONV_DATA || s->kind == MMF_CONV_WEIGHTS
+               ? make_backward(k, s, &w, attributes)
+               : make_forward(k, s, &w, attributes);
+}
+
+/* Between the form that oneDNN has chosen and the given one. */
+static bool make_convert(mmf_conv_kernel *k)
+{
+    const bool out = k->kind == MMF_CONV_WEIGHTS;
+    const dnnl_memory_desc_t *const from = out ? &k->weight : &k->given_weight;
+    const dnnl_memory_desc_t *const to = out ? &k->given_weight : &k->weight;
+    dnnl_primitive_desc_t descriptor = NULL;
+    const bool fine = dnnl_reorder_primitive_desc_create(&descriptor, from, k->engine, to,
+                                                         k->engine, NULL) == dnnl_success &&
+                      dnnl_primitive_create(&k->convert, descriptor) == dnnl_success;
+    if (descriptor)
+        dnnl_primitive_desc_destroy(descriptor);
+    return fine;
 }
 
 static bool make(mmf_conv_kernel *k, const mmf_conv_shape *s)
@@ -156,10 +241,14 @@ static bool make(mmf_conv_kernel *k, const mmf_conv_shape *s)
     dnnl_primitive_attr_destroy(attributes);
     bool fine = descriptor != NULL;
     if (fine) {
+        const bool chosen = s->winograd || s->kind != MMF_CONV_BLOCKS;
+        const dnnl_query_t weight =
+            s->kind == MMF_CONV_WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md;
         k->scratch = *dnnl_primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0);
-        if (s->winograd)
-            k->weight = *dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0);
-        fine = dnnl_primitive_create(&k->primitive, descriptor) == dnnl_success;
+        if (chosen)
+            k->weight = *dnnl_primitive_desc_query_md(descriptor, weight, 0);
+        fine = dnnl_primitive_create(&k->primitive, descriptor) == dnnl_success &&
+               (!chosen || make_convert(k));
     }
     if (descriptor)
         dnnl_primitive_desc_destroy(descriptor);
@@ -172,6 +261,9 @@ mmf_conv_kernel *mmf_blas_conv_make(mmf_ctx *ctx, const mmf_conv_shape *shape)
     if (!k)
         return NULL;
     k->is_pool = shape->is_pool != 0;
+    k->has_bias = shape->kind == MMF_CONV_BLOCKS || shape->has_bias;
+    k->kind = shape->kind;
+    stay_on_this_thread();
     if (!make(k, shape)) {
         mmf_blas_conv_free(ctx, k);
         return NULL;
@@ -183,6 +275,8 @@ void mmf_blas_conv_free(mmf_ctx *ctx, mmf_conv_kernel *k)
 {
     if (!k)
         return;
+    if (k->convert)
+        dnnl_primitive_destroy(k->convert);
     if (k->primitive)
         dnnl_primitive_destroy(k->primitive);
     if (k->stream)
@@ -212,47 +306,75 @@ size_t mmf_blas_conv_weight_bytes(const mmf_conv_kernel *k)
     return dnnl_memory_desc_get_size(&k->weight);
 }
 
-bool mmf_blas_conv_pack(const mmf_conv_kernel *k, const mmf_real *weight, void *packed)
+bool mmf_blas_conv_same_weights(const mmf_conv_kernel *a, const mmf_conv_kernel *b)
 {
-    dnnl_exec_arg_t arguments[2] = {{0, NULL}};
-    dnnl_primitive_desc_t descriptor = NULL;
-    dnnl_primitive_t reorder = NULL;
-    const bool fine =
-        lend(k, &arguments[0], DNNL_ARG_FROM, &k->given_weight, weight) &&
-        lend(k, &arguments[1], DNNL_ARG_TO, &k->weight, packed) &&
-        dnnl_reorder_primitive_desc_create(&descriptor, &k->given_weight, k->engine, &k->weight,
-                                           k->engine, NULL) == dnnl_success &&
-        dnnl_primitive_create(&reorder, descriptor) == dnnl_success &&
-        dnnl_primitive_execute(reorder, k->stream, 2, arguments) == dnnl_success &&
-        dnnl_stream_wait(k->stream) == dnnl_success;
-    if (reorder)
-        dnnl_primitive_destroy(reorder);
-    if (descriptor)
-        dnnl_primitive_desc_destroy(descriptor);
-    for (int i = 0; i < 2; i++) {
-        if (arguments[i].memory)
-            dnnl_memory_destroy(arguments[i].memory);
-    }
-    return fine;
+    return dnnl_memory_desc_equal(&a->weight, &b->weight) != 0;
 }
 
-bool mmf_blas_conv_run(const mmf_conv_kernel *k, const mmf_real *x, const mmf_real *weight,
-                       const mmf_real *bias, mmf_real *y, void *scratch)
+static bool execute(const mmf_conv_kernel *k, dnnl_primitive_t primitive,
+                    const dnnl_exec_arg_t *arguments, int n)
 {
-    dnnl_exec_arg_t arguments[MAX_ARGUMENTS] = {{0, NULL}};
-    int n = 0;
-    bool fine = lend(k, &arguments[n++], DNNL_ARG_SRC, &k->x, x) &&
-                lend(k, &arguments[n++], DNNL_ARG_DST, &k->y, y) &&
-                lend(k, &arguments[n++], DNNL_ARG_SCRATCHPAD, &k->scratch, scratch);
-    if (fine && !k->is_pool)
-        fine = lend(k, &arguments[n++], DNNL_ARG_WEIGHTS, &k->weight, weight) &&
-               lend(k, &arguments[n++], DNNL_ARG_BIAS, &k->bias, bias);
-    fine = fine && dnnl_primitive_execute(k->primitive, k->stream, n, arguments) == dnnl_success &&
+    stay_on_this_thread();
+    return dnnl_primitive_execute(primitive, k->stream, n, arguments) == dnnl_success &&
            dnnl_stream_wait(k->stream) == dnnl_success;
+}
+
+static void give_back(const dnnl_exec_arg_t *arguments, int n)
+{
     for (int i = 0; i < n; i++) {
         if (arguments[i].memory)
             dnnl_memory_destroy(arguments[i].memory);
     }
+}
+
+static bool convert(const mmf_conv_kernel *k, const dnnl_memory_desc_t *from, const void *source,
+                    const dnnl_memory_desc_t *to, void *target)
+{
+    dnnl_exec_arg_t arguments[2] = {{0, NULL}};
+    const bool fine = lend(k, &arguments[0], DNNL_ARG_FROM, from, source) &&
+                      lend(k, &arguments[1], DNNL_ARG_TO, to, target) &&
+                      execute(k, k->convert, arguments, 2);
+    give_back(arguments, 2);
+    return fine;
+}
+
+bool mmf_blas_conv_pack(const mmf_conv_kernel *k, const mmf_real *weight, void *packed)
+{
+    return convert(k, &k->given_weight, weight, &k->weight, packed);
+}
+
+bool mmf_blas_conv_unpack(const mmf_conv_kernel *k, void *packed, mmf_real *weight)
+{
+    return convert(k, &k->weight, packed, &k->given_weight, weight);
+}
+
+/* oneDNN's names of the arrays of a kind. */
+typedef struct array_names {
+    int x, weight, bias, y;
+} array_names;
+
+static const array_names names_of_kinds[] = {
+    [MMF_CONV_BLOCKS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},
+    [MMF_CONV_FORWARD] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},
+    [MMF_CONV_DATA] = {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, 0, DNNL_ARG_DIFF_DST},
+    [MMF_CONV_WEIGHTS] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_BIAS,
+                          DNNL_ARG_DIFF_DST},
+};
+
+bool mmf_blas_conv_run(const mmf_conv_kernel *k, const mmf_conv_arrays *arrays, void *scratch)
+{
+    const array_names *const names = &names_of_kinds[k->kind];
+    dnnl_exec_arg_t arguments[MAX_ARGUMENTS] = {{0, NULL}};
+    int n = 0;
+    bool fine = lend(k, &arguments[n++], names->x, &k->x, arrays->x) &&
+                lend(k, &arguments[n++], names->y, &k->y, arrays->y) &&
+                lend(k, &arguments[n++], DNNL_ARG_SCRATCHPAD, &k->scratch, scratch);
+    if (fine && !k->is_pool)
+        fine = lend(k, &arguments[n++], names->weight, &k->weight, arrays->weight);
+    if (fine && !k->is_pool && k->has_bias && names->bias)
+        fine = lend(k, &arguments[n++], names->bias, &k->bias, arrays->bias);
+    fine = fine && execute(k, k->primitive, arguments, n);
+    give_back(arguments, n);
     return fine;
 }
 

@@ -2,6 +2,7 @@
  */
 #include "tensor/kernels/conv_kernel.h"
 #include "tensor/kernels/byte_kernel.h"
+#include "tensor/kernels/panel_kernel.h"
 #include "tensor/tape.h"
 
 #if !defined(MMF_WITH_ONEDNN) || defined(MMF_DOUBLE)
@@ -89,6 +90,24 @@ int mmf_blas_byte_levels(void)
     return 255;
 }
 
+mmf_panel_kernel *mmf_blas_panel_make(mmf_ctx *ctx, int64_t m, int64_t n, int64_t k)
+{
+    (void)ctx, (void)m, (void)n, (void)k;
+    return NULL;
+}
+
+void mmf_blas_panel_free(mmf_ctx *ctx, mmf_panel_kernel *kernel)
+{
+    (void)ctx, (void)kernel;
+}
+
+bool mmf_blas_panel_run(const mmf_panel_kernel *kernel, const mmf_real *a, const mmf_real *panels,
+                        mmf_real *c)
+{
+    (void)kernel, (void)a, (void)panels, (void)c;
+    return false;
+}
+
 mmf_byte_kernel *mmf_blas_bytes_make(mmf_ctx *ctx, int64_t n, int64_t k)
 {
     (void)ctx, (void)n, (void)k;
@@ -165,10 +184,21 @@ bool mmf_blas_conv_pack(const mmf_conv_kernel *kernel, const mmf_real *weight, v
     return false;
 }
 
-bool mmf_blas_conv_run(const mmf_conv_kernel *kernel, const mmf_real *x, const mmf_real *weight,
-                       const mmf_real *bias, mmf_real *y, void *scratch)
+bool mmf_blas_conv_unpack(const mmf_conv_kernel *kernel, void *packed, mmf_real *weight)
 {
-    (void)kernel, (void)x, (void)weight, (void)bias, (void)y, (void)scratch;
+    (void)kernel, (void)packed, (void)weight;
+    return false;
+}
+
+bool mmf_blas_conv_same_weights(const mmf_conv_kernel *a, const mmf_conv_kernel *b)
+{
+    (void)a, (void)b;
+    return false;
+}
+
+bool mmf_blas_conv_run(const mmf_conv_kernel *kernel, const mmf_conv_arrays *arrays, void *scratch)
+{
+    (void)kernel, (void)arrays, (void)scratch;
     return false;
 }
 

@@ -54,6 +54,24 @@ typedef struct mmf_channel_grad {
     mmf_real mean, factor, mean_dy, slope;
 } mmf_channel_grad;
 
+/** Constants of each channel of a map. */
+typedef struct mmf_map_norm {
+    const mmf_real *mean, *scale, *shift;
+} mmf_map_norm;
+
+typedef struct mmf_map_grad {
+    const mmf_real *mean, *factor, *mean_dy, *slope;
+} mmf_map_grad;
+
+enum { MMF_NO_WINNER = 255 };
+
+/** Pixels of a window: where their channels stand, and their numbers within it. */
+typedef struct mmf_window_taps {
+    int64_t n;
+    int64_t offset[MMF_NO_WINNER];
+    uint8_t number[MMF_NO_WINNER];
+} mmf_window_taps;
+
 /** How a row was normalised: (x - mean - rest) scale. */
 typedef struct mmf_row_norm {
     mmf_real mean, rest; /* rest: of rounding the mean; 0 for layer norm */
@@ -99,8 +117,13 @@ typedef struct mmf_kernels {
     void (*column_sum)(int64_t rows, int64_t cols, mmf_real alpha, const mmf_real *x, mmf_real beta,
                        mmf_real *y);
 
-    /* y[j] = sum_i x[i] w[i, j], rows in order; those with x[i] = 0 are not read */
-    void (*sum_rows)(int64_t rows, int64_t cols, const mmf_real *x, const mmf_real *w, mmf_real *y);
+    /* y[i] = sum_j w[i, j] x[j], rows `stride` apart */
+    void (*dot_rows)(int64_t rows, int64_t cols, const mmf_real *w, int64_t stride,
+                     const mmf_real *x, mmf_real *y);
+    /* y[j] = sum_i x[i] w[i, j], rows `stride` apart and in order; those with x[i] = 0 are not
+     * read */
+    void (*sum_rows)(int64_t rows, int64_t cols, const mmf_real *x, const mmf_real *w,
+                     int64_t stride, mmf_real *y);
 
     /* y = act(y + bias) in place over rows; bias NULL: none */
     void (*bias_act)(int64_t rows, int64_t cols, const mmf_real *bias, mmf_activation act,
@@ -141,6 +164,26 @@ typedef struct mmf_kernels {
                             mmf_real shift, mmf_real *y);
     void (*channel_grad)(int64_t n, const mmf_real *x, const mmf_real *dy,
                          const mmf_channel_grad *g, mmf_real beta, mmf_real *dx);
+
+    /* Batch norm of maps with channels last, pixels x channels. With z = (x - mean) scale + shift +
+     * residual (NULL: none), y = max(z, 0) or z; dz = dy, where y (NULL: everywhere) is above 0.
+     * Means and sums of squares of x - mean; y; sums of dz and of dz (x - mean);
+     * dx = beta dx + factor (dz - mean_dy - (x - mean) slope) */
+    void (*map_moments)(int64_t pixels, int64_t channels, const mmf_real *x, mmf_real *mean,
+                        mmf_real *square);
+    void (*map_affine)(int64_t pixels, int64_t channels, const mmf_map_norm *norm, bool relu,
+                       const mmf_real *x, const mmf_real *residual, mmf_real *y);
+    void (*map_grad_sums)(int64_t pixels, int64_t channels, const mmf_real *mean, const mmf_real *x,
+                          const mmf_real *y, const mmf_real *dy, mmf_real *sum_dy,
+                          mmf_real *sum_dy_x);
+    void (*map_grad)(int64_t pixels, int64_t channels, const mmf_map_grad *grad, const mmf_real *x,
+                     const mmf_real *y, const mmf_real *dy, mmf_real beta, mmf_real *dx);
+    /* Maxima of n windows `step` elements apart, channels last, and the numbers of the pixels that
+     * won: none where nothing is above `low`. NaN wins. Then dy is added where a pixel won. */
+    void (*window_top)(int64_t n, int64_t channels, int64_t step, const mmf_window_taps *taps,
+                       const mmf_real *x, mmf_real low, mmf_real *top, uint8_t *winner);
+    void (*window_give)(int64_t n, int64_t channels, int64_t step, const mmf_window_taps *taps,
+                        const uint8_t *winner, const mmf_real *dy, mmf_real *dx);
 
     /* LSTM cell for one row of H units: gates (4H, pre-activation in, activated out), c_old -> c,
      * tanh_c, h */

@@ -12,17 +12,6 @@ static void outer(int64_t n_i, int64_t n_j, const mmf_real *restrict a, const mm
     }
 }
 
-/* Sums sixteen lanes pairwise, in registers. */
-static inline mmf_real fold_pairs(const mmf_real lanes[LANES])
-{
-    mmf_real eight[8], four[4];
-    for (int l = 0; l < 8; l++)
-        eight[l] = lanes[l] + lanes[l + 8];
-    for (int l = 0; l < 4; l++)
-        four[l] = eight[l] + eight[l + 4];
-    return (four[0] + four[2]) + (four[1] + four[3]);
-}
-
 static inline mmf_real outer_row_grad(int64_t n, mmf_real a, const mmf_real *restrict b,
                                       const mmf_real *restrict g, mmf_real *restrict db)
 {

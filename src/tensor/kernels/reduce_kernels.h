@@ -54,6 +54,17 @@ static mmf_real dot(int64_t n, const mmf_real *restrict a, const mmf_real *restr
     return (mmf_real)total;
 }
 
+/* Sums sixteen lanes pairwise, in registers. */
+static inline mmf_real fold_pairs(const mmf_real lanes[LANES])
+{
+    mmf_real eight[8], four[4];
+    for (int l = 0; l < 8; l++)
+        eight[l] = lanes[l] + lanes[l + 8];
+    for (int l = 0; l < 4; l++)
+        four[l] = eight[l] + eight[l + 4];
+    return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
 static mmf_real max(int64_t n, const mmf_real *restrict x)
 {
     mmf_real best = x[0];
@@ -100,33 +111,6 @@ static void column_sum(int64_t rows, int64_t cols, mmf_real alpha, const mmf_rea
             const mmf_real old = beta == (mmf_real)0 ? (mmf_real)0 : beta * y[start + j];
             y[start + j] = old + alpha * sums[j];
         }
-    }
-}
-
-static void sum_rows(int64_t rows, int64_t cols, const mmf_real *restrict x,
-                     const mmf_real *restrict w, mmf_real *restrict y)
-{
-    enum { WIDTH = 64 };
-    int64_t start = 0;
-    for (; start + WIDTH <= cols; start += WIDTH) {
-        mmf_real sums[WIDTH] = {0};
-        for (int64_t i = 0; i < rows; i++) {
-            if (x[i] == (mmf_real)0)
-                continue;
-            const mmf_real *const row = w + i * cols + start;
-            for (int64_t j = 0; j < WIDTH; j++)
-                sums[j] += x[i] * row[j];
-        }
-        for (int64_t j = 0; j < WIDTH; j++)
-            y[start + j] = sums[j];
-    }
-    for (int64_t j = start; j < cols; j++)
-        y[j] = 0;
-    for (int64_t i = 0; i < rows && start < cols; i++) {
-        if (x[i] == (mmf_real)0)
-            continue;
-        for (int64_t j = start; j < cols; j++)
-            y[j] += x[i] * w[i * cols + j];
     }
 }
 

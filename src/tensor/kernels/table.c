@@ -11,8 +11,11 @@
 #include "tensor/kernels/element_kernels.h"
 #include "tensor/kernels/byte_kernels.h"
 #include "tensor/kernels/norm_kernels.h"
+#include "tensor/kernels/map_kernels.h"
+#include "tensor/kernels/window_kernels.h"
 #include "tensor/kernels/outer_kernels.h"
 #include "tensor/kernels/rnn_kernels.h"
+#include "tensor/kernels/row_kernels.h"
 #include "tensor/kernels/step_kernels.h"
 
 extern const mmf_kernels MMF_KERNEL_TABLE;
@@ -32,6 +35,7 @@ const mmf_kernels MMF_KERNEL_TABLE = {
     .dot = dot,
     .max = max,
     .column_sum = column_sum,
+    .dot_rows = dot_rows,
     .sum_rows = sum_rows,
     .bias_act = bias_act,
     .act_grad = act_grad,
@@ -46,6 +50,12 @@ const mmf_kernels MMF_KERNEL_TABLE = {
     .centered_dot = centered_dot,
     .centered_affine = centered_affine,
     .channel_grad = channel_grad,
+    .map_moments = map_moments,
+    .map_affine = map_affine,
+    .map_grad_sums = map_grad_sums,
+    .map_grad = map_grad,
+    .window_top = window_top,
+    .window_give = window_give,
     .lstm_cell = lstm_cell,
     .lstm_cell_grad = lstm_cell_grad,
     .gru_cell = gru_cell,

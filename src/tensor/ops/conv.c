@@ -7,14 +7,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "tensor/geometry.h"
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
-typedef struct geometry {
-    int64_t batch, channels, height, width, outputs;
-    int64_t kernel[2], stride[2], padding[2];
-    int64_t out_height, out_width;
-} geometry;
+typedef mmf_geometry geometry;
 
 typedef struct conv_node {
     mmf_node node;
@@ -30,43 +27,7 @@ static bool measure(mmf_tape *tape, const char *op, const mmf_tensor *x, const m
     *g = (geometry){.batch = x->shape[0], .channels = x->shape[1]};
     g->height = flat ? 1 : x->shape[2];
     g->width = flat ? x->shape[2] : x->shape[3];
-    for (int d = 0; d < 2; d++) {
-        const bool unused = flat && d == 0; /* the height of a 1-D window */
-        const int from = flat ? 0 : d;
-        g->kernel[d] = unused ? 1 : window->kernel[from];
-        g->stride[d] = unused || window->stride[from] == 0 ? 1 : window->stride[from];
-        g->padding[d] = unused ? 0 : window->padding[from];
-        if (g->kernel[d] < 1 || g->stride[d] < 1 || g->padding[d] < 0) {
-            mmf_tape__fail(tape, MMF_ARG, op, "window with kernel %lld, stride %lld, padding %lld",
-                           (long long)g->kernel[d], (long long)g->stride[d],
-                           (long long)g->padding[d]);
-            return false;
-        }
-    }
-    const int64_t room_h = g->height + 2 * g->padding[0] - g->kernel[0];
-    const int64_t room_w = g->width + 2 * g->padding[1] - g->kernel[1];
-    if (room_h < 0 || room_w < 0) {
-        mmf_tape__fail(tape, MMF_SHAPE, op, "a window of %lld x %lld does not fit into %lld x %lld",
-                       (long long)g->kernel[0], (long long)g->kernel[1], (long long)g->height,
-                       (long long)g->width);
-        return false;
-    }
-    g->out_height = room_h / g->stride[0] + 1;
-    g->out_width = room_w / g->stride[1] + 1;
-    return true;
-}
-
-/* Output columns of a row whose input column for kernel column kx lies inside: [first, last). */
-static void inside(const geometry *g, int64_t kx, int64_t *first, int64_t *last)
-{
-    const int64_t shift = kx - g->padding[1], stride = g->stride[1];
-    *first = shift >= 0 ? 0 : (-shift + stride - 1) / stride;
-    const int64_t room = g->width - shift;
-    *last = room <= 0 ? 0 : (room + stride - 1) / stride;
-    if (*last > g->out_width)
-        *last = g->out_width;
-    if (*first > *last)
-        *first = *last;
+    return mmf_geometry_measure(tape, op, flat, window, g);
 }
 
 /* Rows [first, last) of the output. */
@@ -85,7 +46,7 @@ static void im2col(const geometry *g, const strip *rows, mmf_real *sample, mmf_r
         mmf_real *const channel =
             sample + row / (g->kernel[0] * g->kernel[1]) * g->height * g->width;
         int64_t first = 0, last = 0;
-        inside(g, kx, &first, &last);
+        mmf_geometry_inside(g, kx, &first, &last);
         for (int64_t oy = rows->first; oy < rows->last; oy++) {
             const int64_t y = oy * g->stride[0] + ky - g->padding[0];
             mmf_real *const column = columns + row * area + (oy - rows->first) * g->out_width;

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "tensor/norm_statistics.h"
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
@@ -263,33 +264,21 @@ static void batch_norm_backward(mmf_tape *tape, mmf_node *node)
 }
 
 /* Fills mean and rstd; in training also moves the running statistics. */
-static bool choose_statistics(mmf_tape *tape, batch_norm_node *n, mmf_tensor *running_mean,
-                              mmf_tensor *running_var, double momentum, double eps)
+static bool choose_statistics(mmf_tape *tape, batch_norm_node *n, const mmf_batch_norm_state *state)
 {
     n->mean = mmf_tape__reals(tape, n->channels);
     n->rstd = mmf_tape__reals(tape, n->channels);
     double *const scratch = mmf_tape__alloc(tape, (size_t)(2 * n->channels) * sizeof *scratch);
     if (!n->mean || !n->rstd || !scratch)
         return false;
+    const mmf_norm_used used = {n->mean, n->rstd};
     if (!n->batch_statistics) {
-        for (int64_t c = 0; c < n->channels; c++) {
-            n->mean[c] = running_mean->data[c];
-            n->rstd[c] = (mmf_real)(1 / sqrt((double)running_var->data[c] + eps));
-        }
+        mmf_norm_use_running(state, &used);
         return true;
     }
     double *const mean = scratch, *const var = scratch + n->channels;
-    const double count = (double)(n->outer * n->inner);
     batch_statistics(tape, n, mean, var);
-    for (int64_t c = 0; c < n->channels; c++) {
-        n->mean[c] = (mmf_real)mean[c];
-        n->rstd[c] = (mmf_real)(1 / sqrt(var[c] + eps));
-        const double old_mean = (double)running_mean->data[c],
-                     old_var = (double)running_var->data[c];
-        running_mean->data[c] = (mmf_real)((1 - momentum) * old_mean + momentum * mean[c]);
-        running_var->data[c] =
-            (mmf_real)((1 - momentum) * old_var + momentum * var[c] * count / (count - 1));
-    }
+    mmf_norm_use_batch(state, n->outer * n->inner, mean, var, &used);
     return true;
 }
 
@@ -314,7 +303,9 @@ static mmf_tensor *batch_norm(mmf_tape *tape, const char *op, bool batch_statist
             "training needs more than one value a channel: this batch has a single "
             "sample; choose a batch size that does not leave one over");
     mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
-    if (!y || !choose_statistics(tape, &n, running_mean, running_var, momentum, eps))
+    const mmf_batch_norm_state state = {
+        .running_mean = running_mean, .running_var = running_var, .momentum = momentum, .eps = eps};
+    if (!y || !choose_statistics(tape, &n, &state))
         return NULL;
     batch_norm_job job = {.tape = tape, .n = &n, .y = y->data};
     mmf_tape__parallel(tape, n.channels, mmf_grain(n.outer * n.inner), apply_range, &job);

@@ -332,6 +332,92 @@ static mmf_tensor *walk(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf
     return y;
 }
 
+/* ---- Matrices turned over: permutations that exchange two runs of axes -------------------- */
+
+typedef struct turn_node {
+    mmf_node node;
+    mmf_tensor *x;
+    int64_t n, rows, cols; /* matrices of x */
+} turn_node;
+
+typedef struct turn_job {
+    int64_t rows, cols;
+    const mmf_real *from;
+    mmf_real *to;
+    bool add;
+} turn_job;
+
+/* Tiles, so that what is read a column at a time stays in the cache. */
+static void turn_range(void *argument, int64_t begin, int64_t end)
+{
+    enum { TILE = 16 };
+    const turn_job *const j = argument;
+    for (int64_t m = begin; m < end; m++) {
+        const mmf_real *const from = j->from + m * j->rows * j->cols;
+        mmf_real *const to = j->to + m * j->rows * j->cols;
+        for (int64_t r0 = 0; r0 < j->rows; r0 += TILE) {
+            const int64_t r1 = r0 + TILE < j->rows ? r0 + TILE : j->rows;
+            for (int64_t c = 0; c < j->cols; c++) {
+                mmf_real *const line = to + c * j->rows;
+                for (int64_t r = r0; r < r1; r++)
+                    line[r] = (j->add ? line[r] : 0) + from[r * j->cols + c];
+            }
+        }
+    }
+}
+
+static void turn(const mmf_tape *tape, int64_t n, turn_job job)
+{
+    mmf_tape__parallel(tape, n, mmf_grain(2 * job.rows * job.cols), turn_range, &job);
+}
+
+static void turn_backward(mmf_tape *tape, mmf_node *node)
+{
+    turn_node *const t = (turn_node *)node;
+    bool fresh = false;
+    mmf_real *const dx = mmf_tape__grad(tape, t->x, &fresh);
+    if (dx)
+        turn(tape, t->n, (turn_job){t->cols, t->rows, node->out->grad, dx, !fresh});
+}
+
+/* Whether the order is that of x with two runs of axes, at the end, exchanged. */
+static bool is_turn(const mmf_tensor *x, const int *order, turn_node *t)
+{
+    int first = 0;
+    while (first < x->n_dims && order[first] == first)
+        first++;
+    if (first == x->n_dims)
+        return false;
+    const int second = order[first]; /* where the second run begins in x */
+    for (int d = first; d < x->n_dims; d++) {
+        const int n_second = x->n_dims - second;
+        const int wanted = d - first < n_second ? second + d - first : d - n_second;
+        if (order[d] != wanted)
+            return false;
+    }
+    t->n = t->rows = t->cols = 1;
+    for (int d = 0; d < x->n_dims; d++)
+        *(d < first ? &t->n : d < second ? &t->rows : &t->cols) *= x->shape[d];
+    return true;
+}
+
+static mmf_tensor *turn_over(mmf_tape *tape, const char *op, turn_node *t, const int64_t *shape)
+{
+    mmf_tensor *const y = mmf_tape__tensor(tape, t->x->n_dims, shape);
+    if (!y)
+        return NULL;
+    turn(tape, t->n, (turn_job){t->rows, t->cols, t->x->data, y->data, false});
+    turn_node *const node =
+        mmf_tape__record(tape, sizeof *node, op, y, t->x->wants_grad, turn_backward);
+    if (node) {
+        t->node = node->node;
+        *node = *t;
+    }
+    return y;
+}
+
+/* ---- Any permutation --------------------------------------------------------------------- */
+
 mmf_tensor *mmf_permute(mmf_tape *tape, mmf_tensor *x, const int *order)
 {
     static const char op[] = "permute";
@@ -347,6 +433,9 @@ mmf_tensor *mmf_permute(mmf_tape *tape, mmf_tensor *x, const int *order)
         shape.shape[d] = x->shape[order[d]];
         shape.stride_a[d] = mmf_tensor__inner(x, order[d]);
     }
+    turn_node t = {.x = x};
+    if (!x->is_int && is_turn(x, order, &t))
+        return turn_over(tape, op, &t, shape.shape);
     return x->n_dims == 0 ? x : walk(tape, op, x, &shape);
 }
 
@@ -362,6 +451,30 @@ mmf_tensor *mmf_transpose(mmf_tape *tape, mmf_tensor *x, int axis_a, int axis_b)
     for (int d = 0; d < x->n_dims; d++)
         order[d] = d == a ? b : (d == b ? a : d);
     return mmf_permute(tape, x, order);
+}
+
+mmf_tensor *mmf_channels_last(mmf_tape *tape, mmf_tensor *x)
+{
+    static const char op[] = "channels_last";
+    if (!x)
+        return mmf_tape__missing(tape, op);
+    if (x->n_dims != 4)
+        return mmf_tape__fail(tape, MMF_SHAPE, op, "%d dimensions, expected (B, C, H, W)",
+                              x->n_dims);
+    return x->shape[1] == 1
+               ? mmf_reshape(tape, x, 4, (int64_t[]){x->shape[0], x->shape[2], x->shape[3], 1})
+               : mmf_permute(tape, x, (int[]){0, 2, 3, 1});
+}
+
+mmf_tensor *mmf_channels_first(mmf_tape *tape, mmf_tensor *x)
+{
+    static const char op[] = "channels_first";
+    if (!x)
+        return mmf_tape__missing(tape, op);
+    if (x->n_dims != 4)
+        return mmf_tape__fail(tape, MMF_SHAPE, op, "%d dimensions, expected (B, H, W, C)",
+                              x->n_dims);
+    return mmf_permute(tape, x, (int[]){0, 3, 1, 2});
 }
 
 mmf_tensor *mmf_expand(mmf_tape *tape, mmf_tensor *x, int n_dims, const int64_t *shape)
@@ -418,7 +531,7 @@ static mmf_tensor *pad_example(mmf_op_case *c)
 
 static mmf_tensor *permute_example(mmf_op_case *c)
 {
-    static const int orders[3][3] = {{2, 0, 1}, {1, 0, 2}, {0, 2, 1}};
+    static const int orders[][3] = {{2, 0, 1}, {1, 0, 2}, {0, 2, 1}, {1, 2, 0}, {2, 1, 0}};
     return mmf_permute(c->tape, cube(c), orders[c->index]);
 }
 
@@ -433,5 +546,5 @@ const mmf_op mmf_op_concat = {"concat", 3, concat_example, mmf_flops_elementwise
 const mmf_op mmf_op_stack = {"stack", 4, stack_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_slice = {"slice", 3, slice_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_pad = {"pad", 3, pad_example, mmf_flops_elementwise, true};
-const mmf_op mmf_op_permute = {"permute", 3, permute_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_permute = {"permute", 5, permute_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_expand = {"expand", 2, expand_example, mmf_flops_elementwise, true};
