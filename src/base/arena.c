@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/context.h"
+
 #define CHUNK_HEADER 64
 #define CHUNK_MIN_BYTES ((size_t)64 << 10)
 /* Of a roomy arena: a rewind inside a chunk lets the same pages serve again, and fewer chunks have
@@ -123,9 +125,11 @@ void *mmf_arena_alloc(mmf_arena *arena, size_t bytes)
         return NULL;
 #else
     if (!arena->chunk || arena->chunk->bytes - arena->used < rounded) {
+        /* Where memory is limited, room for later would be missed elsewhere. */
+        const bool is_roomy = arena->is_roomy && arena->ctx->memory_limit == 0;
         const size_t twice = arena->chunk ? arena->chunk->bytes * 2 : CHUNK_MIN_BYTES;
         const size_t roomy =
-            arena->is_roomy && rounded < SIZE_MAX / PIECES_AHEAD ? rounded * PIECES_AHEAD : rounded;
+            is_roomy && rounded < SIZE_MAX / PIECES_AHEAD ? rounded * PIECES_AHEAD : rounded;
         if (!push_chunk(arena, roomy > twice ? roomy : twice) && !push_chunk(arena, rounded))
             return NULL;
     }
