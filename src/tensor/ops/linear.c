@@ -1,6 +1,7 @@
 /* linear.c: act(x W' + b): one matrix product and one pass for bias and activation. */
 #include "tensor/int8.h"
 #include "tensor/ops.h"
+#include "tensor/panels.h"
 #include "tensor/tape.h"
 
 typedef struct linear_node {
@@ -90,8 +91,10 @@ static bool sum_nonzero_inputs(mmf_tape *tape, const mmf_tensor *x, const mmf_te
         mmf_tape__keep(tape, w, "transposed", (size_t)w->count * sizeof *by_input, &is_new);
     if (!by_input)
         return false;
-    if (is_new)
+    if (is_new) {
         transpose(w, by_input);
+        mmf_tape__give_back(w);
+    }
     mmf_tape__count_products(tape, 1, 1, outputs, inputs);
     tape->k->sum_rows(inputs, outputs, x->data, by_input, outputs, y->data);
     return true;
@@ -154,7 +157,10 @@ mmf_tensor *mmf_linear(mmf_tape *tape, mmf_tensor *x, mmf_tensor *w, mmf_tensor 
     const int64_t rows = inputs > 0 ? x->count / inputs : 0;
     if (mmf_int8_linear(tape, x, w, b, activation, y))
         return y;
-    if (!sum_nonzero_inputs(tape, x, w, y))
+    const bool is_summed = sum_nonzero_inputs(tape, x, w, y);
+    if (!is_summed && mmf_panels_linear(tape, x, w, b, activation, y))
+        return y;
+    if (!is_summed)
         mmf_tape__gemm(tape, &(mmf_gemm){false, true, rows, outputs, inputs, 1, x->data, inputs,
                                          w->data, inputs, 0, y->data, outputs});
     const bool wants = x->wants_grad || w->wants_grad || (b && b->wants_grad);

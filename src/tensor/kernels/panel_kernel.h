@@ -1,0 +1,25 @@
+/*
+ * panel_kernel.h: products with a weight in panels, as back ends offer them.
+ *
+ * A panel is MMF_PANEL outputs: [k][MMF_PANEL], inputs up to a multiple of MMF_PANEL_INPUTS and
+ * outputs up to a whole panel filled with 0. A product reads it from one end to the other.
+ */
+#ifndef MMFUSE_TENSOR_KERNELS_PANEL_KERNEL_H
+#define MMFUSE_TENSOR_KERNELS_PANEL_KERNEL_H
+
+#include "mmfuse/tensor.h"
+
+#define MMF_PANEL 64
+#define MMF_PANEL_INPUTS 16
+
+/** C (m, n) = A B' for A (m, k) and the panels of B (n, k), on the calling thread; several threads
+ * may use one kernel. */
+typedef struct mmf_panel_kernel mmf_panel_kernel;
+
+/** NULL where the back end has none for these sizes. */
+mmf_panel_kernel *mmf_blas_panel_make(mmf_ctx *ctx, int64_t m, int64_t n, int64_t k);
+void mmf_blas_panel_free(mmf_ctx *ctx, mmf_panel_kernel *kernel);
+bool mmf_blas_panel_run(const mmf_panel_kernel *kernel, const mmf_real *a, const mmf_real *panels,
+                        mmf_real *c);
+
+#endif
