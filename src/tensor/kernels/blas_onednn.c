@@ -1,16 +1,12 @@
-/* blas_onednn.c: matrix products and convolutions by oneDNN. Beside
- * blas_onednn_bytes.c the only file that knows oneDNN. */
+/* blas_onednn.c: matrix products and convolutions by oneDNN. */
 #include "tensor/kernels/conv_kernel.h"
 #include "tensor/tape.h"
 
 #if defined(MMF_WITH_ONEDNN) && !defined(MMF_DOUBLE)
 
-#include <oneapi/dnnl/dnnl.h>
-#include <stdio.h>
 #include <string.h>
-#ifdef MMF_WITH_OPENMP
-#include <omp.h>
-#endif
+
+#include "tensor/kernels/onednn.h"
 
 void mmf_blas_gemm(const mmf_gemm *g)
 {
@@ -23,15 +19,6 @@ const char *mmf_blas_name(void)
     return "oneDNN";
 }
 
-/* oneDNN makes kernels for as many threads as the calling one may start, and that is a setting of
- * each thread. */
-static void stay_on_this_thread(void)
-{
-#ifdef MMF_WITH_OPENMP
-    omp_set_num_threads(1);
-#endif
-}
-
 void mmf_blas_limit_cpu(mmf_cpu cpu)
 {
     static const dnnl_cpu_isa_t limits[] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2,
@@ -41,15 +28,13 @@ void mmf_blas_limit_cpu(mmf_cpu cpu)
     /* oneDNN asks OpenMP how many threads to use. Our own regions name their number, so this only
      * keeps single products on the calling thread, where results do not depend on the thread count.
      */
-    stay_on_this_thread();
+    onednn_stay_on_this_thread();
 }
 
 /* ---- Convolution ------------------------------------------------------------------------- */
 
 struct mmf_conv_kernel {
-    dnnl_engine_t engine;
-    dnnl_stream_t stream;
-    dnnl_primitive_t primitive;
+    onednn_unit unit;
     dnnl_memory_desc_t x, weight, bias, y, scratch;
     dnnl_memory_desc_t given_weight; /* [O][C][kh][kw] */
     dnnl_primitive_t convert;        /* between both, where oneDNN chose the form */
@@ -151,8 +136,8 @@ static dnnl_primitive_desc_t choose(const mmf_conv_kernel *k, const mmf_conv_sha
 {
     dnnl_primitive_desc_iterator_t choices = NULL;
     dnnl_primitive_desc_t found = NULL;
-    if (dnnl_primitive_desc_iterator_create(&choices, operation, attributes, k->engine, forward) !=
-        dnnl_success)
+    if (dnnl_primitive_desc_iterator_create(&choices, operation, attributes, k->unit.engine,
+                                            forward) != dnnl_success)
         return NULL;
     do {
         found = dnnl_primitive_desc_iterator_fetch(choices);
@@ -224,30 +209,18 @@ static dnnl_primitive_desc_t make_descriptor(const mmf_conv_kernel *k, const mmf
 /* Between the form that oneDNN has chosen and the given one. */
 static bool make_convert(mmf_conv_kernel *k)
 {
-    const bool out = k->kind == MMF_CONV_WEIGHTS;
-    const dnnl_memory_desc_t *const from = out ? &k->weight : &k->given_weight;
-    const dnnl_memory_desc_t *const to = out ? &k->given_weight : &k->weight;
-    dnnl_primitive_desc_t descriptor = NULL;
-    const bool fine = dnnl_reorder_primitive_desc_create(&descriptor, from, k->engine, to,
-                                                         k->engine, NULL) == dnnl_success &&
-                      dnnl_primitive_create(&k->convert, descriptor) == dnnl_success;
-    if (descriptor)
-        dnnl_primitive_desc_destroy(descriptor);
-    return fine;
+    return k->kind == MMF_CONV_WEIGHTS
+               ? onednn_make_reorder(&k->unit, &k->weight, &k->given_weight, &k->convert)
+               : onednn_make_reorder(&k->unit, &k->given_weight, &k->weight, &k->convert);
 }
 
 static bool make(mmf_conv_kernel *k, const mmf_conv_shape *s)
 {
-    dnnl_primitive_attr_t attributes = NULL;
-    if (!describe(k, s) || dnnl_engine_create(&k->engine, dnnl_cpu, 0) != dnnl_success ||
-        dnnl_stream_create(&k->stream, k->engine, dnnl_stream_default_flags) != dnnl_success ||
-        dnnl_primitive_attr_create(&attributes) != dnnl_success)
+    dnnl_primitive_attr_t attributes = onednn_attributes();
+    if (!attributes)
         return false;
     dnnl_primitive_desc_t descriptor = NULL;
-    /* Scratch that the caller gives lets one primitive run on several threads. */
-    if (dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user) ==
-            dnnl_success &&
-        add_post_operations(attributes, s))
+    if (describe(k, s) && onednn_open(&k->unit) && add_post_operations(attributes, s))
         descriptor = make_descriptor(k, s, attributes);
     dnnl_primitive_attr_destroy(attributes);
     bool fine = descriptor != NULL;
@@ -258,7 +231,7 @@ static bool make(mmf_conv_kernel *k, const mmf_conv_shape *s)
         k->scratch = *dnnl_primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0);
         if (chosen)
             k->weight = *dnnl_primitive_desc_query_md(descriptor, weight, 0);
-        fine = dnnl_primitive_create(&k->primitive, descriptor) == dnnl_success &&
+        fine = dnnl_primitive_create(&k->unit.primitive, descriptor) == dnnl_success &&
                (!chosen || make_convert(k));
     }
     if (descriptor)
@@ -274,7 +247,6 @@ mmf_conv_kernel *mmf_blas_conv_make(mmf_ctx *ctx, const mmf_conv_shape *shape)
     k->is_pool = shape->is_pool != 0;
     k->has_bias = shape->kind == MMF_CONV_BLOCKS || shape->has_bias;
     k->kind = shape->kind;
-    stay_on_this_thread();
     if (!make(k, shape)) {
         mmf_blas_conv_free(ctx, k);
         return NULL;
@@ -288,28 +260,13 @@ void mmf_blas_conv_free(mmf_ctx *ctx, mmf_conv_kernel *k)
         return;
     if (k->convert)
         dnnl_primitive_destroy(k->convert);
-    if (k->primitive)
-        dnnl_primitive_destroy(k->primitive);
-    if (k->stream)
-        dnnl_stream_destroy(k->stream);
-    if (k->engine)
-        dnnl_engine_destroy(k->engine);
+    onednn_close(&k->unit);
     mmf_free(ctx, k);
 }
 
 size_t mmf_blas_conv_scratch(const mmf_conv_kernel *k)
 {
     return dnnl_memory_desc_get_size(&k->scratch);
-}
-
-enum { MAX_ARGUMENTS = 5 };
-
-static bool lend(const mmf_conv_kernel *k, dnnl_exec_arg_t *argument, int name,
-                 const dnnl_memory_desc_t *description, const void *data)
-{
-    argument->arg = name;
-    return dnnl_memory_create(&argument->memory, description, k->engine, (void *)(uintptr_t)data) ==
-           dnnl_success;
 }
 
 size_t mmf_blas_conv_weight_bytes(const mmf_conv_kernel *k)
@@ -322,31 +279,11 @@ bool mmf_blas_conv_same_weights(const mmf_conv_kernel *a, const mmf_conv_kernel 
     return dnnl_memory_desc_equal(&a->weight, &b->weight) != 0;
 }
 
-static bool execute(const mmf_conv_kernel *k, dnnl_primitive_t primitive,
-                    const dnnl_exec_arg_t *arguments, int n)
-{
-    stay_on_this_thread();
-    return dnnl_primitive_execute(primitive, k->stream, n, arguments) == dnnl_success &&
-           dnnl_stream_wait(k->stream) == dnnl_success;
-}
-
-static void give_back(const dnnl_exec_arg_t *arguments, int n)
-{
-    for (int i = 0; i < n; i++) {
-        if (arguments[i].memory)
-            dnnl_memory_destroy(arguments[i].memory);
-    }
-}
-
 static bool convert(const mmf_conv_kernel *k, const dnnl_memory_desc_t *from, const void *source,
                     const dnnl_memory_desc_t *to, void *target)
 {
-    dnnl_exec_arg_t arguments[2] = {{0, NULL}};
-    const bool fine = lend(k, &arguments[0], DNNL_ARG_FROM, from, source) &&
-                      lend(k, &arguments[1], DNNL_ARG_TO, to, target) &&
-                      execute(k, k->convert, arguments, 2);
-    give_back(arguments, 2);
-    return fine;
+    const onednn_lent lent[] = {{DNNL_ARG_FROM, from, source}, {DNNL_ARG_TO, to, target}};
+    return onednn_run(&k->unit, k->convert, lent, 2);
 }
 
 bool mmf_blas_conv_pack(const mmf_conv_kernel *k, const mmf_real *weight, void *packed)
@@ -375,18 +312,15 @@ static const array_names names_of_kinds[] = {
 bool mmf_blas_conv_run(const mmf_conv_kernel *k, const mmf_conv_arrays *arrays, void *scratch)
 {
     const array_names *const names = &names_of_kinds[k->kind];
-    dnnl_exec_arg_t arguments[MAX_ARGUMENTS] = {{0, NULL}};
-    int n = 0;
-    bool fine = lend(k, &arguments[n++], names->x, &k->x, arrays->x) &&
-                lend(k, &arguments[n++], names->y, &k->y, arrays->y) &&
-                lend(k, &arguments[n++], DNNL_ARG_SCRATCHPAD, &k->scratch, scratch);
-    if (fine && !k->is_pool)
-        fine = lend(k, &arguments[n++], names->weight, &k->weight, arrays->weight);
-    if (fine && !k->is_pool && k->has_bias && names->bias)
-        fine = lend(k, &arguments[n++], names->bias, &k->bias, arrays->bias);
-    fine = fine && execute(k, k->primitive, arguments, n);
-    give_back(arguments, n);
-    return fine;
+    onednn_lent lent[ONEDNN_MAX_LENT] = {{names->x, &k->x, arrays->x},
+                                         {names->y, &k->y, arrays->y},
+                                         {DNNL_ARG_SCRATCHPAD, &k->scratch, scratch}};
+    int n = 3;
+    if (!k->is_pool)
+        lent[n++] = (onednn_lent){names->weight, &k->weight, arrays->weight};
+    if (!k->is_pool && k->has_bias && names->bias)
+        lent[n++] = (onednn_lent){names->bias, &k->bias, arrays->bias};
+    return onednn_run(&k->unit, k->unit.primitive, lent, n);
 }
 
 #endif

@@ -1,19 +1,17 @@
-/* blas_onednn_panels.c: products with a weight in panels by oneDNN; with its two neighbours the
- * only files that know it. */
+/* blas_onednn_panels.c: products with a weight in panels by oneDNN. */
 #include "tensor/kernels/panel_kernel.h"
 
 #if defined(MMF_WITH_ONEDNN) && !defined(MMF_DOUBLE)
 
-#include <oneapi/dnnl/dnnl.h>
 #include <string.h>
+
+#include "tensor/kernels/onednn.h"
 
 /* Scratch of a product that its caller's stack holds. */
 #define MAX_SCRATCH 16384
 
 struct mmf_panel_kernel {
-    dnnl_engine_t engine;
-    dnnl_stream_t stream;
-    dnnl_primitive_t primitive;
+    onednn_unit unit;
     dnnl_memory_desc_t a, b, c, scratch;
 };
 
@@ -28,10 +26,8 @@ static dnnl_primitive_desc_t describe(mmf_panel_kernel *kernel, dnnl_primitive_a
     if (dnnl_memory_desc_init_by_tag(&kernel->a, 2, a, dnnl_f32, dnnl_ab) != dnnl_success ||
         dnnl_memory_desc_init_by_tag(&kernel->b, 2, b, dnnl_f32, dnnl_BA16a64b) != dnnl_success ||
         dnnl_memory_desc_init_by_tag(&kernel->c, 2, c, dnnl_f32, dnnl_ab) != dnnl_success ||
-        dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user) !=
-            dnnl_success ||
         dnnl_matmul_desc_init(&product, &kernel->a, &kernel->b, NULL, &kernel->c) != dnnl_success ||
-        dnnl_primitive_desc_create(&found, &product, attributes, kernel->engine, NULL) !=
+        dnnl_primitive_desc_create(&found, &product, attributes, kernel->unit.engine, NULL) !=
             dnnl_success)
         return NULL;
     kernel->scratch = *dnnl_primitive_desc_query_md(found, dnnl_query_scratchpad_md, 0);
@@ -45,17 +41,15 @@ static dnnl_primitive_desc_t describe(mmf_panel_kernel *kernel, dnnl_primitive_a
 
 static bool make(mmf_panel_kernel *kernel, int64_t m, int64_t n, int64_t k)
 {
-    dnnl_primitive_attr_t attributes = NULL;
-    if (dnnl_engine_create(&kernel->engine, dnnl_cpu, 0) != dnnl_success ||
-        dnnl_stream_create(&kernel->stream, kernel->engine, dnnl_stream_default_flags) !=
-            dnnl_success ||
-        dnnl_primitive_attr_create(&attributes) != dnnl_success)
+    dnnl_primitive_attr_t attributes = onednn_attributes();
+    if (!attributes)
         return false;
-    dnnl_primitive_desc_t descriptor = describe(kernel, attributes, m, n, k);
+    dnnl_primitive_desc_t descriptor =
+        onednn_open(&kernel->unit) ? describe(kernel, attributes, m, n, k) : NULL;
     dnnl_primitive_attr_destroy(attributes);
     if (!descriptor)
         return false;
-    const bool fine = dnnl_primitive_create(&kernel->primitive, descriptor) == dnnl_success;
+    const bool fine = dnnl_primitive_create(&kernel->unit.primitive, descriptor) == dnnl_success;
     dnnl_primitive_desc_destroy(descriptor);
     return fine;
 }
@@ -73,12 +67,7 @@ void mmf_blas_panel_free(mmf_ctx *ctx, mmf_panel_kernel *kernel)
 {
     if (!kernel)
         return;
-    if (kernel->primitive)
-        dnnl_primitive_destroy(kernel->primitive);
-    if (kernel->stream)
-        dnnl_stream_destroy(kernel->stream);
-    if (kernel->engine)
-        dnnl_engine_destroy(kernel->engine);
+    onednn_close(&kernel->unit);
     mmf_free(ctx, kernel);
 }
 
@@ -86,31 +75,11 @@ bool mmf_blas_panel_run(const mmf_panel_kernel *kernel, const mmf_real *a, const
                         mmf_real *c)
 {
     _Alignas(64) unsigned char scratch[MAX_SCRATCH];
-    const struct {
-        int name;
-        const dnnl_memory_desc_t *description;
-        const void *data;
-    } lent[] = {{DNNL_ARG_SRC, &kernel->a, a},
-                {DNNL_ARG_WEIGHTS, &kernel->b, panels},
-                {DNNL_ARG_DST, &kernel->c, c},
-                {DNNL_ARG_SCRATCHPAD, &kernel->scratch, scratch}};
-    enum { N = sizeof lent / sizeof *lent };
-    dnnl_exec_arg_t arguments[N] = {{0, NULL}};
-    bool fine = true;
-    for (int i = 0; i < N; i++) {
-        arguments[i].arg = lent[i].name;
-        fine = fine && dnnl_memory_create(&arguments[i].memory, lent[i].description, kernel->engine,
-                                          (void *)(uintptr_t)lent[i].data) == dnnl_success;
-    }
-    fine =
-        fine &&
-        dnnl_primitive_execute(kernel->primitive, kernel->stream, N, arguments) == dnnl_success &&
-        dnnl_stream_wait(kernel->stream) == dnnl_success;
-    for (int i = 0; i < N; i++) {
-        if (arguments[i].memory)
-            dnnl_memory_destroy(arguments[i].memory);
-    }
-    return fine;
+    const onednn_lent lent[] = {{DNNL_ARG_SRC, &kernel->a, a},
+                                {DNNL_ARG_WEIGHTS, &kernel->b, panels},
+                                {DNNL_ARG_DST, &kernel->c, c},
+                                {DNNL_ARG_SCRATCHPAD, &kernel->scratch, scratch}};
+    return onednn_run(&kernel->unit, kernel->unit.primitive, lent, 4);
 }
 
 #endif
