@@ -127,6 +127,7 @@ static void write_weights(const struct work *work, const char *folder)
     }
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     check(ctx, mmf_safetensors_save(ctx, path, arrays, mmf_params_count(params), NULL, 0));
+    free(arrays);
 }
 
 /* Prints peak memory and the bytes of the weights. */

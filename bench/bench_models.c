@@ -7,6 +7,8 @@
  *     train MODEL STEPS       microseconds a training step (forward, backward, Adam), and of
  *                             processor time
  *     latency MODEL RUNS      the same for a prediction of one sample
+ *     latency-int8 MODEL RUNS the same with linear layers in eight bits
+ *     likeness MODEL 1        cosine of a sample's outputs in eight bits with single precision's
  *     allocations MODEL STEPS allocations of our own in that many steps
  *     nodes MODEL 1           operations recorded in a step
  *     parameters MODEL 0      trained elements: the peer's must be as many
@@ -15,6 +17,7 @@
  *
  * Data are drawn once and stay in memory. Everything is made at the first request that names it.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -321,16 +324,48 @@ static void train_step(bench *b)
     b->step++;
 }
 
-static void predict_one(bench *b)
+static const mmf_tensor *predict(bench *b, bool int8)
 {
-    const mmf_pass pass = {.fixed = true};
+    const mmf_pass pass = {.fixed = true, .int8 = int8};
     mmf_named out = {0};
     run(b, b->whole, 1, &pass, &out);
     const mmf_tensor *const y = result(b, &out);
     if (!y)
         stop((mmf_tape_status(b->tape), b->ctx));
     b->last_loss = (double)y->data[0];
+    return y;
+}
+
+static void predict_one(bench *b)
+{
+    (void)predict(b, false);
     b->step++;
+}
+
+static void predict_one_int8(bench *b)
+{
+    (void)predict(b, true);
+    b->step++;
+}
+
+static double likeness(bench *b)
+{
+    double ac = 0, aa = 0, cc = 0;
+    const mmf_tensor *const exact = predict(b, false);
+    const int64_t n = exact->count;
+    mmf_real *const a = mmf_alloc(b->ctx, (size_t)n * sizeof *a);
+    if (!a)
+        stop(b->ctx);
+    memcpy(a, exact->data, (size_t)n * sizeof *a);
+    const mmf_real *const c = predict(b, true)->data;
+    for (int64_t i = 0; i < n; i++) {
+        ac += (double)a[i] * (double)c[i];
+        aa += (double)a[i] * (double)a[i];
+        cc += (double)c[i] * (double)c[i];
+    }
+    mmf_free(b->ctx, a);
+    b->step++;
+    return ac / sqrt(aa * cc);
 }
 
 typedef struct cost {
@@ -370,6 +405,10 @@ static void answer(bench *b, const char *verb, long n)
         tell(timed(b, train_step, n));
     } else if (strcmp(verb, "latency") == 0) {
         tell(timed(b, predict_one, n));
+    } else if (strcmp(verb, "latency-int8") == 0) {
+        tell(timed(b, predict_one_int8, n));
+    } else if (strcmp(verb, "likeness") == 0) {
+        printf("%.6f\n", likeness(b));
     } else if (strcmp(verb, "allocations") == 0) {
         const uint64_t before = mmf_ctx_memory(b->ctx).n_allocations;
         timed(b, train_step, n);

@@ -29,6 +29,9 @@ PAGE = ROOT / "docs" / "performance.md"
 
 TRAIN = ["joint-concat", "lmf", "weighted", "late-mean", "tfn", "lmf-sequence", "ef-lstm", "gatv2",
          "gmu", "misa", "mult", "mfb", "mcan"]
+# Works whose latency is measured with linear layers in eight bits as well, against the same peer.
+INT8 = ["mfb"]
+ROWS = [row for name in TRAIN for row in ([name, f"{name} int8"] if name in INT8 else [name])]
 HEAD = ["work", "kind", "round", "variant", "us", "cpu_us", "load"]
 VARIANTS = ["eager", "compile", "fused", "compile-all"]
 # Least ratio to (eager, compile) that is asked for, None: none; work: (train, latency).
@@ -127,24 +130,31 @@ def measure_models(options):
     rows = []
     for name in options.only or TRAIN:
         check_parameters(ours, peer, name)
-        for verb in ("train", "latency"):
+        works = [(name, "train", "train"), (name, "latency", "latency")]
+        if name in INT8:
+            works.append((f"{name} int8", "latency", "latency-int8"))
+        for work, verb, our_verb in works:
             variants = [v for v in VARIANTS[: None if verb == "train" else 2] if v in options.variants]
-            calls = {"ours": warm_up(ours, verb, name)}
+            calls = {"ours": warm_up(ours, our_verb, name)}
             for variant in variants:
                 calls[variant] = warm_up(peer, verb, f"{name}@{variant}")
             for i in range(options.rounds):
                 load = os.getloadavg()[0]
                 for variant in ["ours"] + variants:
-                    worker, key = (ours, name) if variant == "ours" else (peer, f"{name}@{variant}")
-                    us, cpu = worker.time(verb, key, calls[variant])
-                    rows.append([name, verb, i, variant, f"{us:.3f}", f"{cpu:.3f}", f"{load:.2f}"])
-            show(rows, name, verb, variants)
+                    if variant == "ours":
+                        us, cpu = ours.time(our_verb, name, calls[variant])
+                    else:
+                        us, cpu = peer.time(verb, f"{name}@{variant}", calls[variant])
+                    rows.append([work, verb, i, variant, f"{us:.3f}", f"{cpu:.3f}", f"{load:.2f}"])
+            show(rows, work, verb, variants)
+        if name in INT8:
+            print(f"{name}: cosine of outputs in eight bits {ours.ask('likeness', name, 1)}")
     ours.close()
     peer.close()
-    kept = [list(r.values()) for r in read_csv("models.csv") if r["work"] in TRAIN]
+    kept = [list(r.values()) for r in read_csv("models.csv") if r["work"] in ROWS]
     measured = {row[0] for row in rows}
     rows += [row for row in kept if row[0] not in measured]
-    write_csv("models.csv", HEAD, sorted(rows, key=lambda row: TRAIN.index(row[0])))
+    write_csv("models.csv", HEAD, sorted(rows, key=lambda row: ROWS.index(row[0])))
 
 
 def show(rows, name, verb, variants):
@@ -316,10 +326,10 @@ def models_table(kind):
     head = ["work", "ours"] + [f"against {names[v]}" for v in variants]
     head += ["the same in processor time", "asked for", "met"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for name in TRAIN:
+    for name in ROWS:
         if not times(table, name, kind, "ours"):  # not measured yet
             continue
-        asked = BUDGETS[name][0 if kind == "train" else 1]
+        asked = BUDGETS[name.split()[0]][0 if kind == "train" else 1]
         cells = [name, duration(median_time(table, name, kind, "ours"))]
         met = True
         for variant in variants:

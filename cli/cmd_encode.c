@@ -12,7 +12,7 @@
 
 typedef struct encode_values {
     const char *out, *target;
-    bool deflate;
+    bool deflate, int8;
 } encode_values;
 
 static const opt_row encode_rows[] = {
@@ -22,6 +22,9 @@ static const opt_row encode_rows[] = {
      "column whose texts are names of classes (default: label)"},
     {"deflate", 0, OPT_FLAG, offsetof(encode_values, deflate), NULL, 0, 0, NULL,
      "compress; without it training maps the file instead of reading it"},
+    {"int8", 0, OPT_FLAG, offsetof(encode_values, int8), NULL, 0, 0, NULL,
+     "large linear layers of frozen encoders, such as BERT's, in eight bits: faster on processors "
+     "with VNNI, features nearly the same"},
     {0},
 };
 
@@ -82,6 +85,7 @@ static int encode(encode_run *run)
     if (code != OPT_GO_ON)
         return code;
     run->setup.options.target = run->values.target;
+    run->setup.options.int8 = run->values.int8;
     run->arrays = json_array();
     cli_catch_interrupt(&run->session);
     mmf_status status =

@@ -77,8 +77,8 @@ MMF_API mmf_status mmf_task_score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task
 typedef struct mmf_model mmf_model;
 
 /**
- * Reads a model file. Weights of residual networks stay in the file, mapped, as long as the model
- * lives: it may be replaced (as mmf_model_save does) or removed, not written over in place.
+ * Reads a model file. Large weights that are laid out anew stay in the file, mapped, as long as the
+ * model lives: it may be replaced (as mmf_model_save does) or removed, not written over in place.
  * @param out  the caller owns it and frees it with mmf_model_free
  * @errors     IO, FORMAT (not a model file; a tensor is missing, extra or misshapen: named),
  *             UNSUPPORTED (an unknown model)

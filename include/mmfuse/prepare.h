@@ -56,6 +56,8 @@ typedef struct mmf_prepare_options {
     const mmf_io_options *io; /**< NULL: defaults */
     mmf_prepare_watch *watch; /**< NULL: nobody */
     void *watch_user;
+    bool int8; /**< frozen encoders with large linear layers in eight bits; the cache keeps what was
+                  made so apart */
 } mmf_prepare_options;
 
 #define MMF_PREPARE_OPTIONS_INIT                                                                   \

@@ -3,10 +3,12 @@
 
 #include <string.h>
 
+#include "base/context.h"
+
 #define CHUNK_HEADER 64
 #define CHUNK_MIN_BYTES ((size_t)64 << 10)
-/* Where pieces are given back, a chunk has room for so many like the one it is made for: a rewind
- * inside a chunk lets the same pages serve again, and pages never touched cost nothing. */
+/* Of a roomy arena: a rewind inside a chunk lets the same pages serve again, and fewer chunks have
+ * a page that is used in part. */
 #define PIECES_AHEAD 32
 
 struct mmf_arena_chunk {
@@ -38,6 +40,7 @@ static void drop_until(mmf_arena *arena, mmf_arena_chunk **from, const mmf_arena
 
 void mmf_arena_clear(mmf_arena *arena)
 {
+    arena->generation++;
     drop_until(arena, &arena->chunk, NULL);
     mmf_free(arena->ctx, arena->spare);
     arena->spare = NULL;
@@ -69,6 +72,7 @@ static bool push_chunk(mmf_arena *arena, size_t bytes)
 
 void mmf_arena_reset(mmf_arena *arena)
 {
+    arena->generation++;
 #ifdef MMF_ARENA_DEBUG
     mmf_arena_clear(arena);
 #else
@@ -93,12 +97,19 @@ mmf_arena_mark mmf_arena_here(const mmf_arena *arena)
 
 void mmf_arena_rewind(mmf_arena *arena, mmf_arena_mark mark)
 {
+    arena->generation++;
     if (!mark.chunk && arena->chunk)
         mmf_arena_reset(arena);
     else
         drop_until(arena, &arena->chunk, mark.chunk);
     arena->used = mark.used;
     arena->total = mark.total;
+}
+
+void mmf_arena_reserve(mmf_arena *arena, size_t bytes)
+{
+    if (!arena->chunk || arena->chunk->bytes - arena->used < bytes)
+        (void)push_chunk(arena, bytes);
 }
 
 void *mmf_arena_alloc(mmf_arena *arena, size_t bytes)
@@ -114,9 +125,11 @@ void *mmf_arena_alloc(mmf_arena *arena, size_t bytes)
         return NULL;
 #else
     if (!arena->chunk || arena->chunk->bytes - arena->used < rounded) {
+        /* Where memory is limited, room for later would be missed elsewhere. */
+        const bool is_roomy = arena->is_roomy && arena->ctx->memory_limit == 0;
         const size_t twice = arena->chunk ? arena->chunk->bytes * 2 : CHUNK_MIN_BYTES;
         const size_t roomy =
-            arena->rewinds && rounded < SIZE_MAX / PIECES_AHEAD ? rounded * PIECES_AHEAD : rounded;
+            is_roomy && rounded < SIZE_MAX / PIECES_AHEAD ? rounded * PIECES_AHEAD : rounded;
         if (!push_chunk(arena, roomy > twice ? roomy : twice) && !push_chunk(arena, rounded))
             return NULL;
     }
@@ -145,6 +158,7 @@ static mmf_arena_mark place_after(const mmf_arena *arena, mmf_arena_mark mark, s
 void *mmf_arena_rewind_but(mmf_arena *arena, mmf_arena_mark mark, size_t room, const void *data,
                            size_t bytes)
 {
+    arena->generation++;
     const mmf_arena_mark place = place_after(arena, mark, (room + bytes + 63) & ~(size_t)63);
     mmf_arena_chunk *newer = arena->chunk; /* readable until the bytes have moved */
     arena->chunk = place.chunk;

@@ -19,7 +19,9 @@ typedef struct mmf_arena {
     size_t used;            /* bytes of the newest chunk */
     size_t total;           /* bytes handed out since the last reset, with padding */
     size_t peak;
-    bool rewinds; /* set by the owner: most of a round is given back before its end */
+    uint64_t generation; /* another one whenever pieces were given back */
+    bool is_roomy; /* set by the owner: chunks have room for many pieces like their first, and pages
+                      that are never touched cost nothing */
 } mmf_arena;
 
 /** A place to return to; pieces taken after it are given back by mmf_arena_rewind. */
@@ -39,6 +41,9 @@ void mmf_arena_rewind(mmf_arena *arena, mmf_arena_mark mark);
  */
 void *mmf_arena_rewind_but(mmf_arena *arena, mmf_arena_mark mark, size_t room, const void *data,
                            size_t bytes);
+/** The next pieces, `bytes` in all with their padding, stand in one chunk that has no more room, if
+ * there is memory for it. */
+void mmf_arena_reserve(mmf_arena *arena, size_t bytes);
 /** 64-byte aligned, uninitialised; NULL after recording NOMEM in the context. */
 void *mmf_arena_alloc(mmf_arena *arena, size_t bytes);
 

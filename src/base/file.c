@@ -55,15 +55,22 @@ void mmf_map_close(mmf_mapping *mapping)
     *mapping = (mmf_mapping){0};
 }
 
-void mmf_map_release(const mmf_mapping *mapping, const void *bytes, size_t n_bytes)
+/* Whole pages only: the system maps pages around one that is missed, so giving back a page that is
+ * shared with what is read next would bring many back. */
+void mmf_map_give_back(const void *bytes, size_t n_bytes)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     const uintptr_t begin = (uintptr_t)bytes, end = begin + n_bytes;
     const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
-    const bool is_inside =
-        begin >= (uintptr_t)mapping->bytes && end <= (uintptr_t)mapping->bytes + mapping->n_bytes;
-    if (is_inside && first < last)
+    if (first < last)
         (void)madvise((void *)first, last - first, MADV_DONTNEED);
+}
+
+void mmf_map_release(const mmf_mapping *mapping, const void *bytes, size_t n_bytes)
+{
+    const uintptr_t begin = (uintptr_t)bytes, end = begin + n_bytes;
+    if (begin >= (uintptr_t)mapping->bytes && end <= (uintptr_t)mapping->bytes + mapping->n_bytes)
+        mmf_map_give_back(bytes, n_bytes);
 }
 
 static mmf_status write_failed(const mmf_writer *writer)

@@ -23,6 +23,9 @@ void mmf_map_close(mmf_mapping *mapping);
  */
 void mmf_map_release(const mmf_mapping *mapping, const void *bytes, size_t n_bytes);
 
+/** As mmf_map_release for bytes of any mapping. */
+void mmf_map_give_back(const void *bytes, size_t n_bytes);
+
 typedef struct mmf_writer mmf_writer;
 
 /**

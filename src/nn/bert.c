@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "tensor/panels.h"
+
 #define INIT_DEVIATION 0.02
 #define PADDING 0
 
@@ -100,9 +102,11 @@ mmf_linear_layer mmf_bert_linear_build(mmf_builder *b, const char *name, int64_t
 {
     mmf_linear_layer layer = {0};
     mmf_builder_enter(b, name);
+    mmf_builder_reordered(b, inputs * outputs >= MMF_PANELS_LEAST);
     layer.weight =
         mmf_builder_param(b, "weight", MMF_PARAM_TRAINED, mmf_init_normal(INIT_DEVIATION), 2,
                           (int64_t[]){outputs, inputs});
+    mmf_builder_reordered(b, false);
     layer.bias = mmf_builder_param(b, "bias", MMF_PARAM_TRAINED, mmf_init_constant(0), 1, &outputs);
     mmf_builder_leave(b);
     return layer;

@@ -1,6 +1,7 @@
 /* layers.c: linear, normalisation, embedding and convolution layers with PyTorch's names and
  * defaults. */
 #include "mmfuse/nn.h"
+#include "tensor/panels.h"
 
 #define NORM_MOMENTUM 0.1
 #define NORM_EPS 1e-5
@@ -10,8 +11,10 @@ mmf_linear_layer mmf_linear_build(mmf_builder *b, const char *name, int64_t inpu
 {
     mmf_linear_layer layer = {0};
     mmf_builder_enter(b, name);
+    mmf_builder_reordered(b, inputs * outputs >= MMF_PANELS_LEAST);
     layer.weight = mmf_builder_param(b, "weight", MMF_PARAM_TRAINED, mmf_init_fan_in(inputs), 2,
                                      (int64_t[]){outputs, inputs});
+    mmf_builder_reordered(b, false);
     if (with_bias)
         layer.bias =
             mmf_builder_param(b, "bias", MMF_PARAM_TRAINED, mmf_init_fan_in(inputs), 1, &outputs);

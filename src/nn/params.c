@@ -278,10 +278,8 @@ mmf_status mmf_params__take(mmf_params *params, size_t i, const mmf_array *array
 #else
         mmf_array_floats(array, first, n, t->data + first);
 #endif
-        const mmf_mapping read = {(const unsigned char *)array->data +
-                                      (size_t)first * array->item_bytes,
-                                  (size_t)n * array->item_bytes};
-        mmf_map_release(&read, read.bytes, read.n_bytes);
+        mmf_map_give_back((const unsigned char *)array->data + (size_t)first * array->item_bytes,
+                          (size_t)n * array->item_bytes);
     }
     return MMF_OK;
 }

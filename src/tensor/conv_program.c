@@ -17,8 +17,6 @@
 #define MAX_GROUPS 4
 /* Winograd's algorithm is fastest where the weights of a group are few. */
 #define WINOGRAD_CHANNELS 128
-/* Over fewer pixels it saves little time, and its weights are 1.8 times as large. */
-#define WINOGRAD_LEAST 64
 
 typedef struct planned {
     mmf_conv_shape shape; /* of a group of outputs */
@@ -123,8 +121,7 @@ static bool plan_winograd(program_run *r, planned *p)
         if (s->kernel[d] != 3 || s->stride[d] != 1 || s->padding[d] != 1)
             return false;
     }
-    if (s->out_height * s->out_width < WINOGRAD_LEAST || s->plain_input || s->is_pool ||
-        p->outputs % r->block != 0 || s->inputs % r->block != 0)
+    if (s->plain_input || s->is_pool || p->outputs % r->block != 0 || s->inputs % r->block != 0)
         return false;
     for (int64_t groups = groups_of(r, p->outputs);
          groups <= MAX_GROUPS && p->outputs % (groups * r->block) == 0; groups *= 2) {
@@ -263,17 +260,37 @@ static void rewind_to(mmf_tape *tape, mmf_tape_mark mark)
 #endif
 }
 
-/* What earlier passes over the same weights have left, or this one leaves. */
-static bool keep(program_run *r)
+static const char *form_of(const planned *p)
 {
     static const char blocks[] = "blocks of channels, norm folded";
     static const char *const winograd[] = {"", "Winograd", "Winograd, halves", "",
                                            "Winograd, quarters"};
+    return p->shape.winograd ? winograd[p->groups] : blocks;
+}
+
+/* Room for all weights that this pass will keep: chunk by chunk some would stay unused. */
+static void reserve(const program_run *r)
+{
+    const size_t line = 64;
+    size_t bytes = 0;
+    for (int i = 0; i < r->n_steps; i++) {
+        const planned *const p = &r->plan[i];
+        const mmf_tensor *const w = r->steps[i].weight;
+        if (w && w->wants_grad && !mmf_tape__kept(r->tape, w, form_of(p)))
+            bytes += ((size_t)p->size * sizeof(mmf_real) + line - 1) / line * line +
+                     (sizeof(mmf_kept) + line - 1) / line * line;
+    }
+    if (bytes > 0 && r->tape->pass.fixed && !r->tape->pass.record)
+        mmf_arena_reserve(&r->tape->kept_arena, bytes);
+}
+
+/* What earlier passes over the same weights have left, or this one leaves. */
+static bool keep(program_run *r)
+{
     planned *const p = r->p;
     bool is_new = false;
-    mmf_real *const piece =
-        mmf_tape__keep(r->tape, r->step->weight, p->shape.winograd ? winograd[p->groups] : blocks,
-                       (size_t)p->size * sizeof *piece, &is_new);
+    mmf_real *const piece = mmf_tape__keep(r->tape, r->step->weight, form_of(p),
+                                           (size_t)p->size * sizeof *piece, &is_new);
     p->is_kept = piece != NULL;
     if (!piece || is_new)
         return !piece || fold(r, piece);
@@ -377,6 +394,7 @@ static bool prepare(program_run *r, const largest *most)
     bool all = true;
     const mmf_tape_mark mark = mmf_tape_enter(r->tape);
     r->folded = mmf_tape__reals(r->tape, most->folded + 1);
+    reserve(r);
     for (int i = 0; i < r->n_steps; i++) {
         r->step = &r->steps[i];
         r->p = &r->plan[i];

@@ -11,6 +11,8 @@
 /* Columns of one product: its sums stay in the second cache level. */
 #define TILE_COLUMNS 256
 #define TILE_ROWS MMF_BYTE_ROWS
+/* So few rows wait for the weight's bytes: a tile of a back end would work for all of its rows. */
+#define FEW_ROWS 6
 
 struct mmf_byte_cached {
     struct mmf_byte_cached *next;
@@ -42,6 +44,7 @@ bool mmf_int8_linear(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w, c
 /* A weight (outputs, inputs) in bytes: tiles of rows one behind the other. */
 typedef struct packed_weight {
     int64_t outputs, inputs, n_tiles;
+    bool is_plain;                       /* rows as they are */
     const mmf_byte_kernel *whole, *rest; /* of full tiles, and of the last one; NULL: none */
     size_t tile_bytes, rest_bytes;
     int8_t *bytes;
@@ -56,10 +59,9 @@ typedef struct int8_job {
     mmf_tensor *y;
     packed_weight weight;
     int64_t rows;
-    uint8_t *bytes; /* (rows, inputs) of x, in whole tiles */
-    float *scale;   /* of a row of x */
-    int32_t *zero;
-    bool *failed; /* by the back end */
+    mmf_byte_rows in; /* x */
+    int16_t *wide;    /* the bytes of few rows; NULL: there are many */
+    bool *failed;     /* by the back end */
 } int8_job;
 
 static int64_t at_most(int64_t n, int64_t limit)
@@ -87,13 +89,13 @@ static size_t bytes_of(const mmf_byte_kernel *kernel, int64_t n, int64_t k)
     return (bytes + 63) & ~(size_t)63;
 }
 
-static packed_weight plan(mmf_tape *tape, const mmf_tensor *w)
+static packed_weight plan(mmf_tape *tape, const mmf_tensor *w, bool is_plain)
 {
-    packed_weight p = {.outputs = w->shape[0], .inputs = w->shape[1]};
+    packed_weight p = {.outputs = w->shape[0], .inputs = w->shape[1], .is_plain = is_plain};
     p.n_tiles = (p.outputs + TILE_COLUMNS - 1) / TILE_COLUMNS;
     const int64_t rest = p.outputs - (p.n_tiles - 1) * TILE_COLUMNS;
-    p.whole = p.n_tiles > 1 ? kernel_of(tape, TILE_COLUMNS, p.inputs) : NULL;
-    p.rest = kernel_of(tape, rest, p.inputs);
+    p.whole = p.n_tiles > 1 && !is_plain ? kernel_of(tape, TILE_COLUMNS, p.inputs) : NULL;
+    p.rest = is_plain ? NULL : kernel_of(tape, rest, p.inputs);
     p.tile_bytes = bytes_of(p.whole, TILE_COLUMNS, p.inputs);
     p.rest_bytes = bytes_of(p.rest, rest, p.inputs);
     return p;
@@ -147,8 +149,36 @@ static void quantise_range(void *argument, int64_t begin, int64_t end)
     const int64_t inputs = j->weight.inputs;
     const int levels = mmf_blas_byte_levels();
     for (int64_t r = begin; r < end; r++)
-        j->tape->k->quantise_row(inputs, j->x->data + r * inputs, levels, j->bytes + r * inputs,
-                                 &j->scale[r], &j->zero[r]);
+        j->tape->k->quantise_row(inputs, j->x->data + r * inputs, levels, j->in.bytes + r * inputs,
+                                 &j->in.scale[r], &j->in.zero[r]);
+}
+
+static void finish_tile(const int8_job *j, int64_t row, int64_t m, int64_t column, int64_t n,
+                        const int32_t *sums)
+{
+    const packed_weight *const p = &j->weight;
+    for (int64_t i = 0; i < m; i++) {
+        float *const y = j->y->data + (row + i) * p->outputs + column;
+        j->tape->k->dequantise(n, sums + i * n, j->in.scale[row + i], j->in.zero[row + i],
+                               p->scale + column, p->sums + column,
+                               j->b ? j->b->data + column : NULL, y);
+        j->tape->k->bias_act(1, n, NULL, j->activation, y);
+    }
+}
+
+/* Tiles of the weight for few rows. */
+static void few_rows_range(void *argument, int64_t begin, int64_t end)
+{
+    const int8_job *const j = argument;
+    const packed_weight *const p = &j->weight;
+    int32_t sums[FEW_ROWS * TILE_COLUMNS];
+    for (int64_t t = begin; t < end; t++) {
+        const int64_t column = t * TILE_COLUMNS, n = at_most(p->outputs - column, TILE_COLUMNS);
+        for (int64_t r = 0; r < j->rows; r++)
+            j->tape->k->dot_bytes(n, p->inputs, j->wide + r * p->inputs,
+                                  p->bytes + (size_t)t * p->tile_bytes, sums + r * n);
+        finish_tile(j, 0, j->rows, column, n, sums);
+    }
 }
 
 /* Tile t: rows t / n_tiles, columns t % n_tiles. */
@@ -163,30 +193,24 @@ static void tile_range(void *argument, int64_t begin, int64_t end)
         const int64_t m = at_most(j->rows - row, TILE_ROWS);
         const int64_t n = at_most(p->outputs - column, TILE_COLUMNS);
         const mmf_byte_kernel *const kernel = tile + 1 < p->n_tiles ? p->whole : p->rest;
-        const uint8_t *const a = j->bytes + row * p->inputs;
+        const uint8_t *const a = j->in.bytes + row * p->inputs;
         const int8_t *const b = p->bytes + (size_t)tile * p->tile_bytes;
         if (!kernel)
             mmf_blas_gemm_bytes(m, n, p->inputs, a, b, sums);
         else if (!mmf_blas_bytes_run(kernel, a, b, sums))
             __atomic_store_n(j->failed, true, __ATOMIC_RELAXED);
-        for (int64_t i = 0; i < m; i++) {
-            float *const y = j->y->data + (row + i) * p->outputs + column;
-            j->tape->k->dequantise(n, sums + i * n, j->scale[row + i], j->zero[row + i],
-                                   p->scale + column, p->sums + column,
-                                   j->b ? j->b->data + column : NULL, y);
-            j->tape->k->bias_act(1, n, NULL, j->activation, y);
-        }
+        finish_tile(j, row, m, column, n, sums);
     }
 }
 
 /* The weight in bytes, made by the first pass that asks; false where there is no memory for it. */
-static bool packed(mmf_tape *tape, const mmf_tensor *w, packed_weight *p)
+static bool packed(mmf_tape *tape, const mmf_tensor *w, bool is_plain, packed_weight *p)
 {
     const size_t rows = (size_t)w->shape[0];
     bool is_new = false;
-    *p = plan(tape, w);
-    unsigned char *const kept =
-        mmf_tape__keep(tape, w, "int8", weight_bytes(p) + rows * 8, &is_new);
+    *p = plan(tape, w, is_plain);
+    unsigned char *const kept = mmf_tape__keep(tape, w, is_plain ? "int8, plain" : "int8",
+                                               weight_bytes(p) + rows * 8, &is_new);
     if (!kept)
         return false;
     p->bytes = (int8_t *)kept;
@@ -200,34 +224,68 @@ static bool packed(mmf_tape *tape, const mmf_tensor *w, packed_weight *p)
     if (!fine)
         mmf_tape__fail(tape, MMF_NOMEM, "linear", "the weight could not be brought to bytes");
     mmf_arena_rewind(&tape->arena, mark);
+    mmf_tape__give_back(w);
     return fine;
+}
+
+/* x in bytes: those of the layer before where it read the same, as queries, keys and values do. */
+static bool quantised(mmf_tape *tape, int8_job *job, int64_t inputs)
+{
+    mmf_byte_rows *const last = &tape->byte_rows;
+    const mmf_tensor *const x = job->x;
+    if (last->of == x->data && last->count == x->count && last->inputs == inputs &&
+        last->generation == tape->arena.generation) {
+        job->in = *last;
+        return true;
+    }
+    const int64_t in_tiles = (job->rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+    const size_t n_bytes = (size_t)(in_tiles * inputs);
+    job->in = (mmf_byte_rows){.of = x->data, .count = x->count, .inputs = inputs};
+    job->in.bytes = mmf_tape__alloc(tape, n_bytes + 1);
+    job->in.scale = mmf_tape__alloc(tape, (size_t)job->rows * sizeof *job->in.scale + 1);
+    job->in.zero = mmf_tape__alloc(tape, (size_t)job->rows * sizeof *job->in.zero + 1);
+    if (!job->in.bytes || !job->in.scale || !job->in.zero)
+        return false;
+    memset(job->in.bytes + x->count, 0, n_bytes - (size_t)x->count);
+    mmf_tape__parallel(tape, job->rows, mmf_grain(inputs), quantise_range, job);
+    job->in.generation = tape->arena.generation;
+    *last = job->in;
+    return true;
+}
+
+static bool widen(mmf_tape *tape, int8_job *job)
+{
+    job->wide = mmf_tape__alloc(tape, (size_t)job->x->count * sizeof *job->wide + 1);
+    for (int64_t i = 0; job->wide && i < job->x->count; i++)
+        job->wide[i] = job->in.bytes[i];
+    return job->wide != NULL;
 }
 
 bool mmf_int8_linear(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w, const mmf_tensor *b,
                      mmf_activation activation, mmf_tensor *y)
 {
     const int64_t inputs = w->shape[1], outputs = w->shape[0];
-    bool failed = false;
-    int8_job job = {
-        .tape = tape, .x = x, .b = b, .activation = activation, .y = y, .failed = &failed};
     if (!tape->pass.int8 || inputs < MIN_INPUTS || outputs < MIN_OUTPUTS ||
-        inputs > MMF_BLAS_MAX_BYTE_TERMS || !packed(tape, w, &job.weight))
+        inputs > MMF_BLAS_MAX_BYTE_TERMS)
         return false;
-    job.rows = x->count / inputs;
+    bool failed = false;
+    int8_job job = {.tape = tape,
+                    .x = x,
+                    .b = b,
+                    .activation = activation,
+                    .y = y,
+                    .rows = x->count / inputs,
+                    .failed = &failed};
+    const bool has_few = job.rows <= FEW_ROWS;
+    if (!packed(tape, w, has_few, &job.weight) || !quantised(tape, &job, inputs) ||
+        (has_few && !widen(tape, &job)))
+        return false;
     const int64_t n_row_tiles = (job.rows + TILE_ROWS - 1) / TILE_ROWS;
-    const size_t n_bytes = (size_t)(n_row_tiles * TILE_ROWS * inputs);
-    const mmf_arena_mark mark = mmf_arena_here(&tape->arena);
-    job.bytes = mmf_tape__alloc(tape, n_bytes + 1);
-    job.scale = mmf_tape__alloc(tape, (size_t)job.rows * sizeof *job.scale + 1);
-    job.zero = mmf_tape__alloc(tape, (size_t)job.rows * sizeof *job.zero + 1);
-    if (!job.bytes || !job.scale || !job.zero)
-        return false;
-    memset(job.bytes + x->count, 0, n_bytes - (size_t)x->count);
-    mmf_tape__parallel(tape, job.rows, mmf_grain(inputs), quantise_range, &job);
-    mmf_tape__parallel(tape, n_row_tiles * job.weight.n_tiles,
-                       mmf_grain(TILE_ROWS * TILE_COLUMNS * inputs / 64), tile_range, &job);
+    const int64_t n_tiles = job.weight.n_tiles * (has_few ? 1 : n_row_tiles);
+    /* Few rows cost the bytes that they wait for, many their products. */
+    const int64_t cost = TILE_COLUMNS * inputs / (has_few ? 8 : 64 / TILE_ROWS);
+    mmf_tape__parallel(tape, n_tiles, mmf_grain(cost), has_few ? few_rows_range : tile_range, &job);
     mmf_tape__count_products(tape, 1, job.rows, outputs, inputs);
-    mmf_arena_rewind(&tape->arena, mark);
     if (failed)
         mmf_tape__fail(tape, MMF_INTERNAL, "linear", "%s refused a product of bytes",
                        mmf_blas_name());

@@ -23,6 +23,7 @@ mmf_status mmf_tape_create(mmf_ctx *ctx, mmf_tape **out)
     mmf_blas_limit_cpu(ctx->cpu);
     mmf_arena_init(&tape->arena, ctx);
     mmf_arena_init(&tape->kept_arena, ctx);
+    tape->kept_arena.is_roomy = true;
     *out = tape;
     return MMF_OK;
 }
@@ -51,7 +52,7 @@ void mmf_tape_begin(mmf_tape *tape, const mmf_pass *pass)
     if (tape->kept && !pass->fixed)
         forget_kept(tape);
     tape->pass = *pass;
-    tape->arena.rewinds = !pass->record;
+    tape->arena.is_roomy = !pass->record;
     tape->n_threads = tape->ctx->n_threads;
     tape->last = NULL;
     tape->n_nodes = 0;
@@ -108,20 +109,27 @@ mmf_real *mmf_tape__reals(mmf_tape *tape, int64_t count)
     return mmf_tape__alloc(tape, (size_t)count * sizeof(mmf_real));
 }
 
+void *mmf_tape__kept(const mmf_tape *tape, const mmf_tensor *of, const char *form)
+{
+    for (const mmf_kept *kept = tape->kept; kept; kept = kept->next) {
+        if (kept->of == of->data && strcmp(kept->form, form) == 0)
+            return kept->piece;
+    }
+    return NULL;
+}
+
 void *mmf_tape__keep(mmf_tape *tape, const mmf_tensor *of, const char *form, size_t bytes,
                      bool *is_new)
 {
     /* Without recording, nothing but parameters and variables wants gradients. */
     if (!tape->pass.fixed || tape->pass.record || !of->wants_grad)
         return NULL;
-    for (const mmf_kept *kept = tape->kept; kept; kept = kept->next) {
-        if (kept->of == of->data && strcmp(kept->form, form) == 0) {
-            *is_new = false;
-            return kept->piece;
-        }
-    }
+    void *piece = mmf_tape__kept(tape, of, form);
+    *is_new = false;
+    if (piece)
+        return piece;
     mmf_kept *const kept = mmf_arena_alloc(&tape->kept_arena, sizeof *kept);
-    void *const piece = kept ? mmf_arena_alloc(&tape->kept_arena, bytes) : NULL;
+    piece = kept ? mmf_arena_alloc(&tape->kept_arena, bytes) : NULL;
     if (!piece)
         return NULL;
     *kept = (mmf_kept){tape->kept, of->data, form, piece};
@@ -132,9 +140,8 @@ void *mmf_tape__keep(mmf_tape *tape, const mmf_tensor *of, const char *form, siz
 
 void mmf_tape__give_back(const mmf_tensor *of)
 {
-    const size_t bytes = (size_t)of->count * sizeof *of->data;
     if (of->is_mapped)
-        mmf_map_release(&(mmf_mapping){(const unsigned char *)of->data, bytes}, of->data, bytes);
+        mmf_map_give_back(of->data, (size_t)of->count * sizeof *of->data);
 }
 
 static mmf_tensor *new_tensor(mmf_tape *tape, int n_dims, const int64_t *shape, bool with_data)

@@ -32,6 +32,17 @@ typedef struct mmf_kept {
     void *piece;
 } mmf_kept;
 
+/** Rows in bytes, as several layers read them one after the other; see int8.c. */
+typedef struct mmf_byte_rows {
+    const mmf_real *of; /* NULL: none */
+    int64_t count, inputs;
+    uint64_t
+        generation;  /* of the arena: in a later one `of` and the pieces may be something else */
+    uint8_t *bytes;  /* (rows, inputs), in whole tiles */
+    mmf_real *scale; /* of a row */
+    int32_t *zero;
+} mmf_byte_rows;
+
 struct mmf_tape {
     mmf_ctx *ctx;
     mmf_arena arena;
@@ -40,6 +51,7 @@ struct mmf_tape {
     struct mmf_conv_cached *conv_kernels;    /* see conv_cache.h */
     struct mmf_byte_cached *byte_kernels;    /* see int8.h */
     struct mmf_panels_cached *panel_kernels; /* see panels.h */
+    mmf_byte_rows byte_rows;                 /* the last ones */
     mmf_pass pass;
     const mmf_kernels *k;
     int n_threads;
@@ -65,6 +77,8 @@ mmf_tensor *mmf_tape__tensor(mmf_tape *tape, int n_dims, const int64_t *shape);
  */
 void *mmf_tape__keep(mmf_tape *tape, const mmf_tensor *of, const char *form, size_t bytes,
                      bool *is_new);
+/** What mmf_tape__keep would give without making it, NULL if it is not there. */
+void *mmf_tape__kept(const mmf_tape *tape, const mmf_tensor *of, const char *form);
 /** The parameter's values are not read again soon: pages of a file go back to the system. */
 void mmf_tape__give_back(const mmf_tensor *of);
 /**

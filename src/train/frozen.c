@@ -29,6 +29,7 @@ struct mmf_frozen {
     int64_t width;
     mmf_image_norm norm; /* of pixels for an encoder */
     bool has_norm;
+    bool int8;
 };
 
 /* ---- Names ------------------------------------------------------------------------------- */
@@ -194,7 +195,7 @@ static mmf_status run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows, 
     const mmf_step step = {0};
     normalise(f, in, n_rows);
     f->input.shape[0] = first;
-    mmf_tape_begin(f->tape, &(mmf_pass){.fixed = fixed});
+    mmf_tape_begin(f->tape, &(mmf_pass){.fixed = fixed, .int8 = f->int8});
     mmf_feed_put(&f->feed, f->tape, in, NULL, n_rows, MMF_ALL_MODALITIES, &inputs);
     mmf_module_run(f->module, f->tape, &inputs, &step, &outputs);
     MMF_TRY(mmf_tape_status(f->tape));
@@ -213,6 +214,11 @@ mmf_status mmf_frozen_run(mmf_frozen *f, const mmf_batch_input *in, int64_t n_ro
                           const float **out)
 {
     return run(f, in, n_rows, first, true, out);
+}
+
+void mmf_frozen_set_int8(mmf_frozen *frozen, bool int8)
+{
+    frozen->int8 = int8;
 }
 
 /* ---- Opening ----------------------------------------------------------------------------- */
@@ -371,7 +377,8 @@ mmf_status mmf_frozen_open(mmf_ctx *ctx, mmf_frozen **out, const char *spec, con
         status = mmf_tape_create(ctx, &f->tape);
     if (status == MMF_OK)
         status = create_feed(f);
-    if (status == MMF_OK)
+    f->width = f->model || !f->module ? 0 : mmf_module_width(f->module);
+    if (status == MMF_OK && f->width == 0)
         status = measure(f, input);
     if (status == MMF_OK)
         *out = f;

@@ -42,6 +42,8 @@ mmf_status mmf_frozen_open(mmf_ctx *ctx, mmf_frozen **out, const char *spec, con
 /** Accepts NULL. */
 void mmf_frozen_free(mmf_frozen *frozen);
 int64_t mmf_frozen_width(const mmf_frozen *frozen);
+/** Large linear layers in eight bits from here on, as mmf_model_set_int8. */
+void mmf_frozen_set_int8(mmf_frozen *frozen, bool int8);
 /**
  * Features of rows: `in` as a batch has it, not normalised, all rows present.
  * @param first  first dimension of a row: that of the input, of tokens also less

@@ -112,6 +112,8 @@ static mmf_status cache_path(const column_job *job, const mmf_config *config, bo
     if (job->column->encoder) {
         hash = mmf_hash_text(hash, job->column->encoder);
         hash = mmf_hash_number(hash, (int64_t)job->column->weights);
+        if (job->options->int8)
+            hash = mmf_hash_text(hash, "int8");
     }
     mmf_free(job->ctx, settings);
     const size_t n = strlen(job->options->cache) + strlen(job->column->kind->def.name) + 64;
@@ -456,6 +458,7 @@ static mmf_status begin(column_job *job)
     if (column->encoder) {
         MMF_TRY(of_column(job, mmf_features_open(job->ctx, &job->features, &job->preparer,
                                                  column->name, column->encoder, column->source)));
+        mmf_frozen_set_int8(job->features.frozen, job->options->int8);
         unit = (size_t)mmf_frozen_width(job->features.frozen) * sizeof(float);
     }
     if (resumes && job->journal.unit_bytes == unit)

@@ -156,7 +156,7 @@ static void a_rewind_keeps_one_piece(void **state)
     mmf_arena arena;
     mmf_arena_init(&arena, ctx);
     for (int rewinds = 0; rewinds < 2; rewinds++) {
-        arena.rewinds = rewinds == 1;
+        arena.is_roomy = rewinds == 1;
         for (int round = 0; round < 3; round++) {
             unsigned char *const before = mmf_arena_alloc(&arena, FIRST);
             memset(before, 7, FIRST);

@@ -11,6 +11,7 @@
 #include "encoders/bert_source.h"
 #include "mmfuse/model.h"
 #include "support.h"
+#include "train/frozen.h"
 
 enum { ROWS = 3, STEPS = 6, WIDTH = 8, VOCAB = 12, MOST_TOKENS = 256 };
 
@@ -308,6 +309,121 @@ static void minilm_embeds_as_the_reference(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Cosines of what layers in eight bits make of real sentences with what single precision makes. */
+static void minilm_in_eight_bits_is_nearly_the_same(void **state)
+{
+    (void)state;
+    enum { WORDS = 64, BATCH = 32, N_BATCHES = 10, DIMS = 384 };
+    const char *const folder = minilm_folder();
+    const char *const csv = test_shared("data/meld/test_sent_emo.csv");
+    if (!folder || !csv)
+        return;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_wordpiece *wordpiece = NULL;
+    mmf_archive *archive = NULL;
+    mmf_array texts = {0};
+    mmf_tape *tape = NULL;
+    static mmf_real exact[BATCH * DIMS];
+    double least = 1, sum = 0;
+    test_ok(ctx, mmf_wordpiece_load(ctx, &wordpiece, folder));
+    test_ok(ctx, mmf_archive_open(ctx, &archive, csv, NULL));
+    const int64_t column = mmf_archive_find(archive, "Utterance");
+    assert_true(column >= 0);
+    test_ok(ctx, mmf_archive_load(archive, (size_t)column, &texts));
+    assert_true(texts.shape[0] >= BATCH * N_BATCHES);
+    mmf_module *const module = load_minilm(ctx, folder);
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    for (int64_t batch = 0; batch < N_BATCHES; batch++) {
+        int64_t tokens[BATCH * WORDS] = {0}, length[BATCH];
+        for (int64_t b = 0; b < BATCH; b++) {
+            char text[2048];
+            size_t n = 0;
+            const char *const cell = mmf_array_string(&texts, batch * BATCH + b, &n);
+            snprintf(text, sizeof text, "%.*s", (int)n, cell);
+            test_ok(ctx, mmf_wordpiece_encode(ctx, wordpiece, text, NULL, WORDS, tokens + b * WORDS,
+                                              NULL, &length[b]));
+        }
+        for (int int8 = 0; int8 < 2; int8++) {
+            mmf_named in = {0}, out = {0};
+            mmf_tape_begin(tape, &(mmf_pass){.fixed = true, .int8 = int8});
+            mmf_named_put(tape, &in, "text",
+                          mmf_input_ints(tape, tokens, 2, (int64_t[]){BATCH, WORDS}));
+            mmf_named_put(tape, &in, "text.length",
+                          mmf_input_ints(tape, length, 1, (int64_t[]){BATCH}));
+            mmf_module_run(module, tape, &in, &(mmf_step){0}, &out);
+            test_ok(ctx, mmf_tape_status(tape));
+            const mmf_tensor *const y = mmf_named_get(&out, "feature");
+            assert_int_equal(y->count, BATCH * DIMS);
+            for (int64_t b = 0; int8 && b < BATCH; b++) {
+                double dot = 0; /* both have length 1 */
+                for (int64_t i = b * DIMS; i < (b + 1) * DIMS; i++)
+                    dot += (double)exact[i] * (double)y->data[i];
+                least = dot < least ? dot : least;
+                sum += dot;
+            }
+            memcpy(exact, y->data, sizeof exact);
+        }
+    }
+    const double mean = sum / (BATCH * N_BATCHES);
+    printf("cosine of embeddings in eight bits with single precision: mean %.5f, least %.5f over "
+           "%d sentences\n",
+           mean, least, BATCH * N_BATCHES);
+    if (!(least > .99) || mean == 1)
+        fail_msg("mean %.5f, least %.5f", mean, least);
+    mmf_tape_free(tape);
+    mmf_module_free(module);
+    mmf_archive_close(archive);
+    mmf_wordpiece_free(wordpiece);
+    mmf_ctx_free(ctx);
+}
+
+/* Weights of others as a frozen encoder, as they are and in eight bits. */
+static void frozen_weights_run_in_eight_bits(void **state)
+{
+    (void)state;
+    enum { WIDE = 128 };
+    bert_test *const t = open_test("hidden_size=128:num_hidden_layers=1:num_attention_heads=2:"
+                                   "intermediate_size=256:max_position_embeddings=6");
+    const char *const folder = test_path("wide-bert");
+    const mmf_params *const params = mmf_module_params(t->module);
+    mmf_named_array arrays[64];
+    mmf_frozen *frozen = NULL;
+    char path[700];
+    const mmf_tensor *const wanted = feature(t, &(mmf_pass){0});
+    for (size_t i = 0; i < mmf_params_count(params); i++) {
+        const mmf_param *const p = mmf_params_at(params, i);
+        assert_true(i < 64);
+        arrays[i] =
+            (mmf_named_array){p->name, {MMF_F32, p->tensor->n_dims, {0}, 4, p->tensor->data}};
+        memcpy(arrays[i].array.shape, p->tensor->shape, sizeof p->tensor->shape);
+    }
+    test_write(t->ctx, folder, "config.json",
+               "{\"hidden_size\": 128, \"num_hidden_layers\": 1, \"num_attention_heads\": 2, "
+               "\"intermediate_size\": 256, \"max_position_embeddings\": 6}");
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    test_ok(t->ctx, mmf_safetensors_save(t->ctx, path, arrays, mmf_params_count(params), NULL, 0));
+    const mmf_batch_input in = {.tokens = t->tokens, .length = t->length};
+    test_ok(t->ctx, mmf_frozen_open(t->ctx, &frozen, "bert", folder,
+                                    &mmf_module_schema(t->module)->inputs[0]));
+    for (int int8 = 0; int8 < 2; int8++) {
+        const float *found = NULL;
+        double dot = 0, a = 0, b = 0, off = 0;
+        mmf_frozen_set_int8(frozen, int8 == 1);
+        test_ok(t->ctx, mmf_frozen_run(frozen, &in, ROWS, STEPS, &found));
+        assert_int_equal(mmf_frozen_width(frozen), WIDE);
+        for (int64_t i = 0; i < (int64_t)ROWS * WIDE; i++) {
+            dot += (double)found[i] * (double)wanted->data[i];
+            a += (double)found[i] * (double)found[i];
+            b += (double)wanted->data[i] * (double)wanted->data[i];
+            off = fmax(off, fabs((double)found[i] - (double)wanted->data[i]));
+        }
+        assert_true(dot / sqrt(a * b) > .99);
+        assert_true(int8 ? off > 1e-5 : off < 1e-5);
+    }
+    mmf_frozen_free(frozen);
+    close_test(t);
+}
+
 /* ---- Files beside the weights ------------------------------------------------------------ */
 
 static void descriptions_are_read(void **state)
@@ -370,6 +486,8 @@ int main(void)
         cmocka_unit_test(padding_does_not_matter),
         cmocka_unit_test(recomputed_activations_give_the_same_gradients),
         cmocka_unit_test(minilm_embeds_as_the_reference),
+        cmocka_unit_test(minilm_in_eight_bits_is_nearly_the_same),
+        cmocka_unit_test(frozen_weights_run_in_eight_bits),
         cmocka_unit_test(descriptions_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,9 +76,9 @@ static void fill_whole(layer *l)
 static void test_whole_numbers_are_exact(void **state)
 {
     (void)state;
-    static const int64_t sizes[][3] = {{1, 128, 64},    {63, 130, 65},  {64, 256, 256},
-                                       {65, 200, 257},  {130, 129, 70}, {7, 777, 513},
-                                       {128, 384, 1536}};
+    static const int64_t sizes[][3] = {{1, 128, 64},   {63, 130, 65},  {64, 256, 256},
+                                       {65, 200, 257}, {130, 129, 70}, {7, 777, 513},
+                                       {6, 777, 513},  {2, 1000, 64},  {128, 384, 1536}};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         layer l = make(2, sizes[s][0], sizes[s][1], sizes[s][2]);
         fill_whole(&l);
@@ -183,12 +183,58 @@ static void test_only_where_asked(void **state)
     drop(&l);
 }
 
+/* A row has the same bits alone, among few and among many. */
+static void test_rows_are_alone(void **state)
+{
+    (void)state;
+    enum { MOST = 9, INPUTS = 300, OUTPUTS = 270 };
+    layer all = make(2, MOST, INPUTS, OUTPUTS);
+    fill_normal(&all);
+    memcpy(all.exact, run(&all, bytes, MMF_ACT_GELU), MOST * OUTPUTS * sizeof(mmf_real));
+    for (all.rows = 1; all.rows < MOST; all.rows++)
+        assert_memory_equal(run(&all, bytes, MMF_ACT_GELU), all.exact,
+                            (size_t)(all.rows * OUTPUTS) * sizeof(mmf_real));
+    drop(&all);
+}
+
+/* Layers share the bytes of one input, but not of another that came to stand in its place. */
+static void test_inputs_are_told_apart(void **state)
+{
+    (void)state;
+    enum { ROWS = 40, INPUTS = 256, OUTPUTS = 80, COUNT = ROWS * OUTPUTS };
+    layer l = make(1, ROWS, INPUTS, OUTPUTS);
+    fill_normal(&l);
+    mmf_real found[4][COUNT];
+    for (int apart = 0; apart < 2; apart++) {
+        for (int k = 0; k < 2; k++) {
+            const double factor = k == 0 ? 1 : -3;
+            if (apart || k == 0)
+                mmf_tape_begin(l.tape, &bytes);
+            mmf_tensor *const w = mmf_variable(l.tape, l.w, 2, (int64_t[]){OUTPUTS, INPUTS});
+            mmf_tensor *const x = mmf_input(l.tape, l.x, 2, (int64_t[]){ROWS, INPUTS});
+            const mmf_tape_mark mark = mmf_tape_enter(l.tape);
+            mmf_tensor *const scaled = mmf_affine(l.tape, x, factor, 0);
+            mmf_tensor *const first = mmf_linear(l.tape, scaled, w, NULL, MMF_ACT_NONE);
+            mmf_tensor *const again = mmf_linear(l.tape, scaled, w, NULL, MMF_ACT_NONE);
+            test_ok(l.ctx, mmf_tape_status(l.tape));
+            assert_memory_equal(first->data, again->data, sizeof found[0]);
+            memcpy(found[2 * apart + k], again->data, sizeof found[0]);
+            mmf_tape_leave(l.tape, mark, mmf_full(l.tape, 1, (int64_t[]){1}, 0));
+        }
+    }
+    assert_memory_equal(found[0], found[2], sizeof found[0]);
+    assert_memory_equal(found[1], found[3], sizeof found[0]);
+    assert_memory_not_equal(found[0], found[1], sizeof found[0]);
+    drop(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_numbers_are_exact), cmocka_unit_test(test_close_elsewhere),
         cmocka_unit_test(test_threads_agree),           cmocka_unit_test(test_odd_rows),
-        cmocka_unit_test(test_only_where_asked),
+        cmocka_unit_test(test_only_where_asked),        cmocka_unit_test(test_rows_are_alone),
+        cmocka_unit_test(test_inputs_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
  * test_prepare.c: raw files to arrays: values, shared and absent rows, classes; the cache, going on
  * after an interruption, bad files, and models that take the table itself.
  */
+#include <dirent.h>
 #include <sys/stat.h>
 #include <utime.h>
 
@@ -487,6 +488,17 @@ static void models_take_the_table(void **state)
     mmf_ctx_free(ctx);
 }
 
+static int count_files(const char *folder)
+{
+    DIR *const entries = opendir(folder);
+    int n = 0;
+    assert_non_null(entries);
+    while (readdir(entries))
+        n++;
+    closedir(entries);
+    return n;
+}
+
 /* A model of one modality as a frozen encoder: its features, and those of rows that lack it. */
 static void trained_models_encode(void **state)
 {
@@ -532,6 +544,18 @@ static void trained_models_encode(void **state)
         different += fabs(mmf_array_number(&features, d) -
                           mmf_array_number(&features, features.shape[1] + d));
     assert_true(different > 0);
+    /* In eight bits it is another entry of the cache. */
+    const int n_files = count_files(options.cache);
+    mmf_archive *bytes = NULL;
+    options.int8 = true;
+    for (int round = 0; round < 2; round++) {
+        test_ok(ctx, mmf_prepare(ctx, &bytes, path, &options));
+        const mmf_array near = load_array(ctx, bytes, "sound");
+        assert_int_equal(mmf_array_count(&near), mmf_array_count(&features));
+        mmf_archive_close(bytes);
+        assert_true(count_files(options.cache) > n_files);
+    }
+    options.int8 = false;
     /* What was settled does it again, and knows the weights. */
     mmf_prepare_options again = prepare_options(test_path("cache-features-again"));
     test_ok(ctx, mmf_dataset_from_archive(ctx, &dataset, archive, NULL));

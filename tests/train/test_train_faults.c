@@ -196,7 +196,8 @@ static void every_allocation_may_fail(void **state)
     free(folder);
 }
 
-/* The limit in bytes of the context, from nothing to what the work needs. */
+/* The limit in bytes of the context, from nothing to what the work takes where there is no limit.
+ * Arenas take no room in advance where there is a limit, so somewhat less is enough. */
 static void every_limit_of_memory_is_kept(void **state)
 {
     (void)state;
@@ -209,6 +210,7 @@ static void every_limit_of_memory_is_kept(void **state)
     /* The record holds times, a few digits longer in one run than in another. */
     const size_t needed = mmf_ctx_memory(plain).peak_bytes + 256;
     mmf_ctx_free(plain);
+    int n_enough = 0;
     for (size_t share = 0; share <= 20; share++) {
         mmf_ctx_options o = MMF_CTX_OPTIONS_INIT;
         mmf_ctx *ctx = NULL;
@@ -216,13 +218,16 @@ static void every_limit_of_memory_is_kept(void **state)
         o.n_threads = 1;
         assert_int_equal(mmf_ctx_create(&ctx, &o), MMF_OK);
         const mmf_status status = work(ctx, s, data, folder);
+        n_enough += status == MMF_OK;
         if (share == 20)
             test_ok(ctx, status);
-        else
+        else if (n_enough == 0)
             test_fails(ctx, status, MMF_NOMEM, "limited by --memory-limit");
+        assert_true(n_enough == 0 || status == MMF_OK);
         assert_true(mmf_ctx_memory(ctx).peak_bytes <= o.memory_limit);
         mmf_ctx_free(ctx);
     }
+    assert_in_range(n_enough, 1, 15);
     empty_folder(folder);
     rmdir(folder);
     free(data);

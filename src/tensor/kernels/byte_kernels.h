@@ -62,6 +62,20 @@ static void quantise_row(int64_t n, const mmf_real *restrict x, int levels, uint
     }
 }
 
+/* Sixteen bits a factor: pairs of products are then one instruction, and the bytes of `b`, which
+ * come from memory, are what is waited for. */
+static void dot_bytes(int64_t rows, int64_t n, const int16_t *restrict a, const int8_t *restrict b,
+                      int32_t *restrict sum)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const int8_t *restrict const row = b + r * n;
+        int32_t total = 0;
+        for (int64_t j = 0; j < n; j++)
+            total += (int32_t)a[j] * (int32_t)row[j];
+        sum[r] = total;
+    }
+}
+
 /* y[j] = scale weight_scale[j] (sum[j] - zero weight_sum[j]) + bias[j] */
 static void dequantise(int64_t n, const int32_t *restrict sum, mmf_real scale, int32_t zero,
                        const mmf_real *restrict weight_scale, const int32_t *restrict weight_sum,

@@ -40,6 +40,7 @@ const mmf_kernels MMF_KERNEL_TABLE = {
     .bias_act = bias_act,
     .act_grad = act_grad,
     .quantise_row = quantise_row,
+    .dot_bytes = dot_bytes,
     .dequantise = dequantise,
     .softmax_row = softmax_row,
     .softmax_row_grad = softmax_row_grad,
