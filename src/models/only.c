@@ -7,9 +7,10 @@ static const mmf_option options[] = {
     MMF_HIDDEN_OPTION,
     MMF_DROPOUT_OPTION,
     MMF_ENCODER_OPTION,
-    {"head", NULL, MMF_OPTION_TEXT, 0, 0, "hidden|linear|none", "hidden",
-     "a hidden layer and one of the outputs, the latter alone, or none: the feature is the "
-     "prediction, as with an encoder that puts out logits"},
+    {"head", NULL, MMF_OPTION_TEXT, 0, 0, NULL, "hidden",
+     "hidden: a hidden layer and one of the outputs; linear: the latter alone; none: the feature "
+     "is "
+     "the prediction, as with an encoder that puts out logits"},
     {0},
 };
 
@@ -30,6 +31,8 @@ static mmf_head build_head(mmf_builder *b, const mmf_config *config, int64_t wid
         head.dropout = mmf_config_real(config, "dropout");
         head.out = mmf_linear_build(b, "out", width, n_outputs, true);
         mmf_builder_leave(b);
+    } else if (strcmp(kind, "none") != 0) {
+        mmf_builder_fail(b, MMF_ARG, "head is \"%s\"; expected hidden, linear or none", kind);
     } else if (width != n_outputs) {
         mmf_builder_fail(b, MMF_ARG,
                          "head=none: the encoder puts out %lld numbers, the task has %lld outputs",

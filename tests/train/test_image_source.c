@@ -388,6 +388,8 @@ static void a_checkpoint_predicts_as_it_is(void **state)
     mmf_model_free(model);
     snprintf(encoder, sizeof encoder, "image=resnet20:base=4=%s", path);
     model = NULL;
+    test_fails(ctx, train_with(ctx, &model, encoder, "image", "lienar"), MMF_ARG,
+               "expected hidden, linear or none");
     test_fails(ctx, train_with(ctx, &model, encoder, "image", "none"), MMF_ARG,
                "puts out 128 numbers, the task has 2 outputs");
     test_fails(ctx, train(ctx, &model, "image=resnet20:output=logits:pooling=none", NULL), MMF_ARG,
