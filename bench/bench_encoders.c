@@ -1,5 +1,5 @@
 /*
- * bench_encoders.c: residual networks on batches of images and BERT on batches of texts, on
+ * bench_encoders.c: networks for images on batches of them, and BERT on batches of texts, on
  * command; requests as bench_models has them:
  *
  *     infer MODEL RUNS       microseconds a batch, not recorded, and of processor time
@@ -20,7 +20,7 @@
 #include "mmfuse/model.h"
 #include "timer.h"
 
-enum { MAX_BATCH = 16, SIDE = 224, CHANNELS = 3, STEPS = 128, VOCABULARY = 30522 };
+enum { MAX_BATCH = 128, SIDE = 224, CHANNELS = 3, STEPS = 128, VOCABULARY = 30522 };
 
 #define BERT(width, layers)                                                                        \
     "{\"hidden_size\": " #width ", \"num_hidden_layers\": " #layers                                \
@@ -29,12 +29,16 @@ enum { MAX_BATCH = 16, SIDE = 224, CHANNELS = 3, STEPS = 128, VOCABULARY = 30522
 /* BERT's pooled output stands in the place of logits: a head's cost would be nothing beside it. */
 static const struct work {
     const char *name, *layer, *options, *output; /* options in JSON */
-    int64_t batch;
+    int64_t batch, side;                         /* side: of images, 0: SIDE */
 } works[] = {
-    {"resnet18", "resnet", "{\"layers\": [2, 2, 2, 2]}", "logits", 8},
-    {"resnet50", "resnet", "{\"block\": \"bottleneck\", \"layers\": [3, 4, 6, 3]}", "logits", 8},
-    {"bert-base", "bert", BERT(768, 12), "pooler_output", 8},
-    {"minilm-l6", "bert", BERT(384, 6), "pooler_output", 16},
+    {"resnet18", "resnet", "{\"layers\": [2, 2, 2, 2]}", "logits", 8, 0},
+    {"resnet50", "resnet", "{\"block\": \"bottleneck\", \"layers\": [3, 4, 6, 3]}", "logits", 8, 0},
+    {"resnet20", "resnet",
+     "{\"layers\": [3, 3, 3], \"width\": 16, \"stem\": \"cifar\", \"shortcut\": \"A\"}", "logits",
+     128, 32},
+    {"cnn2d", "cnn2d", "{}", "feature", 128, 28},
+    {"bert-base", "bert", BERT(768, 12), "pooler_output", 8, 0},
+    {"minilm-l6", "bert", BERT(384, 6), "pooler_output", 16, 0},
 };
 
 enum { N_WORKS = sizeof works / sizeof *works };
@@ -111,6 +115,8 @@ static void make(bench *b, mmf_ctx *ctx, const struct work *work)
     b->work = work;
     b->ctx = ctx;
     b->input = strcmp(work->layer, "bert") == 0 ? text : image;
+    if (work->side > 0)
+        b->input.shape[1] = b->input.shape[2] = work->side;
     const mmf_schema schema = {1, &b->input};
     check(ctx, mmf_config_create(ctx, &config, def));
     check(ctx, mmf_config_set_json(config, work->options));

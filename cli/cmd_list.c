@@ -126,7 +126,8 @@ int cmd_list(int argc, char **argv)
     const mmf_def *const *const models = mmf_catalogue(MMF_KIND_MODEL, &n);
     print_models(models, n);
     print_pieces("Operators: what intermediate and late models fuse with", MMF_KIND_OPERATOR);
-    print_pieces("Encoders: --encoder MODALITY=NAME:WIDTH chooses one", MMF_KIND_ENCODER);
+    print_pieces("Encoders: --encoder MODALITY=NAME[:WIDTH][:OPTION=VALUE] chooses one",
+                 MMF_KIND_ENCODER);
     print_pieces("Losses beside any model: --loss NAME:WEIGHT", MMF_KIND_LOSS);
     print_pieces("Training aids: --aid NAME:VALUE trains with one", MMF_KIND_AID);
     print_pieces("Preparations of raw files: --image NAME, --audio NAME ... chooses one",

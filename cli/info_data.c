@@ -486,7 +486,10 @@ int cli_info_data(const cli_session *session, const char *path, const cli_data *
     /* Non-finite values are counted here; it is training that refuses them. */
     if (made.options.nonfinite == MMF_NONFINITE_FAIL)
         made.options.nonfinite = MMF_NONFINITE_ZERO;
-    mmf_status status = mmf_archive_open(session->ctx, &facts.archive, path, &session->io);
+    made.prepare.options.target_optional = true;
+    mmf_status status = mmf_is_manifest(session->ctx, path, &made.prepare.options)
+                            ? mmf_prepare(session->ctx, &facts.archive, path, &made.prepare.options)
+                            : mmf_archive_open(session->ctx, &facts.archive, path, &session->io);
     if (status == MMF_OK)
         status =
             mmf_dataset_from_archive(session->ctx, &facts.dataset, facts.archive, &made.options);

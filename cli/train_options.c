@@ -69,10 +69,12 @@ const opt_row cli_train_rows[] = {
 };
 
 const opt_row cli_model_rows[] = {
-    {"encoder", 0, OPT_TEXTS, offsetof(cli_train, encoders), "MODALITY=NAME:WIDTH", 0, 0, NULL,
-     "encoder of a modality and its options, as in audio=lstm:128 or audio=transformer:64:layers=3 "
-     "(default: by its shape); text=bert=FOLDER begins with the weights of a checkpoint; may be "
-     "repeated"},
+    {"encoder", 0, OPT_TEXTS, offsetof(cli_train, encoders),
+     "MODALITY=NAME[:WIDTH][:OPTION=VALUE]...[=SOURCE]", 0, 0, NULL,
+     "encoder of a modality (default: by its shape) with its width and options (`mmfuse info NAME` "
+     "lists them), as in audio=lstm:128 or audio=transformer:64:layers=3; with a SOURCE it begins "
+     "with the weights of a checkpoint: text=bert=FOLDER, image=resnet18=FILE, "
+     "clip=video:frame=resnet18=FILE; may be repeated"},
     {"set", 0, OPT_TEXTS, offsetof(cli_train, set), "NAME=VALUE", 0, 0, NULL,
      "an option of the model (`mmfuse info MODEL` lists them); may be repeated"},
     {0},

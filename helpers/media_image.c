@@ -79,12 +79,30 @@ static mmf_status finish_picture(decoder *d, decoded *out, const AVFrame *frame,
     return MMF_OK;
 }
 
+/*
+ * In front of the marker come bits that are all ones, which begin no code of JPEG: a decoder that
+ * needs one bit more than the file has stops there. (FF is written as FF 00 in coded data.)
+ */
+static mmf_status add_end_marker(const decoder *d, AVPacket *packet)
+{
+    static const unsigned char end[] = {0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0xd9};
+    const int n_begun = packet->data[packet->size - 1] == 0xff; /* half of the marker is there */
+    const int at = packet->size - n_begun;
+    if (av_grow_packet(packet, (int)sizeof end - n_begun) < 0)
+        return mmf_fail(d->ctx, MMF_NOMEM, "out of memory");
+    memcpy(packet->data + at, end, sizeof end);
+    return MMF_OK;
+}
+
 /* `packet` holds all of the file. */
 static mmf_status decode_still(decoder *d, decoded *out, AVPacket *packet)
 {
     still_info info;
+    const int n_bytes = packet->size;
     MMF_TRY(still_inspect(d->ctx, &info, packet->data, (size_t)packet->size));
     MMF_TRY(check_pixels(d, info.width, info.height));
+    if (info.lacks_end)
+        MMF_TRY(add_end_marker(d, packet));
     const AVCodec *const found = find_codec(info.format);
     if (!found)
         return mmf_fail(d->ctx, MMF_UNSUPPORTED,
@@ -93,6 +111,10 @@ static mmf_status decode_still(decoder *d, decoded *out, AVPacket *packet)
     AVFrame *frame = av_frame_alloc();
     mmf_status status = codec && frame ? decode_packet(d, codec, packet, frame)
                                        : mmf_fail(d->ctx, MMF_NOMEM, "out of memory");
+    if (status == MMF_FORMAT && info.lacks_end)
+        status = mmf_fail(d->ctx, MMF_FORMAT,
+                          "the JPEG ends after %d bytes, before its end marker: it is truncated",
+                          n_bytes);
     if (status == MMF_OK)
         status = finish_picture(d, out, frame, info.orientation);
     av_frame_free(&frame);

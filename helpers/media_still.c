@@ -82,18 +82,29 @@ static size_t end_of_scan(const unsigned char *bytes, size_t n, size_t at)
     return n;
 }
 
+/* Sequential coding has a picture after one scan, if that has all components. */
+static bool is_whole_scan(const unsigned char *frame, const unsigned char *scan)
+{
+    const unsigned char marker = frame ? frame[0] : 0;
+    return (marker == 0xc0 || marker == 0xc1) && frame[8] == scan[2];
+}
+
 static mmf_status inspect_jpeg(mmf_ctx *ctx, still_info *out, const unsigned char *b, size_t n)
 {
     static const char name[] = "JPEG";
     size_t at = 2;
+    const unsigned char *frame = NULL; /* at its marker */
     for (;;) {
         while (at < n && b[at] != 0xff)
             at++;
         while (at < n && b[at] == 0xff)
             at++;
+        if (at >= n && out->lacks_end)
+            return MMF_OK;
         if (at >= n)
             return truncated(ctx, name, n, "its end marker");
         const unsigned marker = b[at++];
+        out->lacks_end = out->lacks_end && marker >= 0xd0 && marker <= 0xd7;
         if (marker == 0xd9)
             break;
         if (marker <= 0x01 || (marker >= 0xd0 && marker <= 0xd8))
@@ -105,12 +116,15 @@ static mmf_status inspect_jpeg(mmf_ctx *ctx, still_info *out, const unsigned cha
             return mmf_fail(ctx, MMF_FORMAT, "a JPEG segment of %zu bytes", length);
         if (length > n - at)
             return truncated(ctx, name, n, "its end marker");
-        if (is_frame_header(marker) && length >= 7) {
+        if (is_frame_header(marker) && length >= 8) {
+            frame = b + at - 1;
             out->height = big(b + at + 3, 2);
             out->width = big(b + at + 5, 2);
         } else if (marker == 0xe1 && length >= 8 && memcmp(b + at + 2, "Exif\0\0", 6) == 0) {
             out->orientation = exif_orientation(b + at + 2, length - 2);
         }
+        if (marker == 0xda && length >= 3)
+            out->lacks_end = is_whole_scan(frame, b + at);
         at += length;
         if (marker == 0xda)
             at = end_of_scan(b, n, at);

@@ -13,6 +13,8 @@ typedef struct still_info {
     still_format format;
     int64_t width, height; /* as stored, before the orientation */
     int orientation;       /* 1 to 8, of the EXIF data; 1: upright */
+    bool lacks_end;        /* a sequential JPEG whose scan of all components nothing follows: its
+                              end marker alone may be missing, or coded data, as decoding tells */
 } still_info;
 
 /** @errors UNSUPPORTED (none of the three, or an animation), FORMAT (truncated or damaged) */

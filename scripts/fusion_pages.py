@@ -29,6 +29,9 @@ SECTIONS = [
 SHAPES = [
     ("pooled", ["text 768", "audio 74", "vision 35"]),
     ("sequence", ["text 50 x 768", "audio 50 x 5", "vision 50 x 20"]),
+    ("tokens", ["text of 50 tokens", "vision 50 x 20", "audio 50 x 5"]),
+    ("regions", ["text of 50 tokens", "vision 36 x 2048"]),
+    ("picture", ["text of 50 tokens", "vision 3 x 64 x 64"]),
 ]
 HEADER = "Made by `scripts/fusion_pages.py`; the section *When to use it* stands in `prose/`."
 
@@ -76,11 +79,11 @@ def options(model):
 
 
 def costs(model, measured):
-    taken = {"1": 1, "2": 2}.get(model["modalities"], len(SHAPES[0][1]))
+    taken = {"1": 1, "2": 2}.get(model["modalities"])
     rows = [(shape, ", ".join(of[:taken]), f"{m['parameters']:,}", f"{m['flops'] / 1e6:,.3f}")
             for shape, of in SHAPES if (m := measured.get((model["name"], shape)))]
     if not rows:
-        return ["Not measured: it takes none of the two sets of shapes."]
+        return ["Not measured: it takes none of the sets of shapes."]
     return table(["shapes", "modalities", "parameters", "MFLOP a sample"], rows)
 
 

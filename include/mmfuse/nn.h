@@ -92,8 +92,7 @@ typedef struct mmf_named_tensor {
     mmf_tensor *tensor;
 } mmf_named_tensor;
 
-/** A list of named tensors. Zero-initialise; memory comes from the tape that mmf_named_put was
- * given. */
+/** A list of named tensors. Zero-initialise; memory is that of the tape of mmf_named_put. */
 typedef struct mmf_named {
     mmf_named_tensor *items;
     size_t count, capacity;
@@ -103,8 +102,7 @@ typedef struct mmf_named {
 MMF_API mmf_tensor *mmf_named_get(const mmf_named *list, const char *name);
 /** The tensor "<name>.<suffix>" or NULL. */
 MMF_API mmf_tensor *mmf_named_part(const mmf_named *list, const char *name, const char *suffix);
-/** Appends; `name` must outlive the pass (a literal, or a string of the module). NULL tensors are
- * kept. */
+/** Appends; `name` must outlive the pass (a literal, a string of the module). NULL is kept. */
 MMF_API void mmf_named_put(mmf_tape *tape, mmf_named *list, const char *name, mmf_tensor *tensor);
 /** Appends under a formatted name that lives as long as the pass. */
 MMF_API void mmf_named_putf(mmf_tape *tape, mmf_named *list, mmf_tensor *tensor, const char *format,
@@ -245,10 +243,12 @@ MMF_API mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mm
  * tied weights are in a state_dict. Files hold both names; both read the same gradient.
  */
 MMF_API void mmf_builder_alias(mmf_builder *builder, const char *name, mmf_tensor *tensor);
-/** Feature width of an output that `run` will produce: how encoders and operators tell their users.
- */
+/** Width of the feature that `run` puts out: how encoders and operators tell their users. */
 MMF_API void mmf_builder_set_width(mmf_builder *builder, int64_t width);
 MMF_API int64_t mmf_builder_width(const mmf_builder *builder);
+/** Its steps, rows x columns, of an encoder that was asked for steps and has a grid of them. */
+MMF_API void mmf_builder_set_grid(mmf_builder *builder, int64_t rows, int64_t columns);
+MMF_API void mmf_builder_grid(const mmf_builder *builder, int64_t *rows, int64_t *columns);
 
 /* ---- Definitions and modules ------------------------------------------------------------- */
 

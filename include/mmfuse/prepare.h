@@ -66,8 +66,8 @@ typedef struct mmf_prepare_options {
     }
 
 /**
- * True for a table with a column of file names, or with any of these columns when specs are given.
- * A file that cannot be read is none.
+ * True for a table with a column of file names, with texts and no vectors, with any column when
+ * specs are given, or, with options, with a target of texts. A file that cannot be read is none.
  */
 MMF_API bool mmf_is_manifest(mmf_ctx *ctx, const char *path, const mmf_prepare_options *options);
 

@@ -154,6 +154,39 @@ static mmf_status add_modality(mmf_dataset *ds, size_t entry)
     return MMF_OK;
 }
 
+/* Single columns of a table are the usual reason. */
+static mmf_status no_modality(mmf_dataset *ds)
+{
+    mmf_text list = {.ctx = ds->ctx};
+    size_t n_columns = 0;
+    const char *first = NULL;
+    for (size_t i = 0; i < mmf_archive_count(ds->archive); i++) {
+        const char *const name = mmf_archive_name(ds->archive, i);
+        const mmf_array *const header = mmf_archive_header(ds->archive, i);
+        if (header->n_dims != 1 || header->dtype == MMF_STR || strchr(name, '.') ||
+            is_one_of(name, reserved, N_ITEMS(reserved)) ||
+            (ds->target_name && strcmp(name, ds->target_name) == 0))
+            continue;
+        if (++n_columns <= MAX_LISTED)
+            mmf_text_add(&list, "%s%s", first ? ", " : "", name);
+        first = first ? first : name;
+    }
+    mmf_status status = list.status;
+    if (status == MMF_OK && first)
+        status = mmf_fail(ds->ctx, MMF_FORMAT,
+                          "%s: no modality: %s%s hold%s one number a sample; columns of a table "
+                          "that are called alike up to a dot, as in x.%s, are one modality (x)",
+                          ds->path, list.data, n_columns > MAX_LISTED ? ", ..." : "",
+                          n_columns == 1 ? "s" : "", first);
+    else if (status == MMF_OK)
+        status = mmf_fail(ds->ctx, MMF_FORMAT,
+                          "%s: no modality; expected an array of numbers of shape (N, d), "
+                          "(N, T, d), (N, C, H, W) or (N, T, C, H, W)",
+                          ds->path);
+    mmf_text_clear(&list);
+    return status;
+}
+
 static mmf_status choose_modalities(mmf_dataset *ds, const char *choice)
 {
     const size_t n = mmf_archive_count(ds->archive);
@@ -161,10 +194,7 @@ static mmf_status choose_modalities(mmf_dataset *ds, const char *choice)
     for (size_t i = 0; i < n; i++)
         n_found += is_modality(ds, i);
     if (n_found == 0)
-        return mmf_fail(ds->ctx, MMF_FORMAT,
-                        "%s: no modality; expected an array of numbers of shape (N, d), (N, T, d), "
-                        "(N, C, H, W) or (N, T, C, H, W)",
-                        ds->path);
+        return no_modality(ds);
     ds->modalities = mmf_alloc_zero(ds->ctx, n_found, sizeof *ds->modalities);
     if (!ds->modalities)
         return MMF_NOMEM;

@@ -203,6 +203,13 @@ mmf_status mmf_manifest_classes(const mmf_manifest *manifest, size_t column, boo
         if (classes[i] >= 0)
             continue;
         mmf_free(manifest->ctx, classes);
+        if (!wanted && cell.n_bytes > 0)
+            mmf_ctx_log(manifest->ctx, MMF_LOG_WARNING,
+                        "%s: column \"%s\", row %lld (line %zu): \"%.*s\" is none of the %lld "
+                        "classes, so that the column is no target here",
+                        manifest->path, manifest->names[column], (long long)i + 1,
+                        manifest->lines[i], cell.n_bytes < 60 ? (int)cell.n_bytes : 60, cell.text,
+                        (long long)names->shape[0]);
         if (!wanted)
             return MMF_OK;
         const int n = cell.n_bytes < 60 ? (int)cell.n_bytes : 60;

@@ -37,9 +37,12 @@ static mmf_status fail_missing(mmf_dataset *ds, const char *name)
     mmf_text list = {.ctx = ds->ctx};
     for (size_t i = 0; i < n; i++) {
         const mmf_array *const header = mmf_archive_header(ds->archive, i);
-        if (!fits_target(mmf_archive_name(ds->archive, i), header))
+        const char *const other = mmf_archive_name(ds->archive, i);
+        if (header->dtype == MMF_STR && !strchr(other, '.'))
+            names[n_names++] = other; /* names of classes, in a table */
+        if (!fits_target(other, header))
             continue;
-        names[n_names++] = mmf_archive_name(ds->archive, i);
+        names[n_names++] = other;
         if (header->n_dims == 1)
             mmf_text_add(&list, "%s%s", list.length ? ", " : "", names[n_names - 1]);
     }
@@ -75,8 +78,11 @@ mmf_status mmf_data_find_target(mmf_dataset *ds, const char *name, bool optional
                              wanted);
     if (header->n_dims < 1 || header->n_dims > 2 || mmf_array_count(header) < 1)
         return mmf_data_fail(ds, MMF_ARG, wanted,
-                             "a target has shape (N) or (N, C) and is not empty; this has %s",
-                             mmf_shape_text(shape, sizeof shape, header->shape, header->n_dims));
+                             "a target has shape (N) or (N, C) and is not empty; this has %s%s",
+                             mmf_shape_text(shape, sizeof shape, header->shape, header->n_dims),
+                             header->n_dims > 0 && header->shape[0] == 0
+                                 ? ": there are no rows, as in a table of a first line alone"
+                                 : "");
     if (mmf_array_row(header) > MMF_MAX_CLASSES)
         return mmf_data_fail(ds, MMF_LIMIT, wanted, "%lld columns; at most %d",
                              (long long)mmf_array_row(header), MMF_MAX_CLASSES);

@@ -78,6 +78,46 @@ const char *mmf_encoder_spec(const mmf_config *config, const char *option, const
     return NULL;
 }
 
+/* ---- Pixels ------------------------------------------------------------------------------ */
+
+/* One number for all channels or one for each; `usual` where the option is not set. */
+static mmf_status read_channels(mmf_ctx *ctx, const mmf_config *config, const char *option,
+                                int64_t n_channels, const float *usual, float *out)
+{
+    const size_t count = mmf_config_count(config, option);
+    if (count > 1 && (int64_t)count != n_channels)
+        return mmf_fail(ctx, MMF_ARG, "%s has %zu numbers; the images have %lld channels", option,
+                        count, (long long)n_channels);
+    for (int64_t c = 0; c < n_channels; c++)
+        out[c] = count   ? (float)mmf_config_number_at(config, option, (size_t)c)
+                 : usual ? usual[c]
+                         : 0;
+    return MMF_OK;
+}
+
+mmf_status mmf_encoder_image_norm(mmf_ctx *ctx, const mmf_config *config, int64_t n_channels,
+                                  bool has_source, mmf_image_norm *out, bool *has_norm)
+{
+    const mmf_def *const def = mmf_config_def(config);
+    const bool is_given = mmf_config_count(config, "mean") || mmf_config_count(config, "deviation");
+    const mmf_image_norm *const usual =
+        n_channels == MMF_IMAGE_COLOURS && def->source ? def->source->image : NULL;
+    *has_norm = is_given || (has_source && usual);
+    if (!*has_norm)
+        return MMF_OK;
+    if (n_channels > MMF_IMAGE_COLOURS ||
+        (!usual && !(mmf_config_count(config, "mean") && mmf_config_count(config, "deviation"))))
+        return mmf_fail(ctx, MMF_ARG,
+                        "images of %lld channels: mean and deviation are known together for up to "
+                        "%d channels, and usual for colours only",
+                        (long long)n_channels, MMF_IMAGE_COLOURS);
+    MMF_TRY(read_channels(ctx, config, "mean", n_channels, usual ? usual->mean : NULL, out->mean));
+    return read_channels(ctx, config, "deviation", n_channels, usual ? usual->deviation : NULL,
+                         out->deviation);
+}
+
+/* ---- Building ---------------------------------------------------------------------------- */
+
 static void set_text(mmf_builder *b, mmf_config *config, const char *name, const char *text)
 {
     if (mmf_builder_status(b) !=
@@ -96,10 +136,23 @@ static void set_option(mmf_builder *b, mmf_config *config, const char *name, dou
     set_text(b, config, name, text);
 }
 
-/* What follows the name: ":64" is the width, ":layers=3" an option. */
-static void set_given(mmf_builder *b, mmf_config *config, const mmf_input_schema *input,
-                      const char *spec, const char *at)
+/* An option that the encoder lacks is for the one that it runs on every frame. */
+static mmf_status hand_on(mmf_ctx *ctx, mmf_config *config, const char *name, const char *value)
 {
+    mmf_text inner = {.ctx = ctx};
+    mmf_text_add(&inner, "%s:%s=%s", mmf_config_text(config, MMF_FRAME_OPTION), name, value);
+    const mmf_status status = inner.status == MMF_OK
+                                  ? mmf_config_set(config, MMF_FRAME_OPTION, inner.data)
+                                  : inner.status;
+    mmf_text_clear(&inner);
+    return status;
+}
+
+static mmf_status set_some(mmf_ctx *ctx, mmf_config *config, const char *given, bool own)
+{
+    const mmf_def *const def = mmf_config_def(config);
+    const bool has_inner = mmf_option_find(def, MMF_FRAME_OPTION) != NULL;
+    const char *at = given;
     while (*at == ':') {
         char name[64], value[256];
         const char *const part = at + 1;
@@ -111,13 +164,49 @@ static void set_given(mmf_builder *b, mmf_config *config, const mmf_input_schema
             break;
         snprintf(name, sizeof name, "%.*s", is_option ? (int)n : 5, is_option ? part : "width");
         snprintf(value, sizeof value, "%.*s", (int)n_value, is_option ? part + n + 1 : part);
-        set_text(b, config, name, value);
+        const bool is_own = !has_inner || mmf_option_find(def, name);
+        if (is_own && own)
+            MMF_TRY(mmf_config_set(config, name, value));
+        else if (!is_own && !own)
+            MMF_TRY(hand_on(ctx, config, name, value));
         at = part + n + (is_option ? 1 + n_value : 0);
     }
-    if (*at && mmf_builder_status(b) == MMF_OK)
-        mmf_builder_fail(b, MMF_ARG,
-                         "encoder \"%s\" of %s: expected NAME:WIDTH:OPTION=VALUE, found \"%s\"",
-                         spec, input->name, at);
+    if (!*at)
+        return MMF_OK;
+    return mmf_fail(ctx, MMF_ARG,
+                    "expected NAME[:WIDTH][:OPTION=VALUE]...[=SOURCE], found \"%.80s\"", at);
+}
+
+mmf_status mmf_encoder_set_given(mmf_ctx *ctx, mmf_config *config, const char *given)
+{
+    MMF_TRY(set_some(ctx, config, given, true));
+    return set_some(ctx, config, given, false);
+}
+
+mmf_status mmf_encoder_innermost(mmf_ctx *ctx, mmf_config **out, const mmf_input_schema *input,
+                                 const char *spec)
+{
+    char inner[1024];
+    mmf_input_schema seen = *input;
+    *out = NULL;
+    snprintf(inner, sizeof inner, "%s", spec);
+    for (;;) {
+        const size_t n = strcspn(inner, ":=");
+        const mmf_def *const def = mmf_encoder_find(ctx, &seen, inner, n);
+        if (!def)
+            return MMF_ARG;
+        MMF_TRY(mmf_config_create(ctx, out, def));
+        const mmf_status status = mmf_encoder_set_given(ctx, *out, inner + n);
+        const bool goes_on = status == MMF_OK && mmf_option_find(def, MMF_FRAME_OPTION);
+        if (status == MMF_OK && !goes_on)
+            return MMF_OK;
+        snprintf(inner, sizeof inner, "%s", goes_on ? mmf_config_text(*out, MMF_FRAME_OPTION) : "");
+        mmf_config_free(*out);
+        *out = NULL;
+        if (!goes_on)
+            return status;
+        seen.kind = MMF_IMAGE;
+    }
 }
 
 static void check_pooling(mmf_builder *b, const mmf_config *config, const mmf_input_schema *input,
@@ -151,9 +240,13 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
         mmf_builder_fail(b, status, "%s", mmf_ctx_error(mmf_builder_ctx(b)));
         return e;
     }
-    set_option(b, config, "width", (double)choice->width);
+    if (choice->width > 0)
+        set_option(b, config, "width", (double)choice->width);
     set_option(b, config, "dropout", choice->dropout);
-    set_given(b, config, input, chosen, chosen + n);
+    if (mmf_builder_status(b) == MMF_OK &&
+        mmf_encoder_set_given(mmf_builder_ctx(b), config, chosen + n) != MMF_OK)
+        mmf_builder_fail(b, MMF_ARG, "encoder \"%s\" of %s: %s", chosen, input->name,
+                         mmf_ctx_error(mmf_builder_ctx(b)));
     if (choice->steps)
         set_text(b, config, "pooling", "none");
     check_pooling(b, config, input, choice);
@@ -161,12 +254,14 @@ mmf_encoder mmf_encoder_build(mmf_builder *b, const char *name, const mmf_input_
         mmf_builder_enter(b, name);
         mmf_builder_place(b, input->name);
         mmf_builder_set_width(b, 0);
+        mmf_builder_set_grid(b, input->shape[0], 1);
         const mmf_schema one = {1, mmf_builder_alloc(b, sizeof *input)};
         if (one.inputs) {
             one.inputs[0] = *input;
             e.def->build(b, config, &one, &e.self);
         }
         e.width = mmf_builder_width(b);
+        mmf_builder_grid(b, &e.rows, &e.columns);
         if (choice->stand_in && input->has_present && e.width > 0)
             e.absent = mmf_builder_param(b, "absent", MMF_PARAM_TRAINED, mmf_init_constant(0), 1,
                                          &e.width);

@@ -9,14 +9,14 @@
 #ifndef MMFUSE_ENCODERS_ENCODER_H
 #define MMFUSE_ENCODERS_ENCODER_H
 
-#include "mmfuse/nn.h"
+#include "nn/pretrained.h"
 
 /** An encoder built into another definition's parameters. */
 typedef struct mmf_encoder {
     const mmf_def *def;
     const char *input; /* name of the modality */
     void *self;
-    int64_t width;
+    int64_t width, rows, columns; /* of the grid of its steps, where it was built for steps */
     mmf_tensor
         *absent; /* (width): learned stand-in where the modality is missing; NULL if it never is */
 } mmf_encoder;
@@ -61,6 +61,49 @@ typedef struct mmf_encoder {
     }
 mmf_augment_options mmf_augment_read(const mmf_config *config);
 
+/** Rows of the option tables of encoders whose images are normalised as some weights need it. */
+#define MMF_IMAGE_NORM_OPTIONS                                                                     \
+    {"mean",                                                                                       \
+     NULL,                                                                                         \
+     MMF_OPTION_REALS,                                                                             \
+     -255,                                                                                         \
+     255,                                                                                          \
+     "-",                                                                                          \
+     "",                                                                                           \
+     "taken off pixels from 0 to 1, one number or one a channel, as in .485/.456/.406; default: "  \
+     "ImageNet's for weights of others, else of the training images"},                             \
+    {                                                                                              \
+        "deviation", NULL, MMF_OPTION_REALS, 1e-6, 255, "-", "",                                   \
+            "that they are divided by then, as in .229/.224/.225"                                  \
+    }
+
+/**
+ * How images are normalised for an encoder of such a configuration.
+ *
+ * @param has_source  its weights come from others: what they were trained with is the default
+ * @param has_norm    false: by the data's own statistics
+ * @errors            ARG
+ */
+mmf_status mmf_encoder_image_norm(mmf_ctx *ctx, const mmf_config *config, int64_t n_channels,
+                                  bool has_source, mmf_image_norm *out, bool *has_norm);
+
+/** Names the encoder that runs on every frame, of encoders of video. */
+#define MMF_FRAME_OPTION "frame"
+
+/**
+ * Sets what follows an encoder's name: ":64" is the width, ":layers=3" an option, of the encoder of
+ * frames where this one lacks it. @errors ARG
+ */
+mmf_status mmf_encoder_set_given(mmf_ctx *ctx, mmf_config *config, const char *given);
+/**
+ * The configuration of the encoder that reads the modality itself, into which weights of others go:
+ * that of a specification, or the one that it runs on every frame.
+ *
+ * @param spec  without a source   @param out  freed with mmf_config_free   @errors ARG
+ */
+mmf_status mmf_encoder_innermost(mmf_ctx *ctx, mmf_config **out, const mmf_input_schema *input,
+                                 const char *spec);
+
 /** All encoders in the order of the table. */
 const mmf_def *const *mmf_encoder_table(size_t *count);
 
@@ -80,7 +123,7 @@ const char *mmf_encoder_default(const mmf_input_schema *input);
 /** How the encoder of one modality is chosen and sized. */
 typedef struct mmf_encoder_choice {
     const char *spec; /**< as above; NULL or "": the default of the input's shape */
-    int64_t width;    /**< of the feature, unless the specification names one */
+    int64_t width;    /**< of the feature, unless the specification names one; 0: the encoder's */
     double dropout;   /**< inside and on the feature */
     bool stand_in;    /**< learn a vector for absent modalities; else their features are zeros */
     bool steps;       /**< `feature` is to be (B, T, D), for mmf_steps_run: encoders of which the

@@ -20,8 +20,9 @@ static int64_t halved(int64_t size)
     return (size + PATCH_STRIDE - 1) / PATCH_STRIDE;
 }
 
-mmf_steps_encoder mmf_steps_build(mmf_builder *b, const char *name, const mmf_input_schema *input,
-                                  int64_t width, double dropout)
+/* Of the shape alone. */
+static mmf_steps_encoder build_plain(mmf_builder *b, const char *name,
+                                     const mmf_input_schema *input, int64_t width, double dropout)
 {
     mmf_steps_encoder e = {.input = input, .width = width, .n_steps = 1, .dropout = dropout};
     const int64_t *const shape = input->shape;
@@ -35,7 +36,9 @@ mmf_steps_encoder mmf_steps_build(mmf_builder *b, const char *name, const mmf_in
         e.project = mmf_linear_build(b, "project", shape[1], width, true);
         break;
     case MMF_IMAGE:
-        e.n_steps = halved(halved(shape[1])) * halved(halved(shape[2]));
+        e.rows = halved(halved(shape[1]));
+        e.columns = halved(halved(shape[2]));
+        e.n_steps = e.rows * e.columns;
         e.conv_1 = patch_conv(b, "conv_1", shape[0], width);
         e.conv_2 = patch_conv(b, "conv_2", width, width);
         break;
@@ -63,33 +66,39 @@ static bool gives_steps(mmf_builder *b, const mmf_input_schema *input, const cha
     return pooling && pooling->choices && strstr(pooling->choices, "none");
 }
 
-mmf_steps_encoder mmf_steps_build_as(mmf_builder *b, const char *name,
-                                     const mmf_input_schema *input,
-                                     const mmf_encoder_choice *choice)
+const char *mmf_steps_spec(mmf_builder *b, const mmf_config *config, const mmf_input_schema *input)
 {
-    const bool through =
-        choice->spec && mmf_builder_status(b) == MMF_OK && gives_steps(b, input, choice->spec);
-    if (choice->spec && !through)
-        mmf_ctx_log(mmf_builder_ctx(b), MMF_LOG_WARNING,
-                    "encoder \"%s\" of %s does not put out steps: this model, which is over steps, "
-                    "does without",
-                    choice->spec, input->name);
-    if (!through)
-        return mmf_steps_build(b, name, input, choice->width, choice->dropout);
-    mmf_encoder_choice own = *choice;
-    own.steps = true;
-    mmf_steps_encoder e = {.input = input,
-                           .through = mmf_builder_alloc(b, sizeof *e.through),
-                           .width = choice->width,
-                           .n_steps = input->shape[0]};
+    const char *const spec = mmf_encoder_spec(config, "encoder", input->name);
+    if (!spec || mmf_builder_status(b) != MMF_OK || gives_steps(b, input, spec))
+        return spec;
+    mmf_ctx_log(mmf_builder_ctx(b), MMF_LOG_WARNING,
+                "encoder \"%s\" of %s does not put out steps: this model, which is over steps, "
+                "does without",
+                spec, input->name);
+    return NULL;
+}
+
+mmf_steps_encoder mmf_steps_build(mmf_builder *b, const mmf_config *config, const char *name,
+                                  const mmf_input_schema *input, int64_t width, double dropout)
+{
+    const mmf_encoder_choice choice = {.spec = mmf_steps_spec(b, config, input),
+                                       .width = width,
+                                       .dropout = dropout,
+                                       .steps = true};
+    if (!choice.spec)
+        return build_plain(b, name, input, width, dropout);
+    mmf_steps_encoder e = {
+        .input = input, .through = mmf_builder_alloc(b, sizeof *e.through), .width = width};
     if (!e.through)
         return e;
-    *e.through = mmf_encoder_build(b, name, input, &own);
-    if (mmf_builder_status(b) == MMF_OK && e.through->width != choice->width)
-        mmf_builder_fail(b, MMF_ARG,
-                         "encoder %s of %s: its steps must have width %lld here, not %lld",
-                         e.through->def->name, input->name, (long long)choice->width,
-                         (long long)e.through->width);
+    *e.through = mmf_encoder_build(b, name, input, &choice);
+    e.rows = e.through->rows;
+    e.columns = e.through->columns;
+    e.n_steps = e.rows * e.columns;
+    if (mmf_builder_status(b) == MMF_OK && e.through->width != width)
+        mmf_builder_fail(
+            b, MMF_ARG, "encoder %s of %s: its steps must have width %lld here, not %lld",
+            e.through->def->name, input->name, (long long)width, (long long)e.through->width);
     return e;
 }
 

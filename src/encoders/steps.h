@@ -16,6 +16,7 @@ typedef struct mmf_steps_encoder {
     mmf_embedding_layer embedding;
     mmf_encoder *through; /* an encoder that puts out a sequence, in the place of all these; NULL */
     int64_t width, n_steps; /* of what comes out: (B, n_steps, width) */
+    int64_t rows, columns;  /* images: of the grid that the steps are, row by row */
     double dropout;
 } mmf_steps_encoder;
 
@@ -25,21 +26,21 @@ typedef struct mmf_steps {
 } mmf_steps;
 
 /**
- * Vectors and sequences through one linear layer a step; images through two convolutions of stride
- * 2 with ReLU; so do frames of video, whose patches are then averaged; tokens (0 is padding)
- * through an embedding and a linear layer.
- *
- * @param name  scope of the parameters   @param width  D
+ * The specification that the option `encoder` of a model has for a modality, where that encoder
+ * puts out a sequence, as bert does of tokens and resnet18 of the places of an image. NULL: there
+ * is none; told in the log if it is of an encoder of vectors.
  */
-mmf_steps_encoder mmf_steps_build(mmf_builder *builder, const char *name,
-                                  const mmf_input_schema *input, int64_t width, double dropout);
+const char *mmf_steps_spec(mmf_builder *builder, const mmf_config *config,
+                           const mmf_input_schema *input);
 /**
- * The same, through the encoder of a specification where that puts out a sequence, as bert does.
- * @param choice  `width` and `dropout` as above; `spec` NULL, or of an encoder of vectors: as above
+ * Through that encoder. Without one vectors and sequences go through one linear layer a step;
+ * images through two convolutions of stride 2 with ReLU; so do frames of video, whose patches are
+ * then averaged; tokens (0 is padding) through an embedding and a linear layer.
+ *
+ * @param config  of the model   @param name  scope of the parameters   @param width  D
  */
-mmf_steps_encoder mmf_steps_build_as(mmf_builder *builder, const char *name,
-                                     const mmf_input_schema *input,
-                                     const mmf_encoder_choice *choice);
+mmf_steps_encoder mmf_steps_build(mmf_builder *builder, const mmf_config *config, const char *name,
+                                  const mmf_input_schema *input, int64_t width, double dropout);
 mmf_steps mmf_steps_run(mmf_tape *tape, const mmf_steps_encoder *encoder, const mmf_named *in);
 
 /** x with zeros at steps that are masked. */

@@ -10,10 +10,14 @@
 #include "encoders/steps.h"
 
 static const mmf_option options[] = {
-    {"width", NULL, MMF_OPTION_INT, 1, 8192, NULL, "64", "of a frame's feature and of the feature"},
+    {"width", NULL, MMF_OPTION_INT, 0, 8192, NULL, "64",
+     "of a frame's feature and of the feature; 0: the image encoder's own"},
     {"dropout", NULL, MMF_OPTION_REAL, 0, 0.95, NULL, "0",
      "in the image encoder and on its features"},
-    {"frame", NULL, MMF_OPTION_TEXT, 0, 0, NULL, "cnn2d", "image encoder of the frames"},
+    {MMF_FRAME_OPTION, NULL, MMF_OPTION_TEXT, 0, 0, NULL, "cnn2d",
+     "image encoder of the frames, to which options that are not of this table are handed on, as "
+     "in "
+     "video:frame=resnet18:statistics=batch, and a SOURCE of weights"},
     {"pool", NULL, MMF_OPTION_TEXT, 0, 0, "mean|max|gru", "mean",
      "over valid frames; gru reads them in order"},
     {0},
@@ -54,19 +58,20 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
                          .pool = parse_pooling(mmf_config_text(config, "pool")),
                          .dropout = mmf_config_real(config, "dropout")};
     const mmf_encoder_choice choice = {
-        .spec = mmf_builder_text(b, "%s", mmf_config_text(config, "frame")),
+        .spec = mmf_builder_text(b, "%s", mmf_config_text(config, MMF_FRAME_OPTION)),
         .width = width,
         .dropout = e->dropout};
     e->frame = mmf_encoder_build(b, "frame", &e->image, &choice);
     if (mmf_builder_status(b) != MMF_OK)
         return mmf_builder_status(b);
+    const int64_t hidden = width > 0 ? width : e->frame.width;
     if (e->pool == POOL_GRU) {
         const mmf_rnn_options o = {
-            .inputs = e->frame.width, .hidden = width, .n_layers = 1, .is_gru = true};
+            .inputs = e->frame.width, .hidden = hidden, .n_layers = 1, .is_gru = true};
         e->rnn = mmf_rnn_build(b, "rnn", &o);
-        e->linear = mmf_linear_build(b, "linear", 2 * width, width, true);
+        e->linear = mmf_linear_build(b, "linear", 2 * hidden, hidden, true);
     }
-    mmf_builder_set_width(b, e->pool == POOL_GRU ? width : e->frame.width);
+    mmf_builder_set_width(b, e->pool == POOL_GRU ? hidden : e->frame.width);
     *self = e;
     return mmf_builder_status(b);
 }
@@ -120,7 +125,7 @@ const mmf_def mmf_encoder_video = {
     .name = "video",
     .title = "Image encoder on every frame",
     .equations = "mean_t f(x_t), max_t f(x_t), or relu(W [h_end ; mean_t h_t] + b) of a GRU over "
-                 "f(x_t), for an image encoder f",
+                 "f(x_t), for an image encoder f; video:frame=NAME=SOURCE takes weights for f",
     .kind = MMF_KIND_ENCODER,
     .takes = MMF_TAKES_VIDEOS,
     .options = options,

@@ -178,7 +178,7 @@ static mmf_tensor *pooled(mmf_tape *tape, const ban_model *model, const glimpse 
 /* (B, R): rows of zeros are padding, but not where they are what an encoder makes. */
 static mmf_tensor *regions_of(mmf_tape *tape, const ban_model *model, const mmf_steps *v)
 {
-    if (model->question.image->kind == MMF_SEQUENCE)
+    if (model->question.has_regions)
         return mmf_region_mask(tape, v->x);
     return v->mask ? v->mask : mmf_full(tape, 2, v->x->shape, 1);
 }

@@ -18,6 +18,7 @@
     }
 
 static const mmf_option options[] = {
+    MMF_ENCODER_OPTION,
     {"hidden", NULL, MMF_OPTION_INT, 0, 4096, "16|64", "0",
      "width of the steps, a multiple of heads; 0: 50, of more than three modalities less"},
     {"heads", NULL, MMF_OPTION_INT, 0, 256, NULL, "0",
@@ -142,8 +143,9 @@ static void build_steps(mmf_builder *b, const mmf_config *config, const mmf_dmd 
                          (long long)length, m->input->name, (long long)n_steps);
         return;
     }
+    m->is_paper = m->is_paper && !mmf_steps_spec(b, config, m->input);
     if (!m->is_paper) {
-        m->encoder = mmf_steps_build(b, name, m->input, model->width, model->dropout);
+        m->encoder = mmf_steps_build(b, config, name, m->input, model->width, model->dropout);
         m->n_steps = m->encoder.n_steps;
         return;
     }

@@ -14,6 +14,7 @@
 #define NORM_EPS 1e-6
 
 static const mmf_option options[] = {
+    MMF_ENCODER_OPTION,
     {"hidden_size", NULL, MMF_OPTION_INT, 2, 8192, NULL, "128",
      "width of both streams (paper: 512)"},
     {"multi_head", NULL, MMF_OPTION_INT, 1, 256, NULL, "4", "heads (paper: 8)"},
@@ -66,6 +67,7 @@ typedef struct mcan_model {
     const mmf_input_schema *text, *image;
     mmf_embedding_layer embedding;
     mmf_steps_encoder text_steps, image_steps;
+    bool has_words, has_regions; /* the paper's tokens and regions, through layers of their own */
     mmf_rnn_layer lstm;
     mmf_linear_layer image_linear;
     int64_t n_layers;
@@ -153,17 +155,20 @@ static void build_streams(mmf_builder *b, const mmf_config *config, const mmf_sc
     const int64_t given = mmf_config_int(config, "token_size");
     const mmf_rnn_options lstm = {.inputs = words, .hidden = d, .n_layers = 1};
     mmf_stream_order(inputs, &model->text, &model->image);
-    if (model->text->kind == MMF_TOKENS)
+    model->has_words = model->text->kind == MMF_TOKENS && !mmf_steps_spec(b, config, model->text);
+    model->has_regions =
+        model->image->kind == MMF_SEQUENCE && !mmf_steps_spec(b, config, model->image);
+    if (model->has_words)
         model->embedding =
             mmf_embedding_build(b, "embedding", given ? given : model->text->vocab_size, words, -1);
     else
-        model->text_steps = mmf_steps_build(b, model->text->name, model->text, words, 0);
+        model->text_steps = mmf_steps_build(b, config, model->text->name, model->text, words, 0);
     model->lstm = mmf_rnn_build(b, "lstm", &lstm);
-    if (model->image->kind == MMF_SEQUENCE)
+    if (model->has_regions)
         model->image_linear =
             mmf_linear_build(b, "img_feat_linear", model->image->shape[1], d, true);
     else
-        model->image_steps = mmf_steps_build(b, model->image->name, model->image, d, 0);
+        model->image_steps = mmf_steps_build(b, config, model->image->name, model->image, d, 0);
 }
 
 static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
@@ -254,7 +259,7 @@ static mmf_steps text_stream(mmf_tape *tape, const mcan_model *model, const mmf_
 {
     mmf_tensor *const x = mmf_named_get(in, model->text->name);
     mmf_steps s = {0};
-    if (model->text->kind == MMF_TOKENS) {
+    if (model->has_words) {
         s.x = mmf_embedding_run(tape, &model->embedding, x);
         s.mask = mmf_key_mask(tape, in, model->text->name, model->text->shape[0]);
         s.x = mmf_steps_masked(tape, &s);
@@ -270,7 +275,7 @@ static mmf_steps text_stream(mmf_tape *tape, const mcan_model *model, const mmf_
 
 static mmf_steps image_stream(mmf_tape *tape, const mcan_model *model, const mmf_named *in)
 {
-    if (model->image->kind != MMF_SEQUENCE)
+    if (!model->has_regions)
         return mmf_steps_run(tape, &model->image_steps, in);
     mmf_steps s = {.x = mmf_named_get(in, model->image->name),
                    .mask = mmf_key_mask(tape, in, model->image->name, model->image->shape[0])};

@@ -46,6 +46,7 @@ static const mmf_option options[] = {
     DROPOUT("relu_dropout", "0.1", "inside the linear layers of a transformer"),
     DROPOUT("res_dropout", "0.1", "on what transformer layers add"),
     DROPOUT("output_dropout", "0.1", "in the last block"),
+    MMF_ENCODER_OPTION,
     {0},
 };
 
@@ -139,8 +140,9 @@ static void build_projection(mmf_builder *b, const mmf_config *config, const mul
                              modality *m)
 {
     const char *const name = mmf_builder_text(b, "proj_%s", m->key);
+    m->is_paper = m->is_paper && !mmf_steps_spec(b, config, m->input);
     if (!m->is_paper) {
-        m->encoder = mmf_steps_build(b, name, m->input, model->width, model->text_dropout);
+        m->encoder = mmf_steps_build(b, config, name, m->input, model->width, model->text_dropout);
         return;
     }
     m->is_wide = m->input->shape[1] == model->width;

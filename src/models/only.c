@@ -1,10 +1,15 @@
 /* only.c: one modality alone, through its encoder and the head: the baseline of every fusion. */
+#include <string.h>
+
 #include "models/parts.h"
 
 static const mmf_option options[] = {
     MMF_HIDDEN_OPTION,
     MMF_DROPOUT_OPTION,
     MMF_ENCODER_OPTION,
+    {"head", NULL, MMF_OPTION_TEXT, 0, 0, "hidden|linear|none", "hidden",
+     "a hidden layer and one of the outputs, the latter alone, or none: the feature is the "
+     "prediction, as with an encoder that puts out logits"},
     {0},
 };
 
@@ -12,6 +17,26 @@ typedef struct only_model {
     mmf_encoders encoders;
     mmf_head head;
 } only_model;
+
+static mmf_head build_head(mmf_builder *b, const mmf_config *config, int64_t width)
+{
+    const char *const kind = mmf_config_text(config, "head");
+    const int64_t n_outputs = mmf_n_outputs(config);
+    if (strcmp(kind, "hidden") == 0)
+        return mmf_head_build(b, config, width);
+    mmf_head head = {.is_regression = mmf_is_regression(config)};
+    if (strcmp(kind, "linear") == 0) {
+        mmf_builder_enter(b, "head");
+        head.dropout = mmf_config_real(config, "dropout");
+        head.out = mmf_linear_build(b, "out", width, n_outputs, true);
+        mmf_builder_leave(b);
+    } else if (width != n_outputs) {
+        mmf_builder_fail(b, MMF_ARG,
+                         "head=none: the encoder puts out %lld numbers, the task has %lld outputs",
+                         (long long)width, (long long)n_outputs);
+    }
+    return head;
+}
 
 static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
                         void **self)
@@ -24,7 +49,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
                                 inputs->count, "only-audio");
     model->encoders = mmf_encoders_build(b, config, inputs, true);
     if (mmf_builder_status(b) == MMF_OK)
-        model->head = mmf_head_build(b, config, model->encoders.widths[0]);
+        model->head = build_head(b, config, model->encoders.widths[0]);
     *self = model;
     return mmf_builder_status(b);
 }

@@ -107,16 +107,11 @@ mmf_all_steps mmf_all_steps_build(mmf_builder *b, const mmf_config *config,
                                   const mmf_schema *inputs, int64_t width, double dropout)
 {
     mmf_all_steps all = {.inputs = inputs, .width = width};
-    const bool has_specs = mmf_option_find(mmf_config_def(config), "encoder") != NULL;
     all.encoders = mmf_builder_alloc(b, inputs->count * sizeof *all.encoders);
     all.steps = mmf_builder_alloc(b, inputs->count * sizeof *all.steps);
     for (size_t m = 0; mmf_builder_status(b) == MMF_OK && m < inputs->count; m++) {
         const mmf_input_schema *const in = &inputs->inputs[m];
-        const mmf_encoder_choice choice = {
-            .spec = has_specs ? mmf_encoder_spec(config, "encoder", in->name) : NULL,
-            .width = width,
-            .dropout = dropout};
-        all.encoders[m] = mmf_steps_build_as(b, in->name, in, &choice);
+        all.encoders[m] = mmf_steps_build(b, config, in->name, in, width, dropout);
     }
     return all;
 }
@@ -189,8 +184,8 @@ void mmf_head_run(mmf_tape *tape, const mmf_head *head, mmf_tensor *fused, mmf_n
 {
     mmf_named_put(tape, out, "feature_fusion", fused);
     mmf_tensor *h = mmf_dropout(tape, fused, head->dropout);
-    h = mmf_linear_run(tape, &head->hidden, h, MMF_ACT_RELU);
-    h = mmf_dropout(tape, h, head->dropout);
+    if (head->hidden.weight)
+        h = mmf_dropout(tape, mmf_linear_run(tape, &head->hidden, h, MMF_ACT_RELU), head->dropout);
     mmf_put_result(tape, out, head->is_regression,
-                   mmf_linear_run(tape, &head->out, h, MMF_ACT_NONE));
+                   head->out.weight ? mmf_linear_run(tape, &head->out, h, MMF_ACT_NONE) : h);
 }

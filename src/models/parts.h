@@ -13,7 +13,7 @@
 #define MMF_ENCODER_OPTION                                                                         \
     {                                                                                              \
         "encoder", NULL, MMF_OPTION_TEXTS, 0, 0, NULL, "",                                         \
-            "encoders as MODALITY=NAME or MODALITY=NAME:WIDTH; others by the data's shape"         \
+            "MODALITY=NAME[:WIDTH][:OPTION=VALUE]...[=SOURCE]; others by the data's shape"         \
     }
 #define MMF_HIDDEN_OPTION                                                                          \
     {                                                                                              \

@@ -14,21 +14,23 @@ mmf_question mmf_question_build(mmf_builder *b, const mmf_config *config, const 
         return q;
     }
     mmf_stream_order(inputs, &q.text, &q.image);
-    q.has_words = n_words > 0 && q.text->kind == MMF_TOKENS;
+    q.has_words = n_words > 0 && q.text->kind == MMF_TOKENS && !mmf_steps_spec(b, config, q.text);
     q.has_more_words = more_words;
     if (q.has_words) {
         q.words = mmf_embedding_build(b, "w_emb.emb", n_words + 1, width, n_words);
         if (more_words)
             q.more_words = mmf_embedding_build(b, "w_emb.emb_", n_words + 1, width, n_words);
     } else {
-        q.text_steps = mmf_steps_build(b, q.text->name, q.text, (more_words ? 2 : 1) * width, 0);
+        q.text_steps =
+            mmf_steps_build(b, config, q.text->name, q.text, (more_words ? 2 : 1) * width, 0);
     }
     const mmf_rnn_options gru = {
         .inputs = (more_words ? 2 : 1) * width, .hidden = hidden, .n_layers = 1, .is_gru = true};
     q.gru = mmf_rnn_build(b, "q_emb.rnn", &gru);
-    q.image_width = q.image->kind == MMF_SEQUENCE ? q.image->shape[1] : hidden;
-    if (q.image->kind != MMF_SEQUENCE)
-        q.image_steps = mmf_steps_build(b, q.image->name, q.image, hidden, 0);
+    q.has_regions = q.image->kind == MMF_SEQUENCE && !mmf_steps_spec(b, config, q.image);
+    q.image_width = q.has_regions ? q.image->shape[1] : hidden;
+    if (!q.has_regions)
+        q.image_steps = mmf_steps_build(b, config, q.image->name, q.image, hidden, 0);
     return q;
 }
 
@@ -66,7 +68,7 @@ mmf_steps mmf_question_states(mmf_tape *tape, const mmf_question *q, const mmf_n
 
 mmf_steps mmf_question_regions(mmf_tape *tape, const mmf_question *q, const mmf_named *in)
 {
-    if (q->image->kind != MMF_SEQUENCE)
+    if (!q->has_regions)
         return mmf_steps_run(tape, &q->image_steps, in);
     mmf_steps s = {.x = mmf_named_get(in, q->image->name),
                    .mask = mmf_key_mask(tape, in, q->image->name, q->image->shape[0])};

@@ -26,6 +26,7 @@
          NULL,                                                                                     \
          "128",                                                                                    \
          "width of words, or of the steps in their place (paper: 300)"},                           \
+        MMF_ENCODER_OPTION,                                                                        \
     {                                                                                              \
         "num_ans_candidates", NULL, MMF_OPTION_INT, 0, 1000000, NULL, "0",                         \
             "outputs; 0: the task's"                                                               \
@@ -39,7 +40,7 @@
 typedef struct mmf_question {
     const mmf_input_schema *text, *image;
     mmf_embedding_layer words, more_words; /* of `ntoken` */
-    bool has_words, has_more_words;
+    bool has_words, has_more_words, has_regions;
     mmf_steps_encoder text_steps;
     mmf_rnn_layer gru;
     mmf_steps_encoder image_steps; /* where the image is not a sequence of regions */

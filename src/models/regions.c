@@ -33,8 +33,9 @@ const char *mmf_regions_refusal(const mmf_schema *inputs)
                                        "or a vector; choose with --modalities, or use mcan";
 }
 
-mmf_regions mmf_regions_build(mmf_builder *b, const mmf_input_schema *input, int64_t cell_width,
-                              int64_t box_width, bool adds_global)
+mmf_regions mmf_regions_build(mmf_builder *b, const mmf_config *config,
+                              const mmf_input_schema *input, int64_t cell_width, int64_t box_width,
+                              bool adds_global)
 {
     const bool image = input->kind == MMF_IMAGE;
     const int64_t given = input->companions[MMF_COMPANION_BOX];
@@ -44,7 +45,7 @@ mmf_regions mmf_regions_build(mmf_builder *b, const mmf_input_schema *input, int
                      .box_width = box_width,
                      .adds_global = adds_global};
     if (image) {
-        r.cells = mmf_steps_build(b, input->name, input, cell_width, 0);
+        r.cells = mmf_steps_build(b, config, input->name, input, cell_width, 0);
         r.n = r.cells.n_steps;
     } else if (input->kind == MMF_SEQUENCE) {
         r.n = input->shape[0];
@@ -100,15 +101,8 @@ static mmf_tensor *boxes_of(mmf_tape *tape, const mmf_regions *r, const mmf_name
 {
     const int64_t n = r->n - r->adds_global;
     mmf_tensor *box = mmf_named_part(in, r->input->name, "box");
-    if (r->input->kind == MMF_IMAGE) {
-        const mmf_input_schema *const image = r->input;
-        int64_t rows = image->shape[1], columns = image->shape[2];
-        for (int i = 0; i < 2; i++) { /* two convolutions halve the image, rounding up */
-            rows = (rows + 1) / 2;
-            columns = (columns + 1) / 2;
-        }
-        box = grid(tape, rows, columns);
-    }
+    if (r->input->kind == MMF_IMAGE)
+        box = grid(tape, r->cells.rows, r->cells.columns);
     if (!box)
         return mmf_full(tape, 3, (int64_t[]){1, n, r->box_width}, 0);
     return completed(tape, box, r->box_width);

@@ -24,14 +24,16 @@ typedef struct mmf_region_set {
 } mmf_region_set;
 
 /**
- * Sequences are regions as they are; images become cells of `cell_width` features.
+ * Sequences are regions as they are; images become cells of `cell_width` features, by the model's
+ * option `encoder` or as mmf_steps_build has it.
  *
  * @param box_width    numbers that the model wants of a region: corners, then the area (5), or
  * width, height and area (7). Data with corners alone are completed, with nothing zeros
  * @param adds_global  mmf_regions_add_global will put one more in front
  */
-mmf_regions mmf_regions_build(mmf_builder *builder, const mmf_input_schema *input,
-                              int64_t cell_width, int64_t box_width, bool adds_global);
+mmf_regions mmf_regions_build(mmf_builder *builder, const mmf_config *config,
+                              const mmf_input_schema *input, int64_t cell_width, int64_t box_width,
+                              bool adds_global);
 /** Without the one that stands for all. */
 mmf_region_set mmf_regions_run(mmf_tape *tape, const mmf_regions *regions, const mmf_named *in);
 /** Puts the mean of the regions that count in front, in the box of the whole image. */

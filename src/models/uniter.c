@@ -16,6 +16,7 @@
 
 static const mmf_option options[] = {
     MMF_BERT_OPTIONS,
+    MMF_ENCODER_OPTION,
     {"head", NULL, MMF_OPTION_TEXT, 0, 0, NULL, "",
      "tasks: answers; pretraining: the heads that --task pretraining trains, to be looked at; "
      "default: answers, if the task has some"},
@@ -96,7 +97,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
                          (long long)sizes.types);
     m->text = text->name;
     m->n_words = text->shape[0];
-    m->regions = mmf_regions_build(b, image, sizes.width, BOX_WIDTH, false);
+    m->regions = mmf_regions_build(b, config, image, sizes.width, BOX_WIDTH, false);
     if (mmf_builder_status(b) != MMF_OK)
         return mmf_builder_status(b);
     m->bert = mmf_bert_build(b, "uniter", &sizes, true);

@@ -20,6 +20,7 @@
 
 static const mmf_option options[] = {
     MMF_BERT_OPTIONS,
+    MMF_ENCODER_OPTION,
     {"v_feature_size", NULL, MMF_OPTION_INT, 0, 1000000, "-", "0",
      "features of a region; 0: those of the data"},
     {"v_hidden_size", NULL, MMF_OPTION_INT, 1, 65536, NULL, "128",
@@ -213,8 +214,8 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     m->bi_width = mmf_config_int(config, "bi_hidden_size");
     m->bi_heads = mmf_config_int(config, "bi_num_attention_heads");
     m->multiplies = strcmp(mmf_config_text(config, "fusion_method"), "mul") == 0;
-    m->regions =
-        mmf_regions_build(b, image, m->v.width, BOX_WIDTH, adds || image->kind == MMF_IMAGE);
+    m->regions = mmf_regions_build(b, config, image, m->v.width, BOX_WIDTH,
+                                   adds || image->kind == MMF_IMAGE);
     if (wanted > 0 && wanted != m->regions.width)
         mmf_builder_fail(b, MMF_SHAPE, "vilbert: v_feature_size is %lld, but %s has %lld features",
                          (long long)wanted, image->name, (long long)m->regions.width);

@@ -36,7 +36,7 @@ struct mmf_builder {
     mmf_status status;
     int group;
     bool for_losses, reordered;
-    int64_t width;
+    int64_t width, rows, columns;
     const char *frozen; /* rules of scopes.h for parameters that are fixed; NULL: none */
     char scope[MMF_SCOPE_BYTES];
 };

@@ -145,20 +145,22 @@ static bool is_list(const mmf_option *row)
     return row->type >= MMF_OPTION_INTS;
 }
 
-/* "8,6,7", "[8, 6, 7]" or "8". NULL if an element does not parse. */
+/* "8,6,7", "[8, 6, 7]" or "8"; numbers also as "8/6/7", where commas divide something else. NULL if
+ * an element does not parse. */
 static json_t *parse_text(const mmf_option *row, const char *text)
 {
     if (!is_list(row))
         return parse_scalar(row, text, strlen(text));
     json_t *const list = json_array();
     const char *end = text + strlen(text);
+    const char *const between = row->type == MMF_OPTION_TEXTS ? "," : ",/";
     if (*text == '[' && end > text + 1 && end[-1] == ']') {
         text++;
         end--;
     }
     while (text < end) {
-        const char *stop = memchr(text, ',', (size_t)(end - text));
-        stop = stop ? stop : end;
+        const char *stop = text + strcspn(text, between);
+        stop = stop < end ? stop : end;
         const char *first = text, *last = stop;
         while (first < last && *first == ' ')
             first++;

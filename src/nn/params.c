@@ -396,6 +396,18 @@ void mmf_builder_set_width(mmf_builder *builder, int64_t width)
     builder->width = width;
 }
 
+void mmf_builder_set_grid(mmf_builder *builder, int64_t rows, int64_t columns)
+{
+    builder->rows = rows;
+    builder->columns = columns;
+}
+
+void mmf_builder_grid(const mmf_builder *builder, int64_t *rows, int64_t *columns)
+{
+    *rows = builder->rows;
+    *columns = builder->columns;
+}
+
 int64_t mmf_builder_width(const mmf_builder *builder)
 {
     return builder->width;

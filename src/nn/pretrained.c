@@ -17,7 +17,8 @@ static const mmf_pretrained_rename bert_renames[] = {
     {".gamma", ".weight"}, {".beta", ".bias"}, {NULL, NULL}};
 static const char *const bert_ignored[] = {"cls.",        "*.position_ids", "classifier.",
                                            "qa_outputs.", "pooler.",        NULL};
-const mmf_pretrained_rules mmf_pretrained_bert = {bert_prefixes, bert_renames, bert_ignored, NULL};
+const mmf_pretrained_rules mmf_pretrained_bert = {bert_prefixes, bert_renames, bert_ignored, NULL,
+                                                  NULL};
 
 /* ---- Names ------------------------------------------------------------------------------- */
 
@@ -46,7 +47,16 @@ static bool matches_any(const char *name, const char *const *patterns)
     return false;
 }
 
-/* What a name of the file is called here, without scope. */
+/* The parameter's name behind the scope, NULL if it is outside. */
+static const char *inside(const char *scope, const char *name)
+{
+    const size_t n = strlen(scope);
+    if (n == 0)
+        return name;
+    return strncmp(name, scope, n) == 0 && name[n] == '.' ? name + n + 1 : NULL;
+}
+
+/* What a name of the file is called here, without scope; "" if it does not count. */
 static mmf_status our_name(mmf_ctx *ctx, const mmf_pretrained_rules *rules, const char *theirs,
                            char out[NAME_BYTES])
 {
@@ -55,6 +65,9 @@ static mmf_status our_name(mmf_ctx *ctx, const mmf_pretrained_rules *rules, cons
         if (strncmp(name, *p, strlen(*p)) == 0)
             name += strlen(*p);
     }
+    out[0] = '\0';
+    if (rules->below && !(name = inside(rules->below, name)))
+        return MMF_OK;
     size_t n = strlen(name);
     const char *end = "";
     for (const mmf_pretrained_rename *r = rules->renames; r && r->from; r++) {
@@ -68,15 +81,6 @@ static mmf_status our_name(mmf_ctx *ctx, const mmf_pretrained_rules *rules, cons
     if (wrote < 0 || wrote >= NAME_BYTES)
         return mmf_fail(ctx, MMF_LIMIT, "a tensor's name is longer than %d bytes", NAME_BYTES);
     return MMF_OK;
-}
-
-/* The parameter's name behind the scope, NULL if it is outside. */
-static const char *inside(const char *scope, const char *name)
-{
-    const size_t n = strlen(scope);
-    if (n == 0)
-        return name;
-    return strncmp(name, scope, n) == 0 && name[n] == '.' ? name + n + 1 : NULL;
 }
 
 /* ---- Report ------------------------------------------------------------------------------ */
@@ -214,11 +218,11 @@ static mmf_status take_tensor(loader *l, size_t tensor)
     char name[NAME_BYTES];
     const char *const theirs = mmf_shards_name(l->shards, tensor);
     MMF_TRY(our_name(l->ctx, l->rules, theirs, name));
-    const size_t i = find_inside(l, name);
+    const size_t i = *name ? find_inside(l, name) : mmf_params_count(l->params);
     if (i == mmf_params_count(l->params))
         return note(l->ctx,
-                    matches_any(name, l->rules->ignored) ? &l->report->ignored
-                                                         : &l->report->unexpected,
+                    !*name || matches_any(name, l->rules->ignored) ? &l->report->ignored
+                                                                   : &l->report->unexpected,
                     theirs);
     if (l->source[i])
         return mmf_fail(l->ctx, MMF_FORMAT, "%s: %s and %s are both %s here", l->path,
@@ -286,5 +290,27 @@ mmf_status mmf_pretrained_load(mmf_ctx *ctx, mmf_params *params, const char *sco
         mmf_params__keep_lender(params, l.shards, close_shards);
     else
         mmf_shards_close(l.shards);
+    return status;
+}
+
+mmf_status mmf_pretrained_guess_scope(mmf_ctx *ctx, const mmf_params *params, const char *path,
+                                      const mmf_pretrained_rules *rules, char *out, size_t size)
+{
+    mmf_shards *shards = NULL;
+    out[0] = '\0';
+    MMF_TRY(mmf_shards_open(ctx, &shards, path));
+    mmf_status status = MMF_OK;
+    for (size_t i = 0; status == MMF_OK && !*out && i < mmf_shards_count(shards); i++) {
+        char ours[NAME_BYTES], ending[NAME_BYTES + 1];
+        status = our_name(ctx, rules, mmf_shards_name(shards, i), ours);
+        snprintf(ending, sizeof ending, ".%s", ours);
+        for (size_t k = 0; *ours && status == MMF_OK && k < mmf_params_count(params); k++) {
+            const char *const name = mmf_params_at(params, k)->name;
+            const size_t n = strlen(name) - (ends_with(name, ending) ? strlen(ending) : 0);
+            if (ends_with(name, ending) && n < size)
+                snprintf(out, size, "%.*s", (int)n, name);
+        }
+    }
+    mmf_shards_close(shards);
     return status;
 }

@@ -24,14 +24,17 @@ typedef struct mmf_pretrained_rules {
     const mmf_pretrained_rename *renames;
     const char *const *ignored;  /**< tensors of the file that have no use here */
     const char *const *optional; /**< parameters that the file may lack; they keep their values */
+    const char *below; /**< only tensors of names below this one, which is taken off; NULL: all */
 } mmf_pretrained_rules;
 
 /** BERT and what contains one: `bert.` and wrappers' prefixes, gamma/beta, pre-training heads. */
 extern const mmf_pretrained_rules mmf_pretrained_bert;
 
+enum { MMF_IMAGE_COLOURS = 3 };
+
 /** What images of values from 0 to 1 are normalised by, a channel each. */
 typedef struct mmf_image_norm {
-    float mean[3], deviation[3];
+    float mean[MMF_IMAGE_COLOURS], deviation[MMF_IMAGE_COLOURS];
 } mmf_image_norm;
 
 /** How an encoder starts from a SOURCE, the path behind the last "=" of its specification. */
@@ -77,6 +80,12 @@ mmf_status mmf_pretrained_load(mmf_ctx *ctx, mmf_params *params, const char *sco
  * @param path  for the message
  */
 mmf_status mmf_pretrained_require(const mmf_pretrained_report *report, const char *path);
+/**
+ * The scope of parameters below which a tensor of the file has its name: what to load it under.
+ * @param out  "" if there is none
+ */
+mmf_status mmf_pretrained_guess_scope(mmf_ctx *ctx, const mmf_params *params, const char *path,
+                                      const mmf_pretrained_rules *rules, char *out, size_t size);
 /** The report as lines of text. @return freed with mmf_free; NULL after an error */
 char *mmf_pretrained_text(const mmf_pretrained_report *report);
 void mmf_pretrained_report_clear(mmf_pretrained_report *report);

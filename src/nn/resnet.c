@@ -110,6 +110,34 @@ static mmf_resnet_conv conv_build(mmf_builder *b, const char *conv, const char *
     return c;
 }
 
+/* Option A of He et al. as a convolution without parameters: every second pixel, and channel c of
+ * the image is channel c + more / 2, between zeros. */
+static mmf_tensor *new_padding(mmf_builder *b, int64_t inputs, int64_t outputs)
+{
+    const int64_t count = outputs * inputs;
+    if (outputs < inputs) {
+        mmf_builder_fail(b, MMF_SHAPE,
+                         "a padded shortcut adds channels, and the block has %lld for %lld; choose "
+                         "more planes",
+                         (long long)outputs, (long long)inputs);
+        return NULL;
+    }
+    mmf_tensor *const weight = mmf_builder_alloc(b, sizeof *weight);
+    mmf_real *const data = mmf_builder_alloc(b, (size_t)count * sizeof *data);
+    if (!weight || !data)
+        return NULL;
+    for (int64_t c = 0; c < inputs; c++)
+        data[((outputs - inputs) / 2 + c) * inputs + c] = 1;
+    *weight =
+        (mmf_tensor){.data = data, .count = count, .shape = {outputs, inputs, 1, 1}, .n_dims = 4};
+    return weight;
+}
+
+static mmf_window every(int64_t stride)
+{
+    return (mmf_window){{1, 1}, {stride, stride}, {0, 0}};
+}
+
 mmf_resnet_block mmf_resnet_block_build(mmf_builder *b, const mmf_resnet_sizes *sizes,
                                         int64_t inputs, int64_t planes, int64_t stride)
 {
@@ -131,6 +159,8 @@ mmf_resnet_block mmf_resnet_block_build(mmf_builder *b, const mmf_resnet_sizes *
         mmf_builder_enter(b, "downsample");
         block.downsample = conv_build(b, "0", "1", inputs, block.outputs, 1, stride);
         mmf_builder_leave(b);
+    } else if (changes) {
+        block.padding = new_padding(b, inputs, block.outputs);
     }
     return block;
 }
@@ -157,24 +187,6 @@ static mmf_conv_step *write_conv(writer *w, const mmf_resnet_conv *c, int from, 
     return w->next++;
 }
 
-/* The padded shortcut as a convolution: channel c of the image is channel c + more / 2. */
-static void write_padding(writer *w, const mmf_resnet_block *block, int from, int to)
-{
-    const int64_t count = block->outputs * block->inputs;
-    mmf_tensor *const weight = mmf_builder_alloc(w->b, sizeof *weight);
-    mmf_real *const data = mmf_builder_alloc(w->b, (size_t)count * sizeof *data);
-    if (!weight || !data)
-        return;
-    for (int64_t c = 0; c < block->inputs; c++)
-        data[((block->outputs - block->inputs) / 2 + c) * block->inputs + c] = 1;
-    *weight = (mmf_tensor){
-        .data = data, .count = count, .shape = {block->outputs, block->inputs, 1, 1}, .n_dims = 4};
-    *w->next++ = (mmf_conv_step){.weight = weight,
-                                 .window = {{1, 1}, {block->stride, block->stride}, {0, 0}},
-                                 .from = from,
-                                 .to = to};
-}
-
 /* @return the slot of the block's output */
 static int write_block(writer *w, const mmf_resnet_block *block, int from, int other)
 {
@@ -182,8 +194,11 @@ static int write_block(writer *w, const mmf_resnet_block *block, int from, int o
     int to = from;
     if (block->has_downsample)
         write_conv(w, &block->downsample, from, to = other);
-    else if (block->stride != 1 || block->inputs != block->outputs)
-        write_padding(w, block, from, to = other);
+    else if (block->padding)
+        *w->next++ = (mmf_conv_step){.weight = block->padding,
+                                     .window = every(block->stride),
+                                     .from = from,
+                                     .to = to = other};
     for (int i = 0; i < block->n_convs; i++) {
         const bool last = i + 1 == block->n_convs;
         mmf_conv_step *const step = write_conv(w, &block->convs[i], i == 0 ? from : BETWEEN + i - 1,
@@ -246,38 +261,37 @@ mmf_resnet mmf_resnet_build(mmf_builder *b, const mmf_resnet_sizes *sizes,
 
 /* ---- Running ----------------------------------------------------------------------------- */
 
+/* With channels last; `around` is what follows the norm. */
 static mmf_tensor *conv_run(mmf_tape *tape, const mmf_resnet *net, const mmf_resnet_conv *c,
-                            mmf_tensor *x)
+                            mmf_tensor *x, const mmf_norm_around *around)
 {
-    x = mmf_conv_run(tape, &c->conv, x);
-    return net->fixed_statistics ? mmf_batch_norm_fixed_run(tape, &c->norm, x)
-                                 : mmf_batch_norm_run(tape, &c->norm, x);
+    return mmf_batch_norm_last_run(tape, &c->norm, mmf_conv_last_run(tape, &c->conv, x),
+                                   net->fixed_statistics, around);
 }
 
-/* Option A of He et al.: no parameters. The new channels are zeros on both sides. */
-static mmf_tensor *padded_shortcut(mmf_tape *tape, const mmf_resnet_block *block, mmf_tensor *x)
+static mmf_tensor *block_run(mmf_tape *tape, const mmf_resnet *net, const mmf_resnet_block *block,
+                             mmf_tensor *x)
 {
-    const mmf_window every = {{1, 1}, {block->stride, block->stride}, {0, 0}};
-    const int64_t more = block->outputs - block->inputs;
-    if (block->stride > 1)
-        x = mmf_avg_pool(tape, x, &every);
-    return more > 0 ? mmf_pad(tape, x, 1, more / 2, more - more / 2, 0) : x;
+    const mmf_tape_mark mark = mmf_tape_enter(tape);
+    const mmf_window spread = every(block->stride);
+    mmf_norm_around around = {.residual = x};
+    if (block->has_downsample)
+        around.residual = conv_run(tape, net, &block->downsample, x, &(mmf_norm_around){0});
+    else if (block->padding)
+        around.residual = mmf_conv_last(tape, x, block->padding, NULL, &spread);
+    if (!around.residual)
+        return NULL;
+    around.relu = true;
+    for (int i = 0; i + 1 < block->n_convs; i++)
+        x = conv_run(tape, net, &block->convs[i], x, &(mmf_norm_around){.relu = true});
+    x = conv_run(tape, net, &block->convs[block->n_convs - 1], x, &around);
+    return mmf_tape_leave(tape, mark, x);
 }
 
 mmf_tensor *mmf_resnet_block_run(mmf_tape *tape, const mmf_resnet *net,
                                  const mmf_resnet_block *block, mmf_tensor *x)
 {
-    const mmf_tape_mark mark = mmf_tape_enter(tape);
-    mmf_tensor *shortcut = x;
-    if (block->has_downsample)
-        shortcut = conv_run(tape, net, &block->downsample, x);
-    else if (net->sizes.padded_shortcut)
-        shortcut = padded_shortcut(tape, block, x);
-    for (int i = 0; i < block->n_convs; i++) {
-        x = conv_run(tape, net, &block->convs[i], x);
-        x = i + 1 < block->n_convs ? mmf_relu(tape, x) : x;
-    }
-    return mmf_tape_leave(tape, mark, mmf_relu(tape, mmf_add(tape, x, shortcut)));
+    return mmf_channels_first(tape, block_run(tape, net, block, mmf_channels_last(tape, x)));
 }
 
 /* No gradient passes through, and norms use their running statistics. */
@@ -305,13 +319,13 @@ mmf_tensor *mmf_resnet_run(mmf_tape *tape, const mmf_resnet *net, mmf_tensor *x)
             return map;
     }
     const mmf_tape_mark mark = mmf_tape_enter(tape);
-    x = mmf_relu(tape, conv_run(tape, net, &net->stem, x));
-    if (!net->sizes.small_stem)
-        x = mmf_max_pool(tape, x, &stem_pooling);
+    const mmf_norm_around around = {.pool = net->sizes.small_stem ? NULL : &stem_pooling,
+                                    .relu = true};
+    x = conv_run(tape, net, &net->stem, mmf_channels_last(tape, x), &around);
     x = mmf_tape_leave(tape, mark, x);
     for (int i = 0; i < net->n_blocks; i++)
-        x = mmf_tape_leave(tape, mark, mmf_resnet_block_run(tape, net, &net->blocks[i], x));
-    return x;
+        x = mmf_tape_leave(tape, mark, block_run(tape, net, &net->blocks[i], x));
+    return mmf_tape_leave(tape, mark, mmf_channels_first(tape, x));
 }
 
 mmf_tensor *mmf_resnet_pool(mmf_tape *tape, mmf_tensor *map)

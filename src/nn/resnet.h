@@ -33,6 +33,7 @@ typedef struct mmf_resnet_block {
     int n_convs;
     bool has_downsample; /**< a convolution on the shortcut */
     mmf_resnet_conv downsample;
+    mmf_tensor *padding; /**< of a padded shortcut that changes the size; else NULL */
     int64_t stride, inputs, outputs;
 } mmf_resnet_block;
 

@@ -12,9 +12,11 @@
 #define LARGEST_PIECE 4
 /* Gradients of weights are summed a piece after the other, which costs with large weights. */
 #define LARGEST_SUM 6
-/* Elements from which a sum of weight gradients a range takes more time than it saves. */
+/* Elements of weights from which reading them for every image takes longer than the image, and a
+ * sum of their gradients a range longer than it saves: then ranges are few. */
 #define LARGE_WEIGHTS 262144
-#define LARGE_WEIGHT_RANGES 2
+#define LARGE_WEIGHT_RANGES 4
+#define LARGE_WEIGHT_SUMS 2
 
 enum { N_SIZES = LARGEST_SUM + 1 };
 
@@ -31,7 +33,8 @@ typedef struct pieces {
     mmf_real *x, *y, *bias;
     mmf_real *part; /* data: of a piece in each range, where it is added; NULL: it is written */
     int64_t bias_size, sum_size; /* elements in a sum of the gradients of bias and weights */
-    mmf_real *sums;              /* two a range: the sum, and the next piece's */
+    mmf_real *sums;              /* of each range */
+    int64_t sums_a_range;        /* two where it has several pieces: the sum, and the next one's */
     bool failed;
 } pieces;
 
@@ -130,8 +133,8 @@ static bool make_pieces(pieces *p, int64_t kind, bool has_bias)
     const bool sums = kind == MMF_CONV_WEIGHTS;
     const mmf_geometry *const g = p->g;
     const int64_t weights = g->outputs * g->channels * g->kernel[0] * g->kernel[1];
-    divide(p, sums && weights > LARGE_WEIGHTS ? LARGE_WEIGHT_RANGES : MAX_RANGES,
-           sums ? LARGEST_SUM : LARGEST_PIECE);
+    const int64_t few = sums ? LARGE_WEIGHT_SUMS : LARGE_WEIGHT_RANGES;
+    divide(p, weights > LARGE_WEIGHTS ? few : MAX_RANGES, sums ? LARGEST_SUM : LARGEST_PIECE);
     if (g->batch == 0 || !find_kernels(p, kind, has_bias))
         return false;
     p->scratch = mmf_tape__alloc(p->tape, (size_t)p->n_ranges * p->scratch_bytes + 1);
@@ -193,7 +196,8 @@ static void sums_range(void *argument, int64_t begin, int64_t end)
 {
     pieces *const p = argument;
     const int64_t range = begin / p->grain;
-    mmf_real *const sum = p->sums + 2 * range * p->sum_size, *const next = sum + p->sum_size;
+    mmf_real *const sum = p->sums + p->sums_a_range * range * p->sum_size;
+    mmf_real *const next = sum + p->sum_size; /* not there where it is not needed */
     for (int64_t i = begin; i < end; i++) {
         const piece at = piece_at(p, i);
         mmf_real *const to = i == begin ? sum : next;
@@ -264,7 +268,7 @@ static bool add_sums(pieces *p, const mmf_conv_kernel *kernel, const mmf_conv_gr
     const int64_t count = p->g->outputs * p->g->channels * p->g->kernel[0] * p->g->kernel[1];
     mmf_real *const total = p->sums, *const weight = total + p->bias_size;
     for (int64_t r = 1; r < p->n_ranges; r++)
-        k->axpby(p->sum_size, 1, p->sums + 2 * r * p->sum_size, 1, total);
+        k->axpby(p->sum_size, 1, p->sums + p->sums_a_range * r * p->sum_size, 1, total);
     if (to->bias)
         k->axpby(p->g->outputs, 1, total, to->fresh_bias ? 0 : 1, to->bias);
     if (to->fresh_weight)
@@ -287,7 +291,8 @@ bool mmf_conv_pieces_weights(mmf_tape *tape, const mmf_geometry *g, const mmf_te
     const int64_t weights = (int64_t)(mmf_blas_conv_weight_bytes(kernel) / sizeof(mmf_real));
     p.bias_size = to->bias ? round_up(g->outputs) : 0;
     p.sum_size = p.bias_size + round_up(weights);
-    p.sums = mmf_tape__reals(tape, 2 * p.n_ranges * p.sum_size);
+    p.sums_a_range = p.grain > 1 ? 2 : 1;
+    p.sums = mmf_tape__reals(tape, p.sums_a_range * p.n_ranges * p.sum_size);
     if (!p.sums)
         return finish(&p, mark, false);
     mmf_tape__parallel(tape, p.count, p.grain, sums_range, &p);

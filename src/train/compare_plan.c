@@ -281,8 +281,8 @@ static mmf_status check_encoders(mmf_plan *plan, const char *list)
         const size_t width = strcspn(at, ","), n = strcspn(at, "=,");
         snprintf(name, sizeof name, "%.*s", (int)n, at);
         if (n == width)
-            return mmf_fail(plan->ctx, MMF_ARG, "encoder \"%s\": expected MODALITY=NAME:WIDTH",
-                            name);
+            return mmf_fail(plan->ctx, MMF_ARG,
+                            "encoder \"%s\": expected MODALITY=NAME[:WIDTH][:OPTION=VALUE]", name);
         if (!mmf_schema_find(&plan->schema, name))
             return mmf_fail(plan->ctx, MMF_ARG, "encoder of \"%s\": %s has no such modality", name,
                             mmf_dataset_path(plan->dataset));

@@ -27,6 +27,8 @@ struct mmf_frozen {
     const char *output;
     char name[600]; /* behind `output` */
     int64_t width;
+    mmf_image_norm norm; /* of pixels for an encoder */
+    bool has_norm;
     bool int8;
 };
 
@@ -145,15 +147,18 @@ mmf_status mmf_frozen_hash(mmf_ctx *ctx, const char *source, uint64_t *hash)
 /* ---- Running ----------------------------------------------------------------------------- */
 
 /* Pixels from 0 to 255 to [0, 1], and to what the encoder's weights were trained with. */
-static void normalise_pixels(const mmf_input_schema *schema, const mmf_image_norm *norm,
-                             float *values, int64_t n_rows)
+static void normalise_pixels(const mmf_frozen *f, float *values, int64_t n_rows)
 {
-    enum { COLOURS = 3, TOP = 255 };
-    const int64_t channels = schema->shape[0], area = schema->shape[1] * schema->shape[2];
-    const mmf_image_norm *const has = channels == COLOURS ? norm : NULL;
-    for (int64_t i = 0; i < n_rows * channels * area; i++) {
+    enum { TOP = 255 };
+    const mmf_input_schema *const schema = &mmf_module_schema(f->module)->inputs[0];
+    const bool is_video = schema->kind == MMF_VIDEO;
+    const int64_t *const shape = schema->shape + is_video;
+    const int64_t channels = shape[0], area = shape[1] * shape[2];
+    const int64_t n_frames = n_rows * (is_video ? schema->shape[0] : 1);
+    for (int64_t i = 0; i < n_frames * channels * area; i++) {
         const int64_t c = i / area % channels;
-        const float mean = has ? has->mean[c] : 0, deviation = has ? has->deviation[c] : 1;
+        const float mean = f->has_norm ? f->norm.mean[c] : 0;
+        const float deviation = f->has_norm ? f->norm.deviation[c] : 1;
         values[i] = (values[i] / TOP - mean) / deviation;
     }
 }
@@ -162,9 +167,8 @@ static void normalise_pixels(const mmf_input_schema *schema, const mmf_image_nor
 static void normalise(const mmf_frozen *f, const mmf_batch_input *in, int64_t n_rows)
 {
     const mmf_input_schema *const schema = &mmf_module_schema(f->module)->inputs[0];
-    const mmf_source *const from = mmf_module_def(f->module)->source;
-    if (!f->model && schema->kind == MMF_IMAGE)
-        normalise_pixels(schema, from ? from->image : NULL, in->values, n_rows);
+    if (!f->model && mmf_modality_has_channels(schema->kind))
+        normalise_pixels(f, in->values, n_rows);
     const mmf_normalisation *const own = f->model ? &f->model->normalisation : NULL;
     if (!own || own->n_modalities == 0 || own->n_features[0] == 0 || in->tokens)
         return;
@@ -219,64 +223,96 @@ void mmf_frozen_set_int8(mmf_frozen *frozen, bool int8)
 
 /* ---- Opening ----------------------------------------------------------------------------- */
 
-static mmf_status load_weights(mmf_frozen *f, const char *source)
+/* Nothing may be left as it was drawn. @param scope  of the weights */
+static mmf_status check_rest(const mmf_frozen *f, const char *scope)
 {
+    const mmf_params *const params = mmf_module_params(f->module);
+    const size_t n = strlen(scope);
+    for (size_t i = 0; n > 0 && i < mmf_params_count(params); i++) {
+        const mmf_param *const p = mmf_params_at(params, i);
+        if (p->role == MMF_PARAM_TRAINED && (strncmp(p->name, scope, n) != 0 || p->name[n] != '.'))
+            return mmf_fail(f->ctx, MMF_ARG,
+                            "encoder %s: %s has no weights in the file and would stay as it was "
+                            "drawn; pool frames by mean or max, or train with --encoder",
+                            mmf_module_def(f->module)->name, p->name);
+    }
+    return MMF_OK;
+}
+
+/* @param taker  the encoder that the weights are for: this one, or that of its frames */
+static mmf_status load_weights(mmf_frozen *f, const mmf_def *taker, const char *source)
+{
+    char scope[NAME_BYTES];
     mmf_pretrained_report report = {0};
     static const mmf_pretrained_rules plain = {0};
-    const mmf_source *const from = mmf_module_def(f->module)->source;
-    mmf_status status =
-        mmf_pretrained_load(f->ctx, mmf_module_params(f->module), from ? from->scope : "", source,
-                            from ? from->rules : &plain, &report);
+    const mmf_source *const from = taker->source;
+    const char *const inner = from ? from->scope : "";
+    const bool is_own = taker == mmf_module_def(f->module);
+    snprintf(scope, sizeof scope, "%s%s%s", is_own ? "" : MMF_FRAME_OPTION,
+             !is_own && *inner ? "." : "", inner);
+    if (!is_own)
+        MMF_TRY(check_rest(f, MMF_FRAME_OPTION));
+    mmf_status status = mmf_pretrained_load(f->ctx, mmf_module_params(f->module), scope, source,
+                                            from ? from->rules : &plain, &report);
     if (status == MMF_OK)
         status = mmf_pretrained_require(&report, source);
+    if (status == MMF_OK && report.kept.count > 0)
+        status = mmf_fail(f->ctx, MMF_ARG,
+                          "%s: it has no weights for %s, which a width of one's own needs; leave "
+                          "the width out, or train with --encoder",
+                          source, report.kept.names[0]);
     mmf_pretrained_report_clear(&report);
     return status;
 }
 
-/* The options of the encoder, ":NAME=VALUE" each. */
-static mmf_status set_options(mmf_ctx *ctx, mmf_config *config, const char *at)
+/* What the files beside the weights say, then what was asked for: ":OPTION=VALUE" each. */
+static mmf_status read_spec(mmf_frozen *f, const char *spec, const char *source,
+                            const mmf_input_schema *input, mmf_config *config,
+                            const mmf_def **taker)
 {
-    while (*at == ':') {
-        char name[NAME_BYTES], value[256];
-        const size_t n_name = strcspn(++at, "=:");
-        const size_t n_value = at[n_name] == '=' ? strcspn(at + n_name + 1, ":") : 0;
-        if (n_name == 0 || n_name >= sizeof name || n_value == 0 || n_value >= sizeof value)
-            return mmf_fail(ctx, MMF_ARG, "\"%.80s\": expected OPTION=VALUE", at);
-        snprintf(name, sizeof name, "%.*s", (int)n_name, at);
-        snprintf(value, sizeof value, "%.*s", (int)n_value, at + n_name + 1);
-        MMF_TRY(mmf_config_set(config, name, value));
-        at += n_name + 1 + n_value;
-    }
-    return MMF_OK;
+    const char *const given = spec + strcspn(spec, ":");
+    mmf_text all = {.ctx = f->ctx};
+    mmf_config *inner = NULL;
+    mmf_status status = mmf_encoder_innermost(f->ctx, &inner, input, spec);
+    if (status == MMF_OK)
+        *taker = mmf_config_def(inner);
+    if (status == MMF_OK && mmf_modality_has_channels(input->kind))
+        status = mmf_encoder_image_norm(f->ctx, inner, input->shape[input->n_dims - 3], true,
+                                        &f->norm, &f->has_norm);
+    mmf_config_free(inner);
+    if (status == MMF_OK && *taker != mmf_config_def(config))
+        mmf_text_add(&all, ":width=0"); /* a projection has no weights in the file */
+    if (status == MMF_OK && (*taker)->source && (*taker)->source->describe)
+        status = (*taker)->source->describe(f->ctx, source, *taker, &all);
+    mmf_text_add(&all, "%s", given);
+    status = status == MMF_OK ? all.status : status;
+    if (status == MMF_OK)
+        status = mmf_encoder_set_given(f->ctx, config, all.data ? all.data : "");
+    mmf_text_clear(&all);
+    return status;
 }
 
 static mmf_status open_encoder(mmf_frozen *f, const char *spec, const char *source,
                                const mmf_input_schema *input)
 {
     mmf_config *config = NULL;
-    mmf_text described = {.ctx = f->ctx};
-    const size_t n = strcspn(spec, ":");
-    const mmf_def *const def = find_encoder(spec, n);
+    const mmf_def *taker = NULL;
+    const mmf_def *const def = find_encoder(spec, strcspn(spec, ":"));
     if (!def)
         return mmf_fail(f->ctx, MMF_ARG, "there is no encoder \"%.60s\"", spec);
     mmf_input_schema one = *input;
     const mmf_schema schema = {1, &one};
     mmf_status status = mmf_config_create(f->ctx, &config, def);
-    if (status == MMF_OK && def->source && def->source->describe)
-        status = def->source->describe(f->ctx, source, def, &described);
-    if (status == MMF_OK && described.data) /* what stands beside the weights */
-        status = set_options(f->ctx, config, described.data);
     if (status == MMF_OK)
-        status = set_options(f->ctx, config, spec + n);
+        status = read_spec(f, spec, source, input, config, &taker);
     if (status == MMF_OK)
         status = mmf_module__create_as(f->ctx, &f->module, def, config, &schema,
                                        &(mmf_module_making){.for_inference = true});
     mmf_config_free(config);
-    mmf_text_clear(&described);
     if (status != MMF_OK)
         return mmf_fail_within(f->ctx, status, "encoder %s: ", def->name);
     f->output = "feature";
-    return load_weights(f, source);
+    return load_weights(f, taker, source);
 }
 
 static mmf_status open_model(mmf_frozen *f, const char *source, const mmf_input_schema *input)

@@ -66,10 +66,11 @@ static mmf_status open_file(mmf_ctx *ctx, mmf_dataset **out, const mmf_model *mo
     if (options->prepare)
         how = *options->prepare;
     how.settled = model->preparations;
-    if (!options->prepare || !model->preparations || !mmf_is_manifest(ctx, path, &how))
-        return mmf_dataset_open(ctx, out, path, options);
-    const bool is_model_target = strcmp(options->target, model->task.target) == 0;
     how.target = options->target;
+    if (!options->prepare || !mmf_is_manifest(ctx, path, &how))
+        return mmf_dataset_open(ctx, out, path, options);
+    how.settled = how.settled ? how.settled : "[]"; /* its target may be texts all the same */
+    const bool is_model_target = strcmp(options->target, model->task.target) == 0;
     how.target_optional = is_model_target;
     how.class_names = is_model_target ? model->task.class_names : NULL;
     how.n_classes = how.class_names ? model->task.n_outputs : 0;

@@ -121,22 +121,63 @@ static mmf_status add_kind(prepared_table *table, const char *spec, const char *
 }
 
 /* What nobody named, by the files' endings. */
-static mmf_status add_rest(prepared_table *table, const char *target)
+static mmf_status add_rest(prepared_table *table)
 {
     const mmf_manifest *const m = &table->manifest;
     for (size_t c = 0; c < m->n_columns; c++) {
         const mmf_preparation_kind *const kind = mmf_preparation_default(mmf_manifest_kind(m, c));
-        if (is_named(table, c))
-            continue;
-        if (kind)
+        if (kind && !is_named(table, c))
             MMF_TRY(add_column(table, c, kind->def.name));
-        else if (is_text_of_no_name(table, c, target))
-            mmf_ctx_log(m->ctx, MMF_LOG_INFO,
-                        "%s: the texts of column \"%s\" are left out; --prepare %s=PREPARATION "
-                        "makes it a modality",
-                        m->path, m->names[c], m->names[c]);
     }
     return MMF_OK;
+}
+
+static void tell_left_out(const prepared_table *table, const char *target)
+{
+    const mmf_manifest *const m = &table->manifest;
+    for (size_t c = 0; c < m->n_columns; c++) {
+        if (!is_named(table, c) && is_text_of_no_name(table, c, target))
+            mmf_ctx_log(m->ctx, MMF_LOG_INFO,
+                        "%s: the texts of column \"%s\" are left out; --prepare %s=PREPARATION "
+                        "makes it a modality, --target %s what is predicted",
+                        m->path, m->names[c], m->names[c], m->names[c]);
+    }
+}
+
+/* A column of numbers "NAME.PART". */
+static bool has_vectors(const mmf_manifest *m)
+{
+    for (size_t c = 0; c < m->n_columns; c++) {
+        if (strchr(m->names[c], '.') && mmf_manifest_is_reserved(m->names[c]))
+            return true;
+    }
+    return false;
+}
+
+/* Says how to get a modality out of a table that has none. */
+static mmf_status no_modality(const prepared_table *table, const char *target)
+{
+    const mmf_manifest *const m = &table->manifest;
+    if (m->n_columns == 1 && strpbrk(m->names[0], ";\t|"))
+        return mmf_fail(m->ctx, MMF_FORMAT,
+                        "%s: its first line is one name, \"%s\"; expected commas between the "
+                        "columns of a .csv, tabs in a .tsv",
+                        m->path, m->names[0]);
+    for (size_t c = 0; c < m->n_columns; c++) {
+        const char *const name = m->names[c];
+        if (is_text_of_no_name(table, c, target))
+            return mmf_fail(m->ctx, MMF_ARG,
+                            "%s: no modality: nothing says how the texts of column \"%s\" are "
+                            "read; try --text wordpiece=FOLDER (tokens, by the vocabulary of a "
+                            "BERT) or --text bert=FOLDER (its features), or for this column alone "
+                            "--prepare %s=wordpiece=FOLDER",
+                            m->path, name, name);
+    }
+    return mmf_fail(m->ctx, MMF_ARG,
+                    "%s: no modality: no column holds texts or names of images, recordings or "
+                    "videos, and none is called NAME.PART, as columns of numbers that belong "
+                    "together are",
+                    m->path);
 }
 
 static int compare_places(const void *a, const void *b)
@@ -156,7 +197,7 @@ static mmf_status choose_by_specs(prepared_table *table, const mmf_prepare_optio
         if (o->specs[i][0] == '@')
             MMF_TRY(add_kind(table, o->specs[i], target));
     }
-    MMF_TRY(add_rest(table, target));
+    MMF_TRY(add_rest(table));
     qsort(table->columns, table->n_columns, sizeof *table->columns, compare_places);
     return MMF_OK;
 }
@@ -390,6 +431,9 @@ static mmf_status add_numbers(mmf_archive *archive, const mmf_prepare_options *o
         if (column < 0 || !is_named(table, (size_t)column))
             MMF_TRY(add_borrowed(archive, name, table->numbers, name));
     }
+    size_t named = 0;
+    if (o->target && !o->target_optional)
+        MMF_TRY(mmf_manifest_need(&table->manifest, target, &named));
     const int64_t column = mmf_manifest_find(&table->manifest, target);
     if (column >= 0 && mmf_archive_find(table->numbers, target) < 0)
         MMF_TRY(add_classes(archive, o, target, (size_t)column));
@@ -462,6 +506,14 @@ static mmf_status choose_columns(prepared_table *table, const mmf_prepare_option
         MMF_TRY(choose_as_settled(table, o->settled));
     else
         MMF_TRY(choose_by_specs(table, o, target));
+    if (table->n_columns == 0 && !has_vectors(&table->manifest))
+        return o->settled ? mmf_fail(table->manifest.ctx, MMF_ARG,
+                                     "%s: the model was not trained on raw files but on vectors; "
+                                     "the table has none (columns NAME.PART)",
+                                     table->manifest.path)
+                          : no_modality(table, target);
+    if (!o->settled)
+        tell_left_out(table, target);
     for (size_t i = 0; i < table->n_columns; i++)
         MMF_TRY(mmf_raw_column_plan(&table->manifest, &table->columns[i]));
     return MMF_OK;
@@ -500,6 +552,21 @@ mmf_status mmf_prepare(mmf_ctx *ctx, mmf_archive **out, const char *path,
     return mmf_archive_compose(ctx, out, path, &format, fill, &own);
 }
 
+/* Without names of files a table is still one if its texts need a meaning. */
+static bool needs_meaning(const mmf_manifest *m, const mmf_prepare_options *options)
+{
+    const char *const target = options && options->target ? options->target : "label";
+    const prepared_table table = {.manifest = *m};
+    const int64_t place = mmf_manifest_find(m, target);
+    if (options && place >= 0 && mmf_manifest_has_text(m, (size_t)place))
+        return true;
+    for (size_t c = 0; c < m->n_columns && !has_vectors(m); c++) {
+        if (is_text_of_no_name(&table, c, target))
+            return true;
+    }
+    return false;
+}
+
 bool mmf_is_manifest(mmf_ctx *ctx, const char *path, const mmf_prepare_options *options)
 {
     const size_t n = strlen(path);
@@ -512,6 +579,7 @@ bool mmf_is_manifest(mmf_ctx *ctx, const char *path, const mmf_prepare_options *
     if (mmf_manifest_open(ctx, &manifest, path) == MMF_OK) {
         for (size_t c = 0; !found && c < manifest.n_columns; c++)
             found = mmf_manifest_kind(&manifest, c) != MMF_RAW_NONE;
+        found = found || needs_meaning(&manifest, options);
     }
     mmf_manifest_close(&manifest);
     return found;

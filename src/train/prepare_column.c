@@ -201,6 +201,15 @@ static mmf_status open_stream(const column_job *job, mmf_media_stream **out, int
     return mmf_media_open(job->ctx, out, &options, (const char *const *)job->paths + first, n);
 }
 
+/* Failures that no row is guilty of. */
+static mmf_status of_column(const column_job *job, mmf_status status)
+{
+    return status == MMF_OK
+               ? MMF_OK
+               : mmf_fail_within(job->ctx, status, "%s: column \"%s\": ", job->manifest->path,
+                                 job->column->name);
+}
+
 /* The options that wait for the data, from the first files that can be read. */
 static mmf_status settle(column_job *job)
 {
@@ -210,9 +219,10 @@ static mmf_status settle(column_job *job)
         return MMF_OK;
     mmf_preparation_facts facts = {0};
     if (!kind->look)
-        return kind->settle(job->ctx, column->config, &facts);
+        return of_column(job, kind->settle(job->ctx, column->config, &facts));
     const int64_t n = column->n_stored < MAX_SETTLING ? column->n_stored : MAX_SETTLING;
     mmf_media_stream *stream = NULL;
+    char why[256] = "";
     mmf_status status = n > 0 ? open_stream(job, &stream, 0, n, true) : MMF_OK;
     for (int64_t i = 0; status == MMF_OK && i < n; i++) {
         mmf_media_item item;
@@ -220,14 +230,17 @@ static mmf_status settle(column_job *job)
         if (status == MMF_OK && !*item.error)
             kind->look(&facts,
                        &(mmf_raw_item){.array = item.array, .sample_rate = item.sample_rate});
+        else if (status == MMF_OK && !*why)
+            snprintf(why, sizeof why, "; the first, %.120s: %.100s", job->paths[i], item.error);
     }
     mmf_media_close(stream);
     if (status == MMF_OK && facts.n_items == 0)
         status = mmf_fail(job->ctx, MMF_FORMAT,
                           "%s: column \"%s\": none of its first %lld files can be read, so that "
-                          "nothing says what to make of them",
-                          job->manifest->path, column->name, (long long)n);
-    return status == MMF_OK ? kind->settle(job->ctx, column->config, &facts) : status;
+                          "nothing says what to make of them%s",
+                          job->manifest->path, column->name, (long long)n, why);
+    MMF_TRY(status);
+    return of_column(job, kind->settle(job->ctx, column->config, &facts));
 }
 
 static void tell(column_job *job, bool last)
@@ -439,11 +452,12 @@ static mmf_status begin(column_job *job)
         MMF_TRY(mmf_config_set_json(column->config, job->journal.settings));
     else
         MMF_TRY(settle(job));
-    MMF_TRY(mmf_preparer_open(job->ctx, &job->preparer, column->kind, column->config));
+    MMF_TRY(
+        of_column(job, mmf_preparer_open(job->ctx, &job->preparer, column->kind, column->config)));
     size_t unit = (size_t)mmf_preparer_step(&job->preparer) * mmf_dtype_bytes(job->preparer.dtype);
     if (column->encoder) {
-        MMF_TRY(mmf_features_open(job->ctx, &job->features, &job->preparer, column->name,
-                                  column->encoder, column->source));
+        MMF_TRY(of_column(job, mmf_features_open(job->ctx, &job->features, &job->preparer,
+                                                 column->name, column->encoder, column->source)));
         mmf_frozen_set_int8(job->features.frozen, job->options->int8);
         unit = (size_t)mmf_frozen_width(job->features.frozen) * sizeof(float);
     }

@@ -19,6 +19,7 @@ void mmf_starts_clear(mmf_starts *s)
     for (size_t i = 0; i < s->count; i++) {
         mmf_free(s->ctx, s->items[i].part);
         mmf_free(s->ctx, s->items[i].path);
+        mmf_free(s->ctx, s->items[i].below);
     }
     if (s->ctx)
         mmf_free(s->ctx, s->items);
@@ -35,11 +36,17 @@ static mmf_status add_start(mmf_starts *s, const char *part, size_t n_part, cons
     mmf_start *const start = &s->items[s->count++];
     *start = (mmf_start){.part = mmf_alloc(s->ctx, n_part + 1),
                          .path = mmf_alloc(s->ctx, n_path + 1),
+                         .below = mmf_alloc_zero(s->ctx, n_path + 1, 1),
                          .encoder = encoder};
-    if (!start->part || !start->path)
+    if (!start->part || !start->path || !start->below)
         return MMF_NOMEM;
     snprintf(start->part, n_part + 1, "%.*s", (int)n_part, part);
     snprintf(start->path, n_path + 1, "%.*s", (int)n_path, path);
+    char *const mark = encoder ? NULL : strrchr(start->path, '#');
+    if (mark) {
+        snprintf(start->below, n_path + 1, "%s", mark + 1);
+        *mark = '\0';
+    }
     return MMF_OK;
 }
 
@@ -91,6 +98,23 @@ static mmf_status check_vocabulary(mmf_ctx *ctx, const mmf_start *start)
     return MMF_OK;
 }
 
+/* The encoder that the weights of a specification of `n` bytes are for. */
+static mmf_status find_taker(mmf_starts *s, const mmf_input_schema *input, const char *spec,
+                             size_t n, const mmf_def **out)
+{
+    mmf_text text = {.ctx = s->ctx};
+    mmf_config *config = NULL;
+    mmf_text_add_bytes(&text, spec, n);
+    mmf_status status = text.status;
+    if (status == MMF_OK)
+        status = mmf_encoder_innermost(s->ctx, &config, input, text.data);
+    if (status == MMF_OK)
+        *out = mmf_config_def(config);
+    mmf_config_free(config);
+    mmf_text_clear(&text);
+    return status;
+}
+
 /* Adds "MODALITY=SPEC" to `list`, with sizes in the place of a source. */
 static mmf_status read_encoder(mmf_starts *s, mmf_text *list, const char *entry,
                                const mmf_schema *inputs)
@@ -110,9 +134,8 @@ static mmf_status read_encoder(mmf_starts *s, mmf_text *list, const char *entry,
     if (!input)
         return mmf_fail(s->ctx, MMF_ARG, "encoder %s: the data has no modality \"%s\"", entry,
                         modality);
-    const mmf_def *const def = mmf_encoder_find(s->ctx, input, spec, n_name);
-    if (!def)
-        return MMF_ARG;
+    const mmf_def *def = NULL;
+    MMF_TRY(find_taker(s, input, spec, (size_t)(source - spec), &def));
     if (!def->source || !source[1])
         return mmf_fail(s->ctx, MMF_ARG, "encoder %s: %s", entry,
                         def->source ? "the path behind the last \"=\" is missing"
@@ -142,6 +165,12 @@ static mmf_status read_encoders(mmf_starts *s, mmf_config *config, const mmf_sch
 
 /* ---- Checkpoints of models --------------------------------------------------------------- */
 
+/* How a sentence becomes one vector, which modules.json says, is no size of a model. */
+static bool is_of_text(const char *option)
+{
+    return strcmp(option, "pooling") == 0 || strcmp(option, "normalize") == 0;
+}
+
 /* Options of the model that config.json names and nobody set. */
 static mmf_status take_sizes(mmf_starts *s, mmf_config *config, mmf_start *start)
 {
@@ -155,7 +184,8 @@ static mmf_status take_sizes(mmf_starts *s, mmf_config *config, mmf_start *start
             break;
         const char last = *end;
         *equals = *end = '\0';
-        if (mmf_option_find(mmf_config_def(config), name) && !mmf_config_is_set(config, name))
+        if (!is_of_text(name) && mmf_option_find(mmf_config_def(config), name) &&
+            !mmf_config_is_set(config, name))
             status = mmf_config_set(config, name, equals + 1);
         *end = last;
         at = end;
@@ -211,22 +241,51 @@ void mmf_starts_widen(const mmf_starts *s, mmf_schema *inputs)
     }
 }
 
-void mmf_starts_normalise(const mmf_starts *s, const mmf_dataset *dataset,
-                          mmf_normalisation *normalisation)
+static bool has_encoder(const mmf_starts *s, const char *modality)
 {
     for (size_t i = 0; i < s->count; i++) {
-        const mmf_source *const from = s->items[i].encoder ? s->items[i].encoder->source : NULL;
-        for (size_t m = 0; from && from->image && m < normalisation->n_modalities; m++) {
-            const mmf_modality *const view = mmf_dataset_modality(dataset, m);
-            if (strcmp(view->name, s->items[i].part) != 0 || normalisation->n_features[m] != 3)
-                continue;
-            const float top = mmf_dtype_is_integer(view->dtype) ? 255 : 1;
-            for (int c = 0; c < 3; c++) {
-                normalisation->mean[m][c] = top * from->image->mean[c];
-                normalisation->scale[m][c] = 1 / (top * from->image->deviation[c]);
-            }
+        if (s->items[i].encoder && strcmp(s->items[i].part, modality) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What the encoder of a modality wants its pixels to be. */
+static mmf_status find_norm(const mmf_starts *s, const mmf_config *config, const mmf_modality *view,
+                            int64_t n_channels, mmf_image_norm *norm, bool *has_norm)
+{
+    mmf_config *own = NULL;
+    const mmf_input_schema input = {.name = view->name, .kind = view->kind};
+    const char *const spec = mmf_encoder_spec(config, "encoder", view->name);
+    *has_norm = false;
+    if (!spec || !mmf_modality_has_channels(view->kind))
+        return MMF_OK;
+    mmf_status status = mmf_encoder_innermost(s->ctx, &own, &input, spec);
+    if (status == MMF_OK)
+        status = mmf_encoder_image_norm(s->ctx, own, n_channels, has_encoder(s, view->name), norm,
+                                        has_norm);
+    mmf_config_free(own);
+    return status == MMF_OK ? MMF_OK : mmf_fail_within(s->ctx, status, "encoder %s: ", spec);
+}
+
+mmf_status mmf_starts_normalise(const mmf_starts *s, const mmf_config *config,
+                                const mmf_dataset *dataset, mmf_normalisation *normalisation)
+{
+    if (!mmf_option_find(mmf_config_def(config), "encoder"))
+        return MMF_OK;
+    for (size_t m = 0; m < normalisation->n_modalities; m++) {
+        bool has_norm = false;
+        mmf_image_norm norm;
+        const mmf_modality *const view = mmf_dataset_modality(dataset, m);
+        const int64_t n_channels = normalisation->n_features[m];
+        MMF_TRY(find_norm(s, config, view, n_channels, &norm, &has_norm));
+        const float top = mmf_dtype_is_integer(view->dtype) ? 255 : 1;
+        for (int64_t c = 0; has_norm && c < n_channels; c++) {
+            normalisation->mean[m][c] = top * norm.mean[c];
+            normalisation->scale[m][c] = 1 / (top * norm.deviation[c]);
         }
     }
+    return MMF_OK;
 }
 
 /* ---- Loading ----------------------------------------------------------------------------- */
@@ -247,14 +306,19 @@ static void tell(mmf_ctx *ctx, const mmf_start *start, const mmf_pretrained_repo
 }
 
 static mmf_status require(mmf_ctx *ctx, const mmf_start *start, const char *scope,
+                          const mmf_params *params, const mmf_pretrained_rules *rules,
                           const mmf_pretrained_report *report)
 {
-    if (start->encoder)
+    char other[SCOPE_BYTES];
+    const bool none = report->n_loaded == 0;
+    if (start->encoder || (none && report->misshapen.count > 0))
         return mmf_pretrained_require(report, start->path);
-    if (report->n_loaded > 0)
+    if (!none)
         return MMF_OK;
-    return mmf_fail(ctx, MMF_FORMAT, "%s: no tensor of it has the name of a parameter%s%s",
-                    start->path, *scope ? " below " : "", scope);
+    MMF_TRY(mmf_pretrained_guess_scope(ctx, params, start->path, rules, other, sizeof other));
+    return mmf_fail(ctx, MMF_FORMAT, "%s: no tensor of it has the name of a parameter%s%s%s%s%s%s",
+                    start->path, *scope ? " below " : "", scope, *other ? "; try --weights " : "",
+                    other, *other ? "=" : "", *other ? start->path : "");
 }
 
 /* A model's own names may begin as a part's do, and its heads are its own. What references and
@@ -278,13 +342,15 @@ static mmf_status load_start(mmf_ctx *ctx, const mmf_start *start, mmf_params *p
         snprintf(scope, sizeof scope, "%s%s%s", place, *place && *inner ? "." : "", inner);
     if (n < 0 || (size_t)n >= sizeof scope)
         return mmf_fail(ctx, MMF_LIMIT, "the scope %s is too long", place);
-    const mmf_pretrained_rules *const of_part =
-        start->encoder ? start->encoder->source->rules : &mmf_pretrained_bert;
+    mmf_pretrained_rules rules = start->encoder ? *start->encoder->source->rules
+                                 : *scope       ? mmf_pretrained_bert
+                                                : of_whole;
+    rules.below = *start->below ? start->below : NULL;
     mmf_pretrained_report report;
-    mmf_status status =
-        mmf_pretrained_load(ctx, params, scope, start->path, *scope ? of_part : &of_whole, &report);
+    mmf_status status = mmf_pretrained_load(ctx, params, scope, start->path, &rules, &report);
     if (status == MMF_OK)
-        status = require(ctx, start, scope, &report);
+        status =
+            require(ctx, start, scope, params, *scope ? &rules : &mmf_pretrained_bert, &report);
     if (status == MMF_OK)
         tell(ctx, start, &report);
     mmf_pretrained_report_clear(&report);

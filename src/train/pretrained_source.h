@@ -13,6 +13,7 @@
 typedef struct mmf_start {
     char *part; /**< the modality whose encoder it is, or a scope of the model, "" for all of it */
     char *path;
+    char *below;            /**< the part of the file's names that counts, behind a "#"; "": all */
     const mmf_def *encoder; /**< NULL: a scope */
     int64_t vocab;          /**< rows of its table of words; 0: not said */
 } mmf_start;
@@ -28,9 +29,9 @@ typedef struct mmf_starts {
  * Takes the sources out of the option `encoder`, in whose place their sizes stand then.
  *
  * @param config   changed
- * @param weights  "SCOPE=SOURCE" or "SOURCE" with commas between; NULL: none. A folder's
- *                 config.json sets the model's options of the same names, but for those that are
- * set
+ * @param weights  "SCOPE=SOURCE" or "SOURCE" with commas between, "#PART" behind a source: only
+ * names below it; NULL: none. A folder's config.json sets the model's options of the same names,
+ * but for those that are set
  * @errors         ARG, those of mmf_source.describe
  */
 mmf_status mmf_starts_read(mmf_ctx *ctx, mmf_starts *out, mmf_config *config,
@@ -43,10 +44,15 @@ void mmf_starts_widen(const mmf_starts *starts, mmf_schema *inputs);
  * @errors FORMAT: weights of an encoder that lack or misfit; nothing matches a scope
  */
 mmf_status mmf_starts_load(const mmf_starts *starts, const mmf_module *module);
-/** Puts what encoders of images were trained with in the place of the statistics of training rows.
+/**
+ * Puts what encoders of images were trained with, or say, in the place of the statistics of
+ * training rows: of whole numbers from 0 to 255, or of reals from 0 to 1.
+ *
+ * @param config  of the model, with the option `encoder`
+ * @errors        ARG
  */
-void mmf_starts_normalise(const mmf_starts *starts, const mmf_dataset *dataset,
-                          mmf_normalisation *normalisation);
+mmf_status mmf_starts_normalise(const mmf_starts *starts, const mmf_config *config,
+                                const mmf_dataset *dataset, mmf_normalisation *normalisation);
 void mmf_starts_clear(mmf_starts *starts);
 
 #endif

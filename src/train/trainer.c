@@ -76,7 +76,7 @@ static mmf_status prepare_data(trainer *t)
     if (!fit->options->no_normalise) {
         MMF_TRY(mmf_normalisation_fit(t->ctx, &t->normalisation, fit->dataset, fit->train_rows,
                                       fit->n_train));
-        mmf_starts_normalise(fit->starts, fit->dataset, &t->normalisation);
+        MMF_TRY(mmf_starts_normalise(fit->starts, fit->config, fit->dataset, &t->normalisation));
         MMF_TRY(mmf_model__set_normalisation(t->model, fit->dataset, &t->normalisation));
     }
     t->max_rows = t->batch_rows + 1 > MMF_VALID_BATCH ? t->batch_rows + 1 : MMF_VALID_BATCH;

@@ -291,6 +291,37 @@ static void every_encoder_agrees_with_differences(void **state)
     check_kind(MMF_KIND_ENCODER);
 }
 
+/* Models over steps with encoders that put them out: tokens and the places of an image. */
+static void encoders_of_steps_agree_with_differences(void **state)
+{
+    (void)state;
+    static const char *const models[] = {
+        "cross-attention", "mbt", "mult", "dmd", "mcan", "ban", "butd", "vilbert", "uniter"};
+    static const char encoders[] =
+        "pixels=resnet20:layers=1/1:base=4,words=bert:hidden_size=4:num_hidden_layers=1:"
+        "num_attention_heads=2:intermediate_size=4:max_position_embeddings=5";
+    mmf_ctx *const ctx = test_ctx();
+    totals t = {0};
+    test_ok(ctx, mmf_tape_create(ctx, &t.tape));
+    size_t c = 0;
+    while (c < N_MODEL_CASES && !strstr(model_cases[c].name, "picture"))
+        c++;
+    assert_true(c < N_MODEL_CASES);
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        case_data data;
+        const mmf_def *const def = mmf_model_find(models[i]);
+        print_totals(&t);
+        t.def = def;
+        case_open(&data, &model_cases[c], 22);
+        check_variant(ctx, def, &data, &t, "classification", "encoder", encoders);
+        check_variant(ctx, def, &data, &t, "classification", "encoder", encoders);
+        case_close(&data);
+    }
+    print_totals(&t);
+    mmf_tape_free(t.tape);
+    mmf_ctx_free(ctx);
+}
+
 static void every_loss_agrees_with_differences(void **state)
 {
     (void)state;
@@ -302,6 +333,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_loss_agrees_with_differences),
         cmocka_unit_test(every_encoder_agrees_with_differences),
+        cmocka_unit_test(encoders_of_steps_agree_with_differences),
         cmocka_unit_test(every_model_agrees_with_differences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -374,6 +374,38 @@ static void a_vocabulary_beyond_the_table_is_refused(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* A scope that is wrong, a part of a file, and what a sentence encoder says beside its sizes. */
+static void scopes_are_guessed_and_parts_taken(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = one_thread();
+    mmf_module *const bert = make_bert(ctx);
+    char folder[600], weights[1400], hint[700];
+    mmf_model *model = NULL;
+    snprintf(folder, sizeof folder, "%s", test_path("parts"));
+    write_checkpoint(ctx, bert, folder, WHOLE);
+    const char *const encoder =
+        "words=bert:hidden_size=8:num_hidden_layers=2:num_attention_heads=2:"
+        "intermediate_size=16:max_position_embeddings=9:vocab_size=12";
+    snprintf(weights, sizeof weights, "bert=%s", folder);
+    snprintf(hint, sizeof hint, "below bert; try --weights words.bert=%s", folder);
+    test_fails(ctx, train(ctx, &model, &(training){.encoder = encoder, .weights = weights}),
+               MMF_FORMAT, hint);
+    snprintf(weights, sizeof weights, "words.bert.encoder=%s#encoder", folder);
+    test_ok(ctx, train(ctx, &model,
+                       &(training){.encoder = encoder, .weights = weights, .freeze = "words"}));
+    assert_true(is_kept(bert, model, low));
+    assert_true(is_kept(bert, model, high));
+    assert_false(is_kept(bert, model, table));
+    mmf_model_free(model);
+    model = NULL;
+    snprintf(weights, sizeof weights, "words.bert.encoder=%s#embeddings", folder);
+    test_fails(ctx, train(ctx, &model, &(training){.encoder = encoder, .weights = weights}),
+               MMF_FORMAT, "no tensor of it has the name");
+    mmf_module_free(bert);
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -385,6 +417,7 @@ int main(void)
         cmocka_unit_test(models_over_steps_take_all_states),
         cmocka_unit_test(what_does_not_fit_is_told),
         cmocka_unit_test(a_vocabulary_beyond_the_table_is_refused),
+        cmocka_unit_test(scopes_are_guessed_and_parts_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -306,7 +306,7 @@ static const lie lies[] = {
     {"config", "{\"hidden\": 4, \"num_classes\": 3, \"encoder\": [\"row=mlp:-1\"]}", MMF_ARG,
      "found \":-1\""},
     {"config", "{\"hidden\": 4, \"num_classes\": 3, \"encoder\": [\"row=mlp:x\"]}", MMF_ARG,
-     "NAME:WIDTH"},
+     "NAME[:WIDTH]"},
     {"config", "{\"hidden\": 4, \"num_classes\": 3, \"encoder\": [\"row=mlp:8:widht=9\"]}", MMF_ARG,
      "did you mean \"width\""},
     {"config", "{\"hidden\": 4, \"num_classes\": 3, \"encoder\": [\"row=mlp:dropout=2\"]}", MMF_ARG,

@@ -582,7 +582,8 @@ static void trained_models_encode(void **state)
     mmf_ctx_free(ctx);
 }
 
-/* The reference's features of real pictures, through files and the network's published weights. */
+/* The reference's features and logits of real pictures, through files and the network's published
+ * weights. */
 static void published_weights_encode(void **state)
 {
     (void)state;
@@ -601,7 +602,6 @@ static void published_weights_encode(void **state)
     }
     char table[N_PICTURES * 24] = "label,picture\n", name[32], spec[1024];
     const mmf_array image = load_array(ctx, reference, "image");
-    const mmf_array wanted = load_array(ctx, reference, "reference.features");
     for (int i = 0; i < N_PICTURES; i++) {
         unsigned char pixels[3 * PLANE];
         for (int64_t p = 0; p < PLANE; p++) {
@@ -613,19 +613,29 @@ static void published_weights_encode(void **state)
         write_png(test_path(name), SIDE, SIDE, 3, pixels);
         snprintf(table + strlen(table), sizeof table - strlen(table), "%d,%s\n", i % 2, name);
     }
-    snprintf(spec, sizeof spec, "@image=resnet20=%s", weights);
-    const char *const specs[] = {spec};
-    mmf_prepare_options options = prepare_options(test_path("cache-published"));
-    options.specs = specs;
-    options.n_specs = 1;
-    test_ok(ctx, mmf_prepare(ctx, &archive, write_table("cifar.csv", table), &options));
-    const mmf_array got = load_array(ctx, archive, "picture");
-    assert_int_equal(got.shape[0], N_PICTURES);
-    assert_int_equal(got.shape[1], wanted.shape[1]);
-    for (int64_t i = 0; i < mmf_array_count(&got); i++)
-        assert_true(fabs(mmf_array_number(&got, i) - mmf_array_number(&wanted, i)) < 1e-3);
+    static const char *const asked[][2] = {
+        {"", "features"},
+        {":output=logits", "logits"},
+        {":output=logits:mean=.485/.456/.406:deviation=.229/.224/.225", "logits"},
+    };
+    const char *const path = write_table("cifar.csv", table);
+    for (size_t k = 0; k < sizeof asked / sizeof *asked; k++) {
+        snprintf(spec, sizeof spec, "@image=resnet20%s=%s", asked[k][0], weights);
+        snprintf(name, sizeof name, "reference.%s", asked[k][1]);
+        const mmf_array wanted = load_array(ctx, reference, name);
+        const char *const specs[] = {spec};
+        mmf_prepare_options options = prepare_options(test_path("cache-published"));
+        options.specs = specs;
+        options.n_specs = 1;
+        test_ok(ctx, mmf_prepare(ctx, &archive, path, &options));
+        const mmf_array got = load_array(ctx, archive, "picture");
+        assert_int_equal(got.shape[0], N_PICTURES);
+        assert_int_equal(got.shape[1], wanted.shape[1]);
+        for (int64_t i = 0; i < mmf_array_count(&got); i++)
+            assert_true(fabs(mmf_array_number(&got, i) - mmf_array_number(&wanted, i)) < 1e-3);
+        mmf_archive_close(archive);
+    }
     mmf_archive_close(reference);
-    mmf_archive_close(archive);
     mmf_ctx_free(ctx);
 }
 
@@ -634,7 +644,14 @@ static void only_tables_of_files_are_manifests(void **state)
     (void)state;
     mmf_ctx *const ctx = test_ctx();
     assert_true(mmf_is_manifest(ctx, write_table("yes.csv", "a,b\n1,x.png\n"), NULL));
+    assert_true(mmf_is_manifest(ctx, write_table("text.csv", "a,label\nso it is,0\n"), NULL));
     assert_false(mmf_is_manifest(ctx, write_table("no.csv", "a.1,a.2,label\n1,2,0\n"), NULL));
+    const char *const names = write_table("names.csv", "a.1,a.2,note,label\n1,2,so,yes\n");
+    mmf_prepare_options options = MMF_PREPARE_OPTIONS_INIT;
+    assert_false(mmf_is_manifest(ctx, names, NULL));    /* vectors and notes */
+    assert_true(mmf_is_manifest(ctx, names, &options)); /* names of classes */
+    options.target = "a.1";
+    assert_false(mmf_is_manifest(ctx, names, &options));
     assert_false(mmf_is_manifest(ctx, write_table("no.npz", "a,b\n1,x.png\n"), NULL));
     assert_false(mmf_is_manifest(ctx, test_path("none.csv"), NULL));
     mmf_ctx_free(ctx);

@@ -121,13 +121,24 @@ static bool add_post_operations(dnnl_primitive_attr_t attributes, const mmf_conv
     return fine;
 }
 
+/* Kernels of small products are a little faster than direct ones, but their form of the weights
+ * takes three times as long to make: with so many terms a pixel that counts. */
+#define MANY_TERMS 4
+
+static bool makes_weights_dear(const char *name, const mmf_conv_shape *s)
+{
+    return s->kind == MMF_CONV_FORWARD && strncmp(name, "brg", 3) == 0 &&
+           s->inputs * s->kernel[0] * s->kernel[1] >
+               MANY_TERMS * s->images * s->out_height * s->out_width;
+}
+
 /* Reference code, and products behind a copy of the image, are no faster than our own. The larger
  * tiles of Winograd's algorithm lose digits. */
 static bool is_wanted(const_dnnl_primitive_desc_t descriptor, const mmf_conv_shape *s)
 {
     const char *name = NULL;
     if (dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &name) != dnnl_success ||
-        !name)
+        !name || makes_weights_dear(name, s))
         return false;
     return s->winograd ? strstr(name, "wino_2x3") != NULL
                        : strncmp(name, "jit", 3) == 0 || strncmp(name, "brg", 3) == 0;

@@ -1,17 +1,24 @@
 /*
  * circular.c: circular convolution along the last axis, for any length.
  *
- * Direct sums, not a Fourier transform: what is convolved here are count sketches of short vectors,
- * which are mostly zeros, and a zero costs nothing. Exact zeros of the result stay exact, which a
- * transform's rounding would spoil for the signed square root that follows in compact bilinear
- * pooling.
+ * What is convolved here are count sketches. Those of short vectors are mostly zeros: direct sums
+ * skip them, and exact zeros of the result stay exact, which a Fourier transform's rounding would
+ * spoil for the signed square root that follows in compact bilinear pooling. Those of long vectors
+ * fill every place of the result, and there transforms are many times faster.
  */
 #include "tensor/ops.h"
 #include "tensor/tape.h"
+#include "tensor/transform.h"
+
+/* Elements that are not 0 in a row, beyond which a transform is faster. */
+#define TRANSFORM_LEAST 256
+/* Pairs of such elements for each place of the result, so that hardly one stays empty. */
+#define PAIRS_A_PLACE 4
 
 typedef struct circular_node {
     mmf_node node;
     mmf_tensor *a, *b;
+    bool transforms;
 } circular_node;
 
 /* One pass over rows: y += shifted copies of `moved`, weighted by the elements of `taps`. */
@@ -48,6 +55,21 @@ static void accumulate(mmf_tape *tape, const mmf_real *moved, const mmf_real *ta
     mmf_tape__parallel(tape, rows, mmf_grain(width * 16), circular_range, &job);
 }
 
+static double share_of_others(const mmf_tensor *x)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < x->count; i++)
+        count += x->data[i] != (mmf_real)0;
+    return x->count > 0 ? (double)count / (double)x->count : 0;
+}
+
+static bool suits_transform(const mmf_tensor *a, const mmf_tensor *b)
+{
+    const double width = (double)a->shape[1];
+    const double n_a = share_of_others(a) * width, n_b = share_of_others(b) * width;
+    return n_a >= TRANSFORM_LEAST && n_b >= TRANSFORM_LEAST && n_a * n_b >= PAIRS_A_PLACE * width;
+}
+
 /* y[j] = sum_i a[i] b[j - i]: da[i] = sum_j b[j - i] dy[j] = sum_t b[t] dy[i + t], b likewise. */
 static void circular_backward(mmf_tape *tape, mmf_node *node)
 {
@@ -55,9 +77,12 @@ static void circular_backward(mmf_tape *tape, mmf_node *node)
     const mmf_real *const dy = node->out->grad;
     const int64_t width = n->a->shape[1], rows = n->a->shape[0];
     mmf_real *const da = mmf_tape__grad_zeroed(tape, n->a);
+    mmf_real *const db = mmf_tape__grad_zeroed(tape, n->b);
+    if (n->transforms &&
+        mmf_transform_convolve_back(tape, rows, width, n->a->data, n->b->data, dy, da, db))
+        return;
     if (da)
         accumulate(tape, dy, n->b->data, da, false, rows, width);
-    mmf_real *const db = mmf_tape__grad_zeroed(tape, n->b);
     if (db)
         accumulate(tape, dy, n->a->data, db, false, rows, width);
 }
@@ -74,12 +99,17 @@ mmf_tensor *mmf_circular_convolution(mmf_tape *tape, mmf_tensor *a, mmf_tensor *
     mmf_tensor *const y = mmf_full(tape, 2, a->shape, 0);
     if (!y)
         return NULL;
-    accumulate(tape, a->data, b->data, y->data, true, a->shape[0], a->shape[1]);
+    const bool transforms =
+        suits_transform(a, b) &&
+        mmf_transform_convolve(tape, a->shape[0], a->shape[1], a->data, b->data, y->data);
+    if (!transforms)
+        accumulate(tape, a->data, b->data, y->data, true, a->shape[0], a->shape[1]);
     const bool wants = a->wants_grad || b->wants_grad;
     circular_node *const n = mmf_tape__record(tape, sizeof *n, op, y, wants, circular_backward);
     if (n) {
         n->a = a;
         n->b = b;
+        n->transforms = transforms;
     }
     return y;
 }

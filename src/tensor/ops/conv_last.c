@@ -233,6 +233,42 @@ static void backward_by_products(mmf_tape *tape, const last_node *n, bool fresh_
     mmf_arena_rewind(&tape->arena, mark);
 }
 
+/* All columns of the batch, and one product: faster than sums of pieces where they are no more than
+ * the weights, that is in the last layers of networks, which have many channels and few pixels. */
+static bool is_one_product(const last_node *n)
+{
+    const int64_t pixels = n->g.batch * n->g.out_height * n->g.out_width;
+    return pixels > 0 && pixels <= n->g.outputs;
+}
+
+static void columns_range(void *argument, int64_t begin, int64_t end)
+{
+    const product_job *const j = argument;
+    const mmf_geometry *const g = &j->n->g;
+    const int64_t size = g->height * g->width * g->channels;
+    for (int64_t b = begin; b < end; b++)
+        fill_columns(g, 0, g->out_height, j->n->x->data + b * size,
+                     j->columns + b * g->out_height * g->out_width * j->depth);
+}
+
+static void weights_by_one_product(mmf_tape *tape, const last_node *n, bool fresh, mmf_real *dw)
+{
+    const mmf_arena_mark mark = mmf_arena_here(&tape->arena);
+    product_job j = make_job(tape, n);
+    const int64_t area = n->g.out_height * n->g.out_width, pixels = n->g.batch * area;
+    const int64_t outputs = n->g.outputs;
+    j.columns = mmf_tape__reals(tape, pixels * j.depth);
+    j.dw = mmf_tape__reals(tape, n->w->count);
+    if (j.columns && j.dw) {
+        mmf_tape__parallel(tape, n->g.batch, mmf_grain(area * j.depth), columns_range, &j);
+        mmf_tape__gemm(tape,
+                       &(mmf_gemm){true, false, outputs, j.depth, pixels, 1, n->node.out->grad,
+                                   outputs, j.columns, j.depth, 0, j.dw, j.depth});
+        turn_back(n->w, j.dw, fresh, dw);
+    }
+    mmf_arena_rewind(&tape->arena, mark);
+}
+
 /* ---- The operation ----------------------------------------------------------------------- */
 
 /* db = sum of dy over images and pixels. */
@@ -255,12 +291,17 @@ static void conv_last_backward(mmf_tape *tape, mmf_node *node)
     mmf_real *dx = mmf_tape__grad(tape, n->x, &fresh_x), *dw = to.weight;
     if (tape->status != MMF_OK)
         return;
-    mmf_tape__count_products(tape, n->g.batch * ((dx != NULL) + (dw != NULL)), n->g.outputs,
+    const bool at_once = dw && is_one_product(n);
+    mmf_tape__count_products(tape, n->g.batch * ((dx != NULL) + (dw && !at_once)), n->g.outputs,
                              n->g.out_height * n->g.out_width, n->w->count / n->g.outputs);
-    if (dw && mmf_conv_pieces_weights(tape, &n->g, n->x, node->out->grad, &to))
+    if (dw && !at_once && mmf_conv_pieces_weights(tape, &n->g, n->x, node->out->grad, &to))
         dw = NULL;
     else if (to.bias)
         bias_gradient(tape, n, to.fresh_bias, to.bias);
+    if (at_once) {
+        weights_by_one_product(tape, n, to.fresh_weight, dw);
+        dw = NULL;
+    }
     if (dx && mmf_conv_pieces_data(tape, &n->g, n->w, node->out->grad, fresh_x, dx))
         dx = NULL;
     if (dx || dw)
