@@ -169,6 +169,10 @@ static void infer(const struct work *work, const char *folder, long n_batches)
         check(ctx, mmf_frozen_run(frozen, &in, work->batch, input.shape[0], &features));
     }
     printf("%zu %zu\n", bench_peak_resident(), weights);
+    mmf_frozen_free(frozen);
+    free(pixels);
+    free(words);
+    mmf_ctx_free(ctx);
 }
 
 /* ---- Asking them ------------------------------------------------------------------------- */
