@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "support.h"
-#include "tensor/kernels/conv_kernel.h"
+#include "tensor/conv_cache.h"
 #include "tensor/tape.h"
 
 #define TOLERANCE 2e-6 /* of the largest magnitude, for each root of the number of terms */
@@ -166,7 +166,18 @@ static void both_orders_agree(void **state)
         }
     }
     /* Where the back end has kernels it must have been them. */
-    assert_true((mmf_blas_block() > 0) == (tape->conv_kernels != NULL));
+    const int64_t kinds[] = {MMF_CONV_FORWARD, MMF_CONV_DATA, MMF_CONV_WEIGHTS};
+    for (int i = 0; i < 3; i++) {
+        mmf_conv_shape shape;
+        memset(&shape, 0, sizeof shape); /* compared as bytes */
+        shape.kind = kinds[i];
+        shape.images = 1;
+        shape.inputs = shape.outputs = 32;
+        shape.height = shape.width = shape.out_height = shape.out_width = 14;
+        for (int d = 0; d < 2; d++)
+            shape.kernel[d] = shape.stride[d] = 1;
+        assert_true((mmf_blas_block() > 0) == (mmf_conv_cache_get(tape, &shape) != NULL));
+    }
     free_tape(tape);
 }
 
