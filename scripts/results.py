@@ -53,6 +53,9 @@ EXPERIMENTS = [
      ["--batch", "128", "--lr", "0.002", "--epochs", "8", "--patience", "4", "--models",
       "only-image,only-question,joint-concat,weighted,lf-dnn,tfn,lmf,late-mean,late-product"],
      "Eight epochs at most, and the slow late-stacking is left out: this is the largest set."),
+    ("easy-vqa-bilinear", "easy-vqa.npz", "The same questions: bilinear pooling, gating, co-attention", None,
+     ["--batch", "128", "--lr", "0.002", "--epochs", "8", "--patience", "4", "--models",
+      "mfb,mutan,block,mcb,mlb,film,gmu,mcan"], ""),
     ("wiki", "wiki.npz", "Wikipedia articles: image and text find each other, by class", ["image", "text"],
      ["--task", "retrieval", "--models", "two-tower,vse-pp,cca,dcca", "--tune", "12", "--refit"],
      "Twelve settings of each model were tried on validation (`--tune`), with one seed."),
@@ -70,6 +73,7 @@ CITED = {
     "avmnist-hard": "LR single .687 (audio), concat .847, late .777",
     "wiki": "MAP of an image query / a text query: CM .249 / .196, SM .225 / .223, SCM .277 / .226 (Rasiwasia "
             "et al. 2010), random .118",
+    "easy-vqa-bilinear": "as above",
     "easy-vqa": "LR question .669, concat .759, MLP .806; a CNN with concat .957 in one run",
 }
 LINEAR = ["digits", "digits-10", "tcga-brca", "utd-mhad", "utd-mhad-depth", "avmnist-hard"]

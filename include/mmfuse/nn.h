@@ -178,7 +178,7 @@ typedef struct mmf_param {
     mmf_tensor *tensor;
     bool is_alias;   /**< a second name of a parameter further up: the same tensor */
     bool for_losses; /**< serves losses of training alone: files of weights may lack it */
-    bool reordered;  /**< inference reads another layout of it, see mmf_builder_reordered */
+    bool reordered;  /**< inference reads another layout of it, see src/nn/builder.h */
     double lr_scale; /**< times the learning rate; 1 unless mmf_params_set_lr_scale changed it */
 } mmf_param;
 
@@ -232,9 +232,6 @@ MMF_API void mmf_builder_place(mmf_builder *builder, const char *input);
 MMF_API void mmf_builder_group(mmf_builder *builder, int group);
 /** Whether the parameters declared from here on serve losses of training alone. */
 MMF_API void mmf_builder_for_losses(mmf_builder *builder, bool for_losses);
-/** Whether operations over the parameters declared from here on make another layout of them where
- * they stay fixed: so a loaded model leaves them in its file, and has them in memory once. */
-MMF_API void mmf_builder_reordered(mmf_builder *builder, bool reordered);
 /** Declares a parameter; the tensor's values are there once the module was created. */
 MMF_API mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role,
                                       mmf_init init, int n_dims, const int64_t *shape);
@@ -246,9 +243,6 @@ MMF_API void mmf_builder_alias(mmf_builder *builder, const char *name, mmf_tenso
 /** Width of the feature that `run` puts out: how encoders and operators tell their users. */
 MMF_API void mmf_builder_set_width(mmf_builder *builder, int64_t width);
 MMF_API int64_t mmf_builder_width(const mmf_builder *builder);
-/** Its steps, rows x columns, of an encoder that was asked for steps and has a grid of them. */
-MMF_API void mmf_builder_set_grid(mmf_builder *builder, int64_t rows, int64_t columns);
-MMF_API void mmf_builder_grid(const mmf_builder *builder, int64_t *rows, int64_t *columns);
 
 /* ---- Definitions and modules ------------------------------------------------------------- */
 
@@ -452,11 +446,6 @@ MMF_API mmf_tensor *mmf_batch_norm_run(mmf_tape *tape, const mmf_batch_norm_laye
 /** With the running statistics, in training too: for networks that are fine-tuned in part. */
 MMF_API mmf_tensor *mmf_batch_norm_fixed_run(mmf_tape *tape, const mmf_batch_norm_layer *layer,
                                              mmf_tensor *x);
-/** Over the last axis, whatever the layer's is, and what follows it. @param fixed as in
- * mmf_batch_norm_fixed_run */
-MMF_API mmf_tensor *mmf_batch_norm_last_run(mmf_tape *tape, const mmf_batch_norm_layer *layer,
-                                            mmf_tensor *x, bool fixed,
-                                            const mmf_norm_around *around);
 
 typedef struct mmf_layer_norm_layer {
     mmf_tensor *weight, *bias;
@@ -488,8 +477,6 @@ MMF_API mmf_conv_layer mmf_conv_build(mmf_builder *builder, const char *name, in
                                       int64_t inputs, int64_t outputs, const mmf_window *window,
                                       bool with_bias);
 MMF_API mmf_tensor *mmf_conv_run(mmf_tape *tape, const mmf_conv_layer *layer, mmf_tensor *x);
-/** With channels last, of two spatial axes. @param x (B, H, W, C) */
-MMF_API mmf_tensor *mmf_conv_last_run(mmf_tape *tape, const mmf_conv_layer *layer, mmf_tensor *x);
 
 /** LSTM or GRU of several layers, one or two directions, PyTorch's parameter names. */
 typedef struct mmf_rnn_layer {

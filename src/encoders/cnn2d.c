@@ -1,6 +1,7 @@
 /* cnn2d.c: a small convolutional network for images: two blocks of 3x3 convolution, batch norm,
  * ReLU, pooling. */
 #include "mmfuse/nn.h"
+#include "nn/channels_last.h"
 
 #define CHANNELS_1 16
 #define CHANNELS_2 32

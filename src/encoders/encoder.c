@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "nn/builder.h"
 
 #define MMF_ENCODER(file, name) extern const mmf_def mmf_encoder_##name;
 #include "encoders/encoders.def"

@@ -7,6 +7,7 @@
 #include "encoders/encoder.h"
 #include "io/shards.h"
 #include "nn/resnet.h"
+#include "nn/builder.h"
 
 static const mmf_option options[] = {
     {"width", NULL, MMF_OPTION_INT, 0, 8192, NULL, "0",

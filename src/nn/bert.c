@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tensor/panels.h"
+#include "nn/builder.h"
 
 #define INIT_DEVIATION 0.02
 #define PADDING 0

@@ -41,6 +41,13 @@ struct mmf_builder {
     char scope[MMF_SCOPE_BYTES];
 };
 
+/** Whether operations over the parameters declared from here on make another layout of them where
+ * they stay fixed: so a loaded model leaves them in its file, and has them in memory once. */
+void mmf_builder_reordered(mmf_builder *builder, bool reordered);
+/** Its steps, rows x columns, of an encoder that was asked for steps and has a grid of them. */
+void mmf_builder_set_grid(mmf_builder *builder, int64_t rows, int64_t columns);
+void mmf_builder_grid(const mmf_builder *builder, int64_t *rows, int64_t *columns);
+
 /**
  * Allocates the flat blocks and points every tensor into them.
  * @param for_training  gradients too; without them a backward pass would keep its own on the tape,

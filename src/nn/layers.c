@@ -2,6 +2,8 @@
  * defaults. */
 #include "mmfuse/nn.h"
 #include "tensor/panels.h"
+#include "nn/builder.h"
+#include "nn/channels_last.h"
 
 #define NORM_MOMENTUM 0.1
 #define NORM_EPS 1e-5

@@ -1,5 +1,7 @@
 /* resnet.c: see resnet.h. */
 #include "nn/resnet.h"
+#include "nn/builder.h"
+#include "nn/channels_last.h"
 
 #include <string.h>
 
