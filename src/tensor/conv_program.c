@@ -17,6 +17,9 @@
 #define MAX_GROUPS 4
 /* Winograd's algorithm is fastest where the weights of a group are few. */
 #define WINOGRAD_CHANNELS 128
+/* Pixels below which its weights, 1.8 times as large, are not worth the time that it saves: 2 % of
+ * ResNet-50 for a tenth of its memory. */
+#define WINOGRAD_PIXELS 64
 
 typedef struct planned {
     mmf_conv_shape shape; /* of a group of outputs */
@@ -121,7 +124,8 @@ static bool plan_winograd(program_run *r, planned *p)
         if (s->kernel[d] != 3 || s->stride[d] != 1 || s->padding[d] != 1)
             return false;
     }
-    if (s->plain_input || s->is_pool || p->outputs % r->block != 0 || s->inputs % r->block != 0)
+    if (s->out_height * s->out_width < WINOGRAD_PIXELS || s->plain_input || s->is_pool ||
+        p->outputs % r->block != 0 || s->inputs % r->block != 0)
         return false;
     for (int64_t groups = groups_of(r, p->outputs);
          groups <= MAX_GROUPS && p->outputs % (groups * r->block) == 0; groups *= 2) {
