@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "nn/disentangle.h"
-#include "models/infomax.h"
+#include "nn/infomax.h"
 #include "models/parts.h"
 
 #define WIDTH(name, standard, help)                                                                \

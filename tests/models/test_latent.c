@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "models/distillation.h"
-#include "models/infomax.h"
+#include "nn/infomax.h"
 #include "models/model_case.h"
 
 /* ---- Layers of the published numbers ----------------------------------------------------- */

@@ -80,8 +80,8 @@ static double loss_of(mmf_ctx *ctx, const char *name, views *v)
     return value;
 }
 
-static const char *const all_names[] = {"clip-loss",  "supcon",      "cmd",
-                                        "difference", "adversarial", "vse-pp"};
+static const char *const all_names[] = {"clip-loss",   "supcon", "cmd", "difference",
+                                        "adversarial", "vse-pp", "cpc"};
 
 /* Equal features everywhere: every candidate is as likely as any other. */
 static void equal_features_give_the_logarithm_of_the_candidates(void **state)
@@ -92,6 +92,7 @@ static void equal_features_give_the_logarithm_of_the_candidates(void **state)
     for (int e = 0; e < ROWS * WIDTH; e++)
         v.values[0][e] = v.values[1][e] = (mmf_real)(1 + e % WIDTH);
     assert_true(fabs(loss_of(ctx, "clip-loss", &v) - log(ROWS)) < 1e-5);
+    assert_true(fabs(loss_of(ctx, "cpc", &v) - log(ROWS)) < 1e-5);
     assert_true(fabs(loss_of(ctx, "supcon", &v) - log(2 * ROWS - 1)) < 1e-4);
     mmf_ctx_free(ctx);
 }

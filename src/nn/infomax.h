@@ -4,8 +4,8 @@
  *
  * Everywhere `present` is (B, 1) of 1/0, or NULL when every row counts; other rows are left out.
  */
-#ifndef MMFUSE_MODELS_INFOMAX_H
-#define MMFUSE_MODELS_INFOMAX_H
+#ifndef MMFUSE_NN_INFOMAX_H
+#define MMFUSE_NN_INFOMAX_H
 
 #include "mmfuse/nn.h"
 

@@ -1,5 +1,5 @@
 /* infomax.c: see infomax.h. */
-#include "models/infomax.h"
+#include "nn/infomax.h"
 
 #include <string.h>
 
