@@ -213,7 +213,7 @@ static void contexts_are_independent(void **state)
 {
     (void)state;
     enum { N = 3 };
-    elsewhere here = {.tape = new_tape(1)}, there[N] = {{NULL}};
+    elsewhere here = {.tape = new_tape(1)}, there[N];
     pthread_t threads[N];
     (void)run_all(&here);
     for (int t = 0; t < N; t++) {
