@@ -39,6 +39,7 @@ static inline __attribute__((always_inline)) void top_of_vector(const mmf_window
         vector_real value;
         memcpy(&value, x + taps->offset[t], sizeof value);
         const vector_whole number = (mmf_whole)taps->number[t] - (vector_whole){0};
+        /* NOLINTNEXTLINE(misc-redundant-expression): false where it is not a number */
         const vector_whole wins = ~(value <= best) & (best == best);
         best = (vector_real)((wins & (vector_whole)value) | (~wins & (vector_whole)best));
         won = (wins & number) | (~wins & won);
