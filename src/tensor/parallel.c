@@ -17,8 +17,10 @@
 #define PARALLEL_MIN_COST 131072
 /* Multiply-adds below which one product stays on one thread (about 50 us of work). */
 #define GEMM_MIN_WORK ((int64_t)2 << 20)
-/* The same of one row, which takes as long as its matrix takes to come. */
-#define ROW_MIN_WORK ((int64_t)1 << 18)
+/* Elements of a matrix below which one row through it stays on one thread: it takes as long as the
+ * matrix takes to come, 60 us from the last level of the cache, and so does waking a thread that
+ * sleeps. */
+#define ROW_MIN_WORK ((int64_t)1 << 21)
 #define ROW_MIN_ELEMENTS ((int64_t)1 << 18)
 /* Pieces of a product, and of a large one: few, because every piece packs its operands again. */
 #define GEMM_PIECES 2
