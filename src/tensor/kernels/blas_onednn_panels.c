@@ -3,8 +3,6 @@
 
 #if defined(MMF_WITH_ONEDNN) && !defined(MMF_DOUBLE)
 
-#include <string.h>
-
 #include "tensor/kernels/onednn.h"
 
 /* Scratch of a product that its caller's stack holds. */
@@ -21,22 +19,12 @@ static dnnl_primitive_desc_t describe(mmf_panel_kernel *kernel, dnnl_primitive_a
 {
     const dnnl_dims_t a = {m, k}, b = {k, n}, c = {m, n};
     dnnl_matmul_desc_t product;
-    dnnl_primitive_desc_t found = NULL;
-    const char *name = NULL;
     if (dnnl_memory_desc_init_by_tag(&kernel->a, 2, a, dnnl_f32, dnnl_ab) != dnnl_success ||
         dnnl_memory_desc_init_by_tag(&kernel->b, 2, b, dnnl_f32, dnnl_BA16a64b) != dnnl_success ||
         dnnl_memory_desc_init_by_tag(&kernel->c, 2, c, dnnl_f32, dnnl_ab) != dnnl_success ||
-        dnnl_matmul_desc_init(&product, &kernel->a, &kernel->b, NULL, &kernel->c) != dnnl_success ||
-        dnnl_primitive_desc_create(&found, &product, attributes, kernel->unit.engine, NULL) !=
-            dnnl_success)
+        dnnl_matmul_desc_init(&product, &kernel->a, &kernel->b, NULL, &kernel->c) != dnnl_success)
         return NULL;
-    kernel->scratch = *dnnl_primitive_desc_query_md(found, dnnl_query_scratchpad_md, 0);
-    if (dnnl_primitive_desc_query(found, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
-        name && strncmp(name, "brg", 3) == 0 &&
-        dnnl_memory_desc_get_size(&kernel->scratch) <= MAX_SCRATCH)
-        return found;
-    dnnl_primitive_desc_destroy(found);
-    return NULL;
+    return onednn_tiles(&kernel->unit, &product, attributes, MAX_SCRATCH, &kernel->scratch);
 }
 
 static bool make(mmf_panel_kernel *kernel, int64_t m, int64_t n, int64_t k)
@@ -47,11 +35,7 @@ static bool make(mmf_panel_kernel *kernel, int64_t m, int64_t n, int64_t k)
     dnnl_primitive_desc_t descriptor =
         onednn_open(&kernel->unit) ? describe(kernel, attributes, m, n, k) : NULL;
     dnnl_primitive_attr_destroy(attributes);
-    if (!descriptor)
-        return false;
-    const bool fine = dnnl_primitive_create(&kernel->unit.primitive, descriptor) == dnnl_success;
-    dnnl_primitive_desc_destroy(descriptor);
-    return fine;
+    return onednn_make(&kernel->unit, descriptor);
 }
 
 mmf_panel_kernel *mmf_blas_panel_make(mmf_ctx *ctx, int64_t m, int64_t n, int64_t k)

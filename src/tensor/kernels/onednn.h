@@ -8,6 +8,7 @@
 #include <oneapi/dnnl/dnnl.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #ifdef MMF_WITH_OPENMP
 #include <omp.h>
 #endif
@@ -67,6 +68,37 @@ static inline dnnl_primitive_attr_t onednn_attributes(void)
         return attributes;
     dnnl_primitive_attr_destroy(attributes);
     return NULL;
+}
+
+/**
+ * A matrix product made of tiles, which read a weight in the form that `product` names; NULL where
+ * oneDNN has none, or one with more than `most` bytes of scratch.
+ */
+static inline dnnl_primitive_desc_t onednn_tiles(const onednn_unit *unit,
+                                                 const dnnl_matmul_desc_t *product,
+                                                 const_dnnl_primitive_attr_t attributes,
+                                                 size_t most, dnnl_memory_desc_t *scratch)
+{
+    dnnl_primitive_desc_t found = NULL;
+    const char *name = NULL;
+    if (dnnl_primitive_desc_create(&found, product, attributes, unit->engine, NULL) != dnnl_success)
+        return NULL;
+    *scratch = *dnnl_primitive_desc_query_md(found, dnnl_query_scratchpad_md, 0);
+    if (dnnl_primitive_desc_query(found, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
+        name && strncmp(name, "brg", 3) == 0 && dnnl_memory_desc_get_size(scratch) <= most)
+        return found;
+    dnnl_primitive_desc_destroy(found);
+    return NULL;
+}
+
+/** Makes the unit's primitive and frees its descriptor, which may be NULL after a failure. */
+static inline bool onednn_make(onednn_unit *unit, dnnl_primitive_desc_t descriptor)
+{
+    if (!descriptor)
+        return false;
+    const bool fine = dnnl_primitive_create(&unit->primitive, descriptor) == dnnl_success;
+    dnnl_primitive_desc_destroy(descriptor);
+    return fine;
 }
 
 /** Runs the unit's primitive, or another of its engine. @param n  at most ONEDNN_MAX_LENT */
