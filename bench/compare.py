@@ -30,7 +30,7 @@ PAGE = ROOT / "docs" / "performance.md"
 TRAIN = ["joint-concat", "lmf", "weighted", "late-mean", "tfn", "lmf-sequence", "ef-lstm", "gatv2",
          "gmu", "misa", "mult", "mfb", "mcan"]
 # Works whose latency is measured with linear layers in eight bits as well, against the same peer.
-INT8 = ["mfb"]
+INT8 = ["mfb", "mcan"]
 ROWS = [row for name in TRAIN for row in ([name, f"{name} int8"] if name in INT8 else [name])]
 HEAD = ["work", "kind", "round", "variant", "us", "cpu_us", "load"]
 VARIANTS = ["eager", "compile", "fused", "compile-all"]
@@ -54,14 +54,18 @@ SECONDS = 0.15  # of work in one measurement
 COUNTED_STEPS = 20
 LONG = 0.5e6  # microseconds: such a call is a measurement by itself
 THREADS = "2"
+# How threads wait for work, on both sides: asleep in training, where other programs want the cores;
+# in a process that answers, some 50 us awake, which is how long products lie apart.
+WAITS = {"train": {"OMP_WAIT_POLICY": "passive"}, "latency": {"GOMP_SPINCOUNT": "4000"}}
 
 
 class Worker:
     """A process that answers one line a request."""
 
-    def __init__(self, command):
+    def __init__(self, command, environment=None):
         self.process = subprocess.Popen(
-            [str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **(environment or {})},
         )
 
     def ask(self, verb, name="-", count=0):
@@ -126,35 +130,42 @@ def check_parameters(ours, peer, name):
 
 
 def measure_models(options):
-    ours, peer = Worker(our_command()), Worker(peer_command(options))
     rows = []
-    for name in options.only or TRAIN:
-        check_parameters(ours, peer, name)
-        works = [(name, "train", "train"), (name, "latency", "latency")]
-        if name in INT8:
-            works.append((f"{name} int8", "latency", "latency-int8"))
-        for work, verb, our_verb in works:
-            variants = [v for v in VARIANTS[: None if verb == "train" else 2] if v in options.variants]
-            calls = {"ours": warm_up(ours, our_verb, name)}
-            for variant in variants:
-                calls[variant] = warm_up(peer, verb, f"{name}@{variant}")
-            for i in range(options.rounds):
-                load = os.getloadavg()[0]
-                for variant in ["ours"] + variants:
-                    if variant == "ours":
-                        us, cpu = ours.time(our_verb, name, calls[variant])
-                    else:
-                        us, cpu = peer.time(verb, f"{name}@{variant}", calls[variant])
-                    rows.append([work, verb, i, variant, f"{us:.3f}", f"{cpu:.3f}", f"{load:.2f}"])
-            show(rows, work, verb, variants)
-        if name in INT8:
-            print(f"{name}: cosine of outputs in eight bits {ours.ask('likeness', name, 1)}")
-    ours.close()
-    peer.close()
-    kept = [list(r.values()) for r in read_csv("models.csv") if r["work"] in ROWS]
-    measured = {row[0] for row in rows}
-    rows += [row for row in kept if row[0] not in measured]
-    write_csv("models.csv", HEAD, sorted(rows, key=lambda row: ROWS.index(row[0])))
+    for kind in options.kinds:
+        sides = [Worker(command, WAITS[kind]) for command in (our_command(), peer_command(options))]
+        for name in options.only or TRAIN:
+            check_parameters(*sides, name)
+            rows += measure_work(sides, name, name, kind, kind, options)
+            if kind == "latency" and name in INT8:
+                rows += measure_work(sides, f"{name} int8", name, kind, "latency-int8", options)
+                likeness = sides[0].ask("likeness", name, 1)
+                print(f"{name}: cosine of outputs in eight bits {likeness}", flush=True)
+        for side in sides:
+            side.close()
+    measured = {tuple(row[:2]) for row in rows}
+    rows += [list(r.values()) for r in read_csv("models.csv")
+             if r["work"] in ROWS and (r["work"], r["kind"]) not in measured]
+    write_csv("models.csv", HEAD, sorted(rows, key=lambda r: (ROWS.index(r[0]), r[1] != "train")))
+
+
+def measure_work(sides, work, name, kind, our_verb, options):
+    """Rows of one line of a table; `our_verb` is what the peer calls `kind`."""
+    ours, peer = sides
+    variants = [v for v in VARIANTS[: None if kind == "train" else 2] if v in options.variants]
+    calls = {"ours": warm_up(ours, our_verb, name)}
+    for variant in variants:
+        calls[variant] = warm_up(peer, kind, f"{name}@{variant}")
+    rows = []
+    for i in range(options.rounds):
+        load = os.getloadavg()[0]
+        for variant in ["ours"] + variants:
+            if variant == "ours":
+                us, cpu = ours.time(our_verb, name, calls[variant])
+            else:
+                us, cpu = peer.time(kind, f"{name}@{variant}", calls[variant])
+            rows.append([work, kind, i, variant, f"{us:.3f}", f"{cpu:.3f}", f"{load:.2f}"])
+    show(rows, work, kind, variants)
+    return rows
 
 
 def show(rows, name, verb, variants):
@@ -174,7 +185,7 @@ def measure_memory(options):
             ("ours", our_command(), name),
             ("eager", peer_command(options), f"{name}@eager"),
         ):
-            worker = Worker(command)
+            worker = Worker(command, WAITS["train"])
             worker.time("train", key, 300)
             rows.append([name, who, worker.ask("peak")])
             worker.close()
@@ -261,7 +272,8 @@ def measure_system(options):
         ["ours", ours.ask("system")],
         ["compiler", first_line(["gcc", "--version"])],
         ["peer", peer.ask("system")],
-        ["OMP_WAIT_POLICY", os.environ.get("OMP_WAIT_POLICY", "not set")],
+        ["threads wait", "; ".join(f"{kind}: " + " ".join(f"{k}={v}" for k, v in wait.items())
+                                   for kind, wait in WAITS.items())],
         ["load at the start", f"{os.getloadavg()[0]:.2f}"],
     ]
     ours.close()
@@ -410,11 +422,11 @@ def main():
     parser.add_argument("--peer-python", default=sys.executable, help="python that has torch")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", type=lambda s: s.split(","), help="works; the rest of their table stays")
+    parser.add_argument("--kinds", type=lambda s: s.split(","), default=list(WAITS),
+                        help="what to measure, by default all: " + ",".join(WAITS))
     parser.add_argument("--variants", type=lambda s: s.split(","), default=VARIANTS,
                         help="of the peer, by default all: " + ",".join(VARIANTS))
     options = parser.parse_args()
-    # Both sides alike: waiting threads sleep, else they take the cores from each other.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if options.what == "report":
         report()
         return

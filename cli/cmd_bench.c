@@ -121,6 +121,7 @@ static int bench_models(bench_run *run, const mmf_def *only, const bench_schema 
                         size_t n_schemas)
 {
     size_t n = 0;
+    const char *why = NULL; /* the model asked for is not measured */
     const mmf_def *const *const defs = mmf_catalogue(MMF_KIND_MODEL, &n);
     const char *const head[] = {"model",        "schema", "step best",  "median",
                                 "latency best", "median", "parameters", "MFLOP"};
@@ -138,8 +139,7 @@ static int bench_models(bench_run *run, const mmf_def *only, const bench_schema 
                 refusal = mmf_model_refusal(defs[i], &on.schema, on.task.kind);
             }
             if (refusal || (on.for_the_rest && takes_one_of(defs[i], schemas, s))) {
-                if (only && refusal)
-                    cli_say("mmfuse: %s on %s: %s", defs[i]->name, on.name, refusal);
+                why = only && refusal ? refusal : why;
                 continue;
             }
             const mmf_status status = bench_one(run, defs[i], &on);
@@ -154,7 +154,8 @@ static int bench_models(bench_run *run, const mmf_def *only, const bench_schema 
     }
     out_progress_clear(&run->progress);
     if (json_array_size(run->models) == 0)
-        return cli_error("no model can be measured on these shapes");
+        return why ? cli_error("%s: %s", only->name, why)
+                   : cli_error("no model can be measured on these shapes");
     return OPT_GO_ON;
 }
 
@@ -190,7 +191,8 @@ static int bench_data(bench_run *run, const mmf_def *only)
     return done;
 }
 
-/* The two sets of shapes of docs/performance.md, and some for models that need tokens. */
+/* The two sets of shapes of docs/performance.md, and some for models that need tokens or inputs of
+ * their own: words in a picture, two brains of 84 regions in three views. */
 static int bench_standard(bench_run *run, const mmf_def *only)
 {
     mmf_input_schema pooled[] = {
@@ -210,11 +212,28 @@ static int bench_standard(bench_run *run, const mmf_def *only)
         text, {.name = "vision", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {36, 2048}}};
     mmf_input_schema picture[] = {
         text, {.name = "vision", .kind = MMF_IMAGE, .n_dims = 3, .shape = {3, 64, 64}}};
+    mmf_input_schema scene[] = {
+        {.name = "question", .kind = MMF_VECTOR, .n_dims = 1, .shape = {300}},
+        {.name = "token", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {20, 300}},
+        {.name = "token_box", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {20, 4}},
+        {.name = "number", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {20, 2}},
+        {.name = "vision", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {36, 2048}},
+        {.name = "vision_box", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {36, 4}},
+    };
+    mmf_input_schema views[7] = {
+        {.name = "coordinates", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {84, 3}}};
+    static const char *const sides[] = {"view1_a", "view1_b", "view2_a",
+                                        "view2_b", "view3_a", "view3_b"};
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++)
+        views[1 + i] = (mmf_input_schema){
+            .name = sides[i], .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {84, 84}};
     const mmf_task task = {.kind = MMF_TARGET_REAL, .n_outputs = 1, .target = "label"};
+    const mmf_task words = {.kind = MMF_TARGET_CLASS, .n_outputs = 100 + 20, .target = "label"};
     const bench_schema schemas[] = {
         {"pooled", {3, pooled}, task, false},  {"sequence", {3, sequence}, task, false},
         {"tokens", {3, tokens}, task, true},   {"regions", {2, regions}, task, true},
-        {"picture", {2, picture}, task, true},
+        {"picture", {2, picture}, task, true}, {"scene", {6, scene}, words, true},
+        {"views", {7, views}, task, true},
     };
     return bench_models(run, only, schemas, sizeof schemas / sizeof *schemas);
 }
@@ -297,7 +316,8 @@ int cmd_bench(int argc, char **argv)
             "pooled (text 768, audio 74, vision 35) and sequence (text 50x768, audio 50x5, "
             "vision 50x20); models of two modalities take the first two. Models that take neither "
             "are timed on a text of 50 tokens beside vision 50x20 and audio 50x5 (tokens), "
-            "vision 36x2048 (regions), or a picture of 64 x 64. MFLOP counts the "
+            "vision 36x2048 (regions), a picture of 64 x 64, a scene with 20 words and 36 regions, "
+            "or three views of pairs of 84 regions. MFLOP counts the "
             "matrix products of one prediction, in millions. With --ops, forward "
             "and backward of every operation.",
         .example = "  mmfuse bench lmf --threads 2\n"

@@ -13,7 +13,7 @@ static const cli_verb verbs[] = {
     {"convert", "any readable data file to npz", cmd_convert, false},
     {"encode", "a table of texts, images, recordings and videos to npz", cmd_encode, true},
     {"train", "train one model and save it", cmd_train, true},
-    {"eval", "score a trained model, also with modalities missing", cmd_eval, false},
+    {"eval", "score a trained model, also with modalities missing", cmd_eval, true},
     {"predict", "predictions of a trained model for a file or for samples as JSON", cmd_predict,
      false},
     {"compare", "train many models with several seeds and rank them", cmd_compare, false},

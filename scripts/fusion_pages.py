@@ -32,6 +32,8 @@ SHAPES = [
     ("tokens", ["text of 50 tokens", "vision 50 x 20", "audio 50 x 5"]),
     ("regions", ["text of 50 tokens", "vision 36 x 2048"]),
     ("picture", ["text of 50 tokens", "vision 3 x 64 x 64"]),
+    ("scene", ["question 300", "20 words of 300 with boxes and numbers", "vision 36 x 2048 with boxes"]),
+    ("views", ["coordinates 84 x 3", "3 pairs of views 84 x 84"]),
 ]
 HEADER = "Made by `scripts/fusion_pages.py`; the section *When to use it* stands in `prose/`."
 

@@ -264,6 +264,28 @@ static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *nam
     return why ? mmf_fail(ctx, MMF_UNSUPPORTED, "%s: %s", name, why) : MMF_OK;
 }
 
+/* A single class is learned by answering it always, and every score would be perfect. */
+static mmf_status check_classes(mmf_ctx *ctx, const mmf_task *task, const mmf_dataset *dataset,
+                                const mmf_split *split)
+{
+    const int64_t *const rows = split->rows[MMF_TRAIN];
+    const int64_t n = split->count[MMF_TRAIN];
+    double first = 0, target = 0;
+    if (task->kind != MMF_TARGET_CLASS || n == 0)
+        return MMF_OK;
+    mmf_dataset_target(dataset, rows[0], &first);
+    for (int64_t i = 1; i < n; i++) {
+        mmf_dataset_target(dataset, rows[i], &target);
+        if (target != first)
+            return MMF_OK;
+    }
+    return mmf_fail(ctx, MMF_FORMAT,
+                    "%s: target \"%s\": all %lld training rows are of class %.0f; to tell classes "
+                    "apart takes rows of two at least",
+                    mmf_dataset_path(dataset), mmf_dataset_target_name(dataset), (long long)n,
+                    first);
+}
+
 /* What stands beside the model in training. */
 typedef struct beside {
     mmf_loss_list losses;
@@ -316,6 +338,8 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
         status = mmf_task_of(ctx, &task, dataset, options->rules);
     if (status == MMF_OK)
         status = check_inputs(ctx, def, name, dataset, options, &with.losses);
+    if (status == MMF_OK)
+        status = check_classes(ctx, &task, dataset, split);
     if (status == MMF_OK)
         status = complete_config(ctx, &complete, def, config, &task);
     if (status == MMF_OK)
