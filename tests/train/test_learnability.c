@@ -14,6 +14,7 @@ enum { ROWS = 1200, TRAIN = 600, VALID = 200, WIDTH = 6, MODALITIES = 3 };
 typedef struct toy {
     float values[MODALITIES][ROWS * WIDTH];
     int32_t label[ROWS];
+    int spoilt[ROWS]; /* the modality that is noise, where one is */
 } toy;
 
 static const char *const names[MODALITIES] = {"text", "audio", "vision"};
@@ -148,6 +149,7 @@ static void draw_spoilt(toy *t)
         const int32_t label = (int32_t)mmf_rng_below(&rng, 3);
         const int spoilt = (int)mmf_rng_below(&rng, 2);
         t->label[i] = label;
+        t->spoilt[i] = spoilt;
         for (int m = 0; m < 2; m++) {
             for (int64_t d = 0; d < WIDTH; d++)
                 t->values[m][i * WIDTH + d] =
@@ -170,6 +172,46 @@ static void weighing_by_the_sample_beats_the_mean(void **state)
             fail_msg("%s is not above late-mean, %.3f", dynamic[i], mean);
     }
     free(t);
+}
+
+/* A modality that is noise in a sample gets less of a say there. */
+static void noise_lowers_the_confidence(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = one_thread();
+    toy *const t = calloc(1, sizeof *t);
+    trained run = {0};
+    mmf_tape *tape = NULL;
+    mmf_named in = {0}, out = {0};
+    const int64_t first = TRAIN + VALID, n = ROWS - first;
+    assert_non_null(t);
+    draw_spoilt(t);
+    train_toy(ctx, &run, write_toy(ctx, t, 2), "qmf", 30, 3e-3);
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    mmf_tape_begin(tape, &(mmf_pass){0});
+    for (int m = 0; m < 2; m++)
+        mmf_named_put(tape, &in, names[m],
+                      mmf_input(tape, t->values[m] + first * WIDTH, 2, (int64_t[]){n, WIDTH}));
+    mmf_module_run(mmf_model_module(run.model), tape, &in, &(mmf_step){0}, &out);
+    test_ok(ctx, mmf_tape_status(tape));
+    for (int m = 0; m < 2; m++) {
+        const mmf_tensor *const w = mmf_named_part(&out, "confidence", names[m]);
+        double mean[2] = {0}, count[2] = {0};
+        assert_non_null(w);
+        for (int64_t i = 0; i < n; i++) {
+            const int spoilt = t->spoilt[first + i] == m;
+            mean[spoilt] += (double)w->data[i];
+            count[spoilt]++;
+        }
+        printf("  confidence in %s: %.3f, of noise %.3f\n", names[m], mean[0] / count[0],
+               mean[1] / count[1]);
+        if (!TEST_SAMPLE)
+            assert_true(mean[1] / count[1] < mean[0] / count[0]);
+    }
+    mmf_tape_free(tape);
+    clear_toy(&run);
+    free(t);
+    mmf_ctx_free(ctx);
 }
 
 /* ---- Absent modalities ------------------------------------------------------------------- */
@@ -360,6 +402,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exclusive_or_needs_an_interaction),
         cmocka_unit_test(weighing_by_the_sample_beats_the_mean),
+        cmocka_unit_test(noise_lowers_the_confidence),
         cmocka_unit_test(more_modalities_are_no_worse),
         cmocka_unit_test(shared_codes_do_not_say_whose_they_are),
     };
