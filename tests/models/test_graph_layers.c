@@ -83,7 +83,7 @@ static void a_node_without_edges_has_the_bias(void **state)
     for (int i = 0; i < 4; i++) {
         value *const in = i % 2 ? rows : full;
         mmf_module *const module = make(ctx, "gcn", norms[i / 2], in, i % 2 ? 4 : 2);
-        mmf_real *const bias = mmf_params_find(mmf_module_params(module), "gc1.bias")->tensor->data;
+        mmf_real *const bias = case_tensor(module, "gc1.bias")->data;
         bias[0] = (mmf_real)log(0.2);
         bias[1] = (mmf_real)log(0.8);
         const shown y = run(ctx, module, in, i % 2 ? 4 : 2, "log_probability", NULL);
@@ -381,8 +381,7 @@ static void the_largest_view_alone_learns(void **state)
                   {"adjacency", adjacency, NULL, 2, {R, R}}};
     mmf_module *const module =
         make(ctx, "mv-gcn", "{\"chebyshev_order\": 1, \"filters\": 5}", in, 2);
-    mmf_tensor *const w =
-        mmf_params_find(mmf_module_params(module), "siamese/conv11/weights")->tensor;
+    mmf_tensor *const w = case_tensor(module, "siamese/conv11/weights");
     for (int64_t i = 0; i < w->count; i++)
         w->data[i] = (mmf_real)(fabs((double)w->data[i]) + 0.01);
     draw(node, PAIR, 10);

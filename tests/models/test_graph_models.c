@@ -1,6 +1,6 @@
 /*
- * test_graph_models.c: graphs of nodes and of modalities, and the gate that chooses among experts:
- * the properties that they are published with, and the pitfalls.
+ * test_graph_models.c: graphs of nodes and of modalities: the properties that they are published
+ * with, and the pitfalls.
  */
 #include <math.h>
 
@@ -272,14 +272,6 @@ static void only_the_second_version_attends_dynamically(void **state)
     mmf_ctx_free(ctx);
 }
 
-static const mmf_tensor *tensor_of(mmf_module *module, const char *name)
-{
-    const mmf_param *const p = mmf_params_find(mmf_module_params(module), name);
-    if (!p)
-        fail_msg("there is no parameter %s", name);
-    return p ? p->tensor : NULL;
-}
-
 /* S of the classifier `gcn`, seen from outside. */
 static shown propagation(mmf_ctx *ctx, mmf_real *adjacency)
 {
@@ -348,21 +340,21 @@ static void without_edges_every_node_is_alone(void **state)
     for (int v2 = 0; v2 < 2; v2++) {
         mmf_module *const module = graph_layer(ctx, v2 ? "gatv2" : "gat", 3);
         case_draw(mmf_module_params(module), 4);
-        const mmf_tensor *const w = tensor_of(module, v2 ? "lin_l.weight" : "lin.weight");
-        const mmf_tensor *const b = v2 ? tensor_of(module, "lin_l.bias") : NULL;
+        const mmf_tensor *const w = case_tensor(module, v2 ? "lin_l.weight" : "lin.weight");
+        const mmf_tensor *const b = v2 ? case_tensor(module, "lin_l.bias") : NULL;
         const shown y = run_layer(ctx, module, node, adjacency, "output");
         for (int64_t i = 0; i < y.count; i++) {
             const int64_t width = w->shape[0];
             const double wanted =
-                affine_of(w, b, tensor_of(module, "bias"), node + i / width * WIDTH, i % width);
+                affine_of(w, b, case_tensor(module, "bias"), node + i / width * WIDTH, i % width);
             assert_true(fabs(y.values[i] - wanted) < 1e-5);
         }
         mmf_module_free(module);
     }
     mmf_module *const module = graph_layer(ctx, "gcn", 3);
     case_draw(mmf_module_params(module), 4);
-    const mmf_tensor *const w = tensor_of(module, "gc1.weight"); /* (inputs, outputs) */
-    const mmf_tensor *const b = tensor_of(module, "gc1.bias");
+    const mmf_tensor *const w = case_tensor(module, "gc1.weight"); /* (inputs, outputs) */
+    const mmf_tensor *const b = case_tensor(module, "gc1.bias");
     const shown h = run_layer(ctx, module, node, adjacency, "hidden");
     for (int64_t i = 0; i < h.count; i++) {
         double sum = (double)b->data[i % w->shape[1]];
@@ -421,8 +413,8 @@ static void a_shift_of_all_scores_matters_at_the_kink_alone(void **state)
     for (int64_t i = 0; i < N_NODES * N_NODES; i++)
         adjacency[i] = 1;
     mmf_module *const module = graph_layer(ctx, "gat", 6);
-    const mmf_tensor *const w = tensor_of(module, "lin.weight"); /* (K F, WIDTH) */
-    const mmf_tensor *const source = tensor_of(module, "att_src");
+    const mmf_tensor *const w = case_tensor(module, "lin.weight"); /* (K F, WIDTH) */
+    const mmf_tensor *const source = case_tensor(module, "att_src");
     const int64_t heads = source->shape[1], width = source->shape[2];
     for (int64_t i = 0; i < N_NODES; i++)
         node[i * WIDTH] = 1;
@@ -452,110 +444,6 @@ static void a_shift_of_all_scores_matters_at_the_kink_alone(void **state)
     mmf_ctx_free(ctx);
 }
 
-/* ---- Dynamic fusion ---------------------------------------------------------------------- */
-
-static void push_gate(mmf_module *module, double first)
-{
-    const mmf_param *const w = mmf_params_find(mmf_module_params(module), "gate.out.weight");
-    const mmf_param *const b = mmf_params_find(mmf_module_params(module), "gate.out.bias");
-    assert_true(w && b);
-    memset(w->tensor->data, 0, (size_t)w->tensor->count * sizeof(mmf_real));
-    b->tensor->data[0] = (mmf_real)first;
-    b->tensor->data[1] = 0;
-}
-
-/* Where all samples choose the cheap expert, the other one and what only it needs is not computed.
- */
-static void what_no_sample_chooses_is_not_computed(void **state)
-{
-    (void)state;
-    mmf_ctx *const ctx = test_ctx();
-    case_data data;
-    case_open(&data, &trio, 5);
-    mmf_module *const module =
-        case_module(ctx, mmf_model_find("dynmm"), &data.schema, "classification", NULL, NULL);
-    static const char *const costly[] = {"expert.1", "feature_audio", "feature_vision"};
-    for (int cheap = 0; cheap < 2; cheap++) {
-        push_gate(module, cheap ? 5 : -5);
-        const shown y = run_model(ctx, module, &data, "logits");
-        const shown own = run_model(ctx, module, &data, cheap ? "expert.0" : "expert.1");
-        assert_memory_equal(y.values, own.values, (size_t)y.count * sizeof *y.values);
-        for (size_t i = 0; i < 3; i++)
-            assert_true(run_model(ctx, module, &data, costly[i]).found == !cheap);
-        assert_true(run_model(ctx, module, &data, "feature_text").found); /* the gate's */
-        const shown cost = run_model(ctx, module, &data, "cost");
-        assert_true(fabs(cost.values[0] - (cheap ? 1.0 / 3 : 1)) < 1e-6);
-    }
-    mmf_module_free(module);
-    case_close(&data);
-    mmf_ctx_free(ctx);
-}
-
-/* Every sample gets what its own expert says, and the cost is what was chosen, counted. */
-static void chosen_experts_answer_alone_and_are_counted(void **state)
-{
-    (void)state;
-    mmf_ctx *const ctx = test_ctx();
-    case_data data;
-    case_open(&data, &trio, 7);
-    mmf_module *const module =
-        case_module(ctx, mmf_model_find("dynmm"), &data.schema, "classification", NULL, NULL);
-    push_gate(module, 0);
-    /* The bias that parts the scores in two halves. */
-    const mmf_tensor *const w = tensor_of(module, "gate.out.weight");
-    draw(w->data, w->count, 3);
-    const shown z = run_model(ctx, module, &data, "gate_logit");
-    double gap = 0;
-    for (int64_t i = 0; i < CASE_ROWS; i++)
-        gap += (z.values[2 * i + 1] - z.values[2 * i]) / CASE_ROWS;
-    tensor_of(module, "gate.out.bias")->data[0] = (mmf_real)gap;
-    const shown g = run_model(ctx, module, &data, "gate");
-    const shown y = run_model(ctx, module, &data, "logits");
-    const shown own[] = {run_model(ctx, module, &data, "expert.0"),
-                         run_model(ctx, module, &data, "expert.1")};
-    const int64_t width = y.count / CASE_ROWS;
-    int64_t n_costly = 0;
-    assert_true(own[0].found && own[1].found);
-    for (int64_t i = 0; i < y.count; i++) {
-        const int64_t row = i / width, costly = g.values[2 * row + 1] > g.values[2 * row];
-        assert_true(g.values[2 * row + costly] == 1 && g.values[2 * row + !costly] == 0);
-        assert_true(y.values[i] == own[costly].values[i]);
-        n_costly += i % width == 0 ? costly : 0;
-    }
-    assert_true(n_costly > 0 && n_costly < CASE_ROWS);
-    const double wanted = ((double)n_costly + (double)(CASE_ROWS - n_costly) / 3) / CASE_ROWS;
-    assert_true(fabs(run_model(ctx, module, &data, "cost").values[0] - wanted) < 1e-6);
-    mmf_module_free(module);
-    case_close(&data);
-    mmf_ctx_free(ctx);
-}
-
-/* At a high temperature the soft gate mixes all experts equally. */
-static void a_hot_gate_is_uniform(void **state)
-{
-    (void)state;
-    mmf_ctx *const ctx = test_ctx();
-    case_data data;
-    case_open(&data, &trio, 6);
-    mmf_config *const config = case_config(ctx, mmf_model_find("dynmm"), "classification");
-    mmf_module *module = NULL;
-    test_ok(ctx, mmf_config_set(config, "hard", "false"));
-    test_ok(ctx, mmf_config_set(config, "tau", "1e6"));
-    test_ok(ctx, mmf_module_create(ctx, &module, mmf_model_find("dynmm"), config, &data.schema, 1));
-    const shown g = run_model(ctx, module, &data, "gate");
-    for (int64_t i = 0; i < g.count; i++)
-        assert_true(fabs(g.values[i] - 0.5) < 1e-5);
-    const shown y = run_model(ctx, module, &data, "logits");
-    const shown a = run_model(ctx, module, &data, "expert.0");
-    const shown b = run_model(ctx, module, &data, "expert.1");
-    for (int64_t i = 0; i < y.count; i++)
-        assert_true(fabs(y.values[i] - (a.values[i] + b.values[i]) / 2) < 1e-5);
-    mmf_module_free(module);
-    mmf_config_free(config);
-    case_close(&data);
-    mmf_ctx_free(ctx);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -567,9 +455,6 @@ int main(void)
         cmocka_unit_test(attention_is_on_neighbours_alone),
         cmocka_unit_test(a_shift_of_all_scores_matters_at_the_kink_alone),
         cmocka_unit_test(only_the_second_version_attends_dynamically),
-        cmocka_unit_test(what_no_sample_chooses_is_not_computed),
-        cmocka_unit_test(chosen_experts_answer_alone_and_are_counted),
-        cmocka_unit_test(a_hot_gate_is_uniform),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

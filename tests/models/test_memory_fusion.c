@@ -10,17 +10,9 @@ enum { MEMORY = 4, MAX_VALUES = 4096 };
 
 static const model_case trio = {"text, audio, vision", 3, CASE_TRIO, true, true};
 
-static mmf_tensor *tensor_of(mmf_module *module, const char *name)
-{
-    const mmf_param *const p = mmf_params_find(mmf_module_params(module), name);
-    if (!p)
-        fail_msg("there is no parameter %s", name);
-    return p ? p->tensor : NULL;
-}
-
 static void set(mmf_module *module, const char *name, double value)
 {
-    mmf_tensor *const t = tensor_of(module, name);
+    mmf_tensor *const t = case_tensor(module, name);
     for (int64_t i = 0; i < t->count; i++)
         t->data[i] = (mmf_real)value;
 }

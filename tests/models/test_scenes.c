@@ -97,24 +97,6 @@ static void copies_follow_their_tokens(void **state)
     mmf_ctx_free(ctx);
 }
 
-static shown run_model(mmf_ctx *ctx, mmf_module *module, case_data *data, const mmf_step *step,
-                       const char *name)
-{
-    mmf_tape *tape = NULL;
-    mmf_named in = {0}, out = {0};
-    shown s = {0};
-    test_ok(ctx, mmf_tape_create(ctx, &tape));
-    mmf_tape_begin(tape, &(mmf_pass){.training = step->training});
-    case_put(tape, data, false, &in);
-    mmf_module_run(module, tape, &in, step, &out);
-    test_ok(ctx, mmf_tape_status(tape));
-    const mmf_tensor *const y = mmf_named_get(&out, name);
-    assert_non_null(y);
-    keep(&s, y->data, y->count);
-    mmf_tape_free(tape);
-    return s;
-}
-
 static void forget(mmf_module *module, const char *name)
 {
     const mmf_param *const p = mmf_params_find(mmf_module_params(module), name);
@@ -163,8 +145,7 @@ static void a_large_bias_copies(void **state)
     scene s;
     make_scene(&s);
     mmf_module *const module = make(ctx, "mm-gnn", small_scene, s.in, 5);
-    mmf_tensor *const bias =
-        mmf_params_find(mmf_module_params(module), "output.bias.layers.0.bias")->tensor;
+    mmf_tensor *const bias = case_tensor(module, "output.bias.layers.0.bias");
     for (int copies = 0; copies < 2; copies++) {
         bias->data[0] = copies ? 1000 : -1000; /* behind a ReLU: at least 0 */
         const shown y = run(ctx, module, s.in, 6, "score", NULL);
@@ -237,7 +218,7 @@ static const model_case study = {"vectors", 2, CASE_VECTORS, false, false};
 
 static double filled(mmf_module *module)
 {
-    const mmf_tensor *const t = mmf_params_find(mmf_module_params(module), "anchor.filled")->tensor;
+    const mmf_tensor *const t = case_tensor(module, "anchor.filled");
     double sum = 0;
     for (int64_t i = 0; i < t->count; i++)
         sum += (double)t->data[i];
@@ -267,7 +248,7 @@ static void subjects_are_kept_once(void **state)
     case_open(&first, &study, 1);
     case_open(&second, &study, 2);
     mmf_module *const module = population(ctx, &first, "6", "3");
-    const mmf_tensor *const kept = mmf_params_find(mmf_module_params(module), "anchor.a")->tensor;
+    const mmf_tensor *const kept = case_tensor(module, "anchor.a");
     assert_true(filled(module) == 0);
     run_model(ctx, module, &first, &(mmf_step){.training = true}, "logits");
     assert_true(filled(module) == CASE_ROWS);
