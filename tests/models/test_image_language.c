@@ -338,14 +338,6 @@ static bool other_name(const char *name, char *out, size_t size)
     return false;
 }
 
-static mmf_real *values_of(mmf_module *module, const char *name)
-{
-    const mmf_param *const p = mmf_params_find(mmf_module_params(module), name);
-    if (!p)
-        fail_msg("there is no parameter %s", name);
-    return p ? p->tensor->data : NULL;
-}
-
 enum { STEPS = 3, WIDE = 8 };
 
 /* Words whose vectors are `words`, regions that are `regions`, (STEPS, WIDE) of one sample each,
@@ -357,14 +349,14 @@ static void put_vectors(mmf_module *module, value *in, const mmf_real *words, mm
                                        "bert.v_embeddings.image_location_embeddings.weight",
                                        "bert.v_embeddings.image_location_embeddings.bias",
                                        "bert.v_embeddings.image_embeddings.bias"};
-    mmf_real *const image = values_of(module, "bert.v_embeddings.image_embeddings.weight");
+    mmf_real *const image = case_tensor(module, "bert.v_embeddings.image_embeddings.weight")->data;
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
         const mmf_tensor *const t = mmf_params_find(mmf_module_params(module), none[i])->tensor;
         memset(t->data, 0, (size_t)t->count * sizeof *t->data);
     }
     for (int i = 0; i < WIDE * WIDE; i++)
         image[i] = i % (WIDE + 1) == 0;
-    memcpy(values_of(module, "bert.embeddings.word_embeddings.weight"), words,
+    memcpy(case_tensor(module, "bert.embeddings.word_embeddings.weight")->data, words,
            STEPS * WIDE * sizeof *words);
     in[1].reals = regions;
 }
@@ -399,7 +391,8 @@ static void streams_may_be_exchanged(void **state)
         char name[120];
         if (!other_name(p->name, name, sizeof name))
             continue;
-        memcpy(values_of(b, name), p->tensor->data, (size_t)p->tensor->count * sizeof(mmf_real));
+        memcpy(case_tensor(b, name)->data, p->tensor->data,
+               (size_t)p->tensor->count * sizeof(mmf_real));
         n_exchanged++;
     }
     assert_true(n_exchanged > 100);
@@ -450,8 +443,8 @@ static void a_tied_weight_hears_both_uses(void **state)
     scene s;
     open_scene(&s, 7);
     mmf_module *const module = make_pair(ctx, "uniter", uniter_heads, 0.3);
-    mmf_real *const w = values_of(module, "uniter.img_embeddings.img_linear.weight");
-    assert_ptr_equal(w, values_of(module, "feat_regress.weight"));
+    mmf_real *const w = case_tensor(module, "uniter.img_embeddings.img_linear.weight")->data;
+    assert_ptr_equal(w, case_tensor(module, "feat_regress.weight")->data);
     mmf_real gradient[SIZE], unused[SIZE], start[SIZE];
     double square = 0, sides[2];
     memcpy(start, w, sizeof start);
