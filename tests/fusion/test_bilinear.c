@@ -219,21 +219,63 @@ static void mfh_without_its_second_block_is_mfb(void **state)
     mmf_ctx_free(ctx);
 }
 
+static const setting linear_to_one[] = {SMALL, LINEAR, {"normalize", "true"}, {0}};
+static const setting plain_to_one[] = {SMALL, {"normalize", "true"}, {0}};
+static const setting chunks_to_one[] = {SMALL, {"chunks", "2"}, {0}}, sketch[] = {SMALL, {0}};
+
+/* Members that bring what they pool to length one. */
+static const struct {
+    const char *name;
+    const setting *settings;
+} normed[] = {{"mlb", linear_to_one},          {"mfb", linear_to_one},   {"mfh", linear_to_one},
+              {"mutan", plain_to_one},         {"tucker", plain_to_one}, {"block", chunks_to_one},
+              {"block-tucker", chunks_to_one}, {"mcb", sketch}};
+
+/* A product that is exactly zero, as after dropout, has the gradient 0 under the square root, not
+ * infinity times nothing. */
+static void a_product_of_zeros_has_a_gradient(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_tape *tape = NULL;
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    for (size_t o = 0; o < sizeof normed / sizeof *normed; o++) {
+        features f = random_features(2, MAX_B, 7, 49);
+        memset(f.values[0], 0, 7 * sizeof *f.values[0]); /* the first row */
+        mmf_module *const module = make(ctx, normed[o].name, &f, normed[o].settings);
+        mmf_params *const params = mmf_module_params(module);
+        mmf_named in = {0}, out = {0};
+        for (size_t i = 0; i < mmf_params_count(params); i++) {
+            if (strstr(mmf_params_at(params, i)->name, "bias"))
+                zero(module, mmf_params_at(params, i)->name);
+        }
+        mmf_tape_begin(tape, &(mmf_pass){.record = true, .training = true});
+        for (int m = 0; m < 2; m++)
+            mmf_named_put(tape, &in, names[m],
+                          mmf_variable(tape, f.values[m], 2, (int64_t[]){MAX_B, 7}));
+        mmf_module_run(module, tape, &in, &(mmf_step){.training = true}, &out);
+        mmf_tensor *const y = mmf_named_get(&out, "fused");
+        test_ok(ctx, mmf_tape_backward(tape, mmf_sum(tape, y, MMF_ALL_AXES)));
+        mmf_params_finish_gradients(params, tape);
+        for (int64_t i = 0; i < y->count / MAX_B; i++)
+            assert_true(y->data[i] == 0);
+        for (int64_t i = 0; i < mmf_params_size(params); i++)
+            assert_true(isfinite(mmf_params_gradients(params)[i]));
+        for (int64_t i = 0; i < MAX_B * 7; i++)
+            assert_true(isfinite(mmf_named_get(&in, names[0])->grad[i]));
+        mmf_module_free(module);
+    }
+    mmf_tape_free(tape);
+    mmf_ctx_free(ctx);
+}
+
 static void length_one_forgets_the_scale(void **state)
 {
     (void)state;
-    static const setting linear[] = {SMALL, LINEAR, {"normalize", "true"}, {0}};
-    static const setting plain[] = {SMALL, {"normalize", "true"}, {0}};
-    static const setting chunks[] = {SMALL, {"chunks", "2"}, {0}}, sketch[] = {SMALL, {0}};
-    static const struct {
-        const char *name;
-        const setting *settings;
-    } rows[] = {{"mlb", linear},   {"mfb", linear},   {"mfh", linear},          {"mutan", plain},
-                {"tucker", plain}, {"block", chunks}, {"block-tucker", chunks}, {"mcb", sketch}};
     mmf_ctx *const ctx = test_ctx();
-    for (size_t o = 0; o < sizeof rows / sizeof *rows; o++) {
+    for (size_t o = 0; o < sizeof normed / sizeof *normed; o++) {
         features f = random_features(2, MAX_B, 7, 45);
-        mmf_module *const module = make(ctx, rows[o].name, &f, rows[o].settings);
+        mmf_module *const module = make(ctx, normed[o].name, &f, normed[o].settings);
         const mmf_params *const params = mmf_module_params(module);
         for (size_t i = 0; i < mmf_params_count(params); i++) {
             if (strstr(mmf_params_at(params, i)->name, "bias"))
@@ -454,6 +496,7 @@ int main(void)
         cmocka_unit_test(one_block_is_the_whole),
         cmocka_unit_test(blocks_of_one_feature_are_a_product),
         cmocka_unit_test(mfh_without_its_second_block_is_mfb),
+        cmocka_unit_test(a_product_of_zeros_has_a_gradient),
         cmocka_unit_test(length_one_forgets_the_scale),
         cmocka_unit_test(chunks_have_the_published_widths),
         cmocka_unit_test(shared_weights_are_one_tensor),

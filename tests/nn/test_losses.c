@@ -148,6 +148,39 @@ static void contrast_at_its_limits(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* A training pass puts the learned logarithm of the scale back into [0, log 100]; evaluation does
+ * not touch it. */
+static void the_scale_of_a_contrast_stays_within_bounds(void **state)
+{
+    (void)state;
+    static const double given[] = {9, -3, 2}, kept[] = {4.605170186, 0, 2};
+    mmf_ctx *const ctx = test_ctx();
+    views v = random_views(2, 18);
+    mmf_input_schema inputs[] = {{.name = "p", .n_dims = 1, .shape = {WIDTH}},
+                                 {.name = "q", .n_dims = 1, .shape = {WIDTH}}};
+    mmf_module *module = NULL;
+    mmf_tape *tape = NULL;
+    test_ok(ctx, mmf_module_create(ctx, &module, find_loss("clip-loss"), NULL,
+                                   &(mmf_schema){2, inputs}, 1));
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    mmf_real *const scale = mmf_params_find(mmf_module_params(module), "logit_scale")->tensor->data;
+    for (int i = 0; i < 6; i++) {
+        const bool training = i % 2;
+        mmf_named in = {0}, out = {0};
+        scale[0] = (mmf_real)given[i / 2];
+        mmf_tape_begin(tape, &(mmf_pass){.training = training});
+        for (int m = 0; m < 2; m++)
+            mmf_named_put(tape, &in, inputs[m].name,
+                          mmf_input(tape, v.values[m], 2, (int64_t[]){ROWS, WIDTH}));
+        mmf_module_run(module, tape, &in, &(mmf_step){.training = training}, &out);
+        test_ok(ctx, mmf_tape_status(tape));
+        assert_true(fabs((double)scale[0] - (training ? kept : given)[i / 2]) < 1e-6);
+    }
+    mmf_tape_free(tape);
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
 /* Pairs in any order; never below 0; and the same when the two change places. */
 static void contrast_does_not_see_the_order_of_pairs(void **state)
 {
@@ -282,6 +315,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_features_give_the_logarithm_of_the_candidates),
         cmocka_unit_test(contrast_at_its_limits),
+        cmocka_unit_test(the_scale_of_a_contrast_stays_within_bounds),
         cmocka_unit_test(contrast_does_not_see_the_order_of_pairs),
         cmocka_unit_test(rows_that_lack_a_modality_are_left_out),
         cmocka_unit_test(three_modalities_are_the_mean_over_pairs),
