@@ -1,9 +1,9 @@
 /*
  * test_learnability.c: generated tasks that separate the families of fusion. An exclusive or of two
  * modalities needs an interaction; where one modality of every sample is spoilt, methods that weigh
- * by the sample must beat those that do not; models for absent modalities answer whatever is there,
- * no worse for more of it; codes of what modalities share must not say whose they are, while
- * private codes do.
+ * by the sample must beat those that do not; where a text asks for one region of many, attention
+ * must find it; models for absent modalities answer whatever is there, no worse for more of it;
+ * codes of what modalities share must not say whose they are, while private codes do.
  */
 #include <math.h>
 
@@ -137,6 +137,55 @@ static void exclusive_or_needs_an_interaction(void **state)
             fail_msg("%s cannot have learned it", adding[i]);
     }
     free(t);
+}
+
+/* ---- Asked regions ----------------------------------------------------------------------- */
+
+/* A text names one region of a picture, by the place of a 1, and the label is the sign that this
+ * region shows; regions stand in any order. */
+static void asked_regions_are_found(void **state)
+{
+    (void)state;
+    enum { REGIONS = 6, SHOWN = REGIONS + 1 };
+    static const char *const models[] = {"mcan", "ban", "butd", "cross-attention", "only-vision"};
+    mmf_rng rng = mmf_rng_make(5, 0);
+    float *const text = calloc(ROWS * REGIONS, sizeof *text);
+    float *const vision = calloc(ROWS * REGIONS * SHOWN, sizeof *vision);
+    int32_t label[ROWS] = {0};
+    assert_true(text && vision);
+    for (int64_t i = 0; i < ROWS; i++) {
+        int64_t order[REGIONS];
+        const int64_t asked = (int64_t)mmf_rng_below(&rng, REGIONS);
+        for (int64_t r = 0; r < REGIONS; r++)
+            order[r] = r;
+        mmf_rng_shuffle(&rng, order, REGIONS);
+        text[i * REGIONS + asked] = 1;
+        for (int64_t r = 0; r < REGIONS; r++) {
+            float *const region = vision + (i * REGIONS + r) * SHOWN;
+            const int32_t bit = (int32_t)mmf_rng_below(&rng, 2);
+            region[order[r]] = 1;
+            region[REGIONS] = (float)(2 * bit - 1);
+            label[i] = order[r] == asked ? bit : label[i];
+        }
+    }
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        mmf_ctx *const ctx = one_thread();
+        trained run = {0};
+        builder b = {0};
+        put(&b, "text", floats(text, ROWS, REGIONS, 0, 0));
+        put(&b, "vision", floats(vision, ROWS, REGIONS, SHOWN, 0));
+        put(&b, "label", ints(label, ROWS, 0));
+        train_toy(ctx, &run, write_file(ctx, &b), models[i], 40, 3e-3);
+        const double got = accuracy(&run, MMF_ALL_MODALITIES);
+        const bool blind = strcmp(models[i], "only-vision") == 0;
+        printf("  %-28s %.3f\n", models[i], got);
+        if (!TEST_SAMPLE && !(blind ? got < 0.75 : got > 0.95))
+            fail_msg("%s: %.3f of the asked regions", models[i], got);
+        clear_toy(&run);
+        mmf_ctx_free(ctx);
+    }
+    free(text);
+    free(vision);
 }
 
 /* ---- Spoilt modalities ------------------------------------------------------------------- */
@@ -401,6 +450,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exclusive_or_needs_an_interaction),
+        cmocka_unit_test(asked_regions_are_found),
         cmocka_unit_test(weighing_by_the_sample_beats_the_mean),
         cmocka_unit_test(noise_lowers_the_confidence),
         cmocka_unit_test(more_modalities_are_no_worse),
