@@ -1,9 +1,10 @@
 /*
  * test_learnability.c: generated tasks that separate the families of fusion. An exclusive or of two
- * modalities needs an interaction; where one modality of every sample is spoilt, methods that weigh
- * by the sample must beat those that do not; where a text asks for one region of many, attention
- * must find it; models for absent modalities answer whatever is there, no worse for more of it;
- * codes of what modalities share must not say whose they are, while private codes do.
+ * modalities needs an interaction; where a text asks for one region of many, attention must find
+ * it; where one modality of every sample is spoilt, methods that weigh by the sample must beat
+ * those that do not, and be less sure of what is spoilt; models for absent modalities answer
+ * whatever is there, no worse for more of it; codes of what modalities share must not say whose
+ * they are, while private codes do.
  */
 #include <math.h>
 
