@@ -278,7 +278,7 @@ static void a_glimpse_pools_pairs(void **state)
     (void)state;
     mmf_ctx *const ctx = test_ctx();
     sample s = random_sample();
-    double a[MAX_FOUND], fused[MAX_FOUND], q[T][D];
+    double a[MAX_FOUND] = {0}, fused[MAX_FOUND] = {0}, q[T][D];
     for (int i = 0; i < R * D; i++)
         s.regions[i] = (mmf_real)(0.1 + fabs((double)s.regions[i]));
     mmf_module *const module = make(
