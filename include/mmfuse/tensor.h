@@ -488,6 +488,8 @@ MMF_API mmf_tensor *mmf_spec_augment(mmf_tape *, mmf_tensor *x, const mmf_tensor
 /** Standard normal draws that depend on (seed, step, site, element): the noise of a sample.
  * Constants, without a path for gradients. */
 MMF_API mmf_tensor *mmf_normal_noise(mmf_tape *, int n_dims, const int64_t *shape);
+/** Such draws of -log(-log u): scores plus them are largest by the odds of their softmax. */
+MMF_API mmf_tensor *mmf_gumbel_noise(mmf_tape *, int n_dims, const int64_t *shape);
 /** Identity forward, -scale times the gradient backward. @paper Ganin and Lempitsky, ICML 2015 */
 MMF_API mmf_tensor *mmf_gradient_reversal(mmf_tape *, mmf_tensor *x, double scale);
 /** x without a path for gradients. */

@@ -6,8 +6,9 @@
  * experts share one encoder a modality; by default the gate sees the modalities of the first expert
  * only, since a gate over all of them saves nothing; and at inference what no sample of the batch
  * has chosen, experts and the encoders that only they need, is not computed, where the released
- * code computes everything and counts savings. As there, there is no Gumbel noise. Training begins
- * with the softmax and goes on with one-hot weights that have its gradient.
+ * code computes everything and counts savings. The paper's Gumbel noise on the scores, which the
+ * released code lacks, is there on request. Training begins with the softmax and goes on with
+ * one-hot weights that have its gradient.
  */
 #include <string.h>
 
@@ -29,6 +30,9 @@ static const mmf_option options[] = {
     {"soft_epochs", NULL, MMF_OPTION_INT, 0, 1000000, NULL, "5",
      "epochs of training that mix experts before one is chosen"},
     {"tau", NULL, MMF_OPTION_REAL, 1e-6, 1e6, NULL, "1", "temperature of the gate"},
+    {"gumbel", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "false",
+     "Gumbel noise on the gate's scores in training, as in the paper: experts are drawn by their "
+     "softmax"},
     {"gate_hidden", NULL, MMF_OPTION_INT, 1, 65536, NULL, "32", "hidden layer of the gate"},
     {"gate_sees", NULL, MMF_OPTION_TEXT, 0, 0, "first|all", "first",
      "encodings that the gate sees: those of the first expert, or all"},
@@ -48,7 +52,7 @@ typedef struct dynmm_model {
     uint64_t gate_sees;
     bool gate_sees_presence;
     mmf_linear_layer gate_hidden, gate_out;
-    bool hard, is_regression;
+    bool hard, gumbel, is_regression;
     int64_t soft_epochs;
     double tau, cost_weight, dropout;
     mmf_tensor **inputs; /* of one concatenation */
@@ -145,6 +149,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     if (!model)
         return mmf_builder_status(b);
     model->hard = mmf_config_bool(config, "hard");
+    model->gumbel = mmf_config_bool(config, "gumbel");
     model->soft_epochs = mmf_config_int(config, "soft_epochs");
     model->tau = mmf_config_real(config, "tau");
     model->cost_weight = mmf_config_real(config, "cost_weight");
@@ -196,7 +201,11 @@ static mmf_tensor *run_gate(mmf_tape *tape, const dynmm_model *model, const mmf_
     mmf_tensor *const logits = mmf_linear_run(tape, &model->gate_out, h, MMF_ACT_NONE);
     const bool soft = !model->hard || (step->training && step->epoch < model->soft_epochs);
     mmf_named_put(tape, out, "gate_logit", logits);
-    return mmf_gate(tape, logits, model->tau,
+    const bool drawn = model->gumbel && step->training && logits;
+    mmf_tensor *const scores =
+        drawn ? mmf_add(tape, logits, mmf_gumbel_noise(tape, logits->n_dims, logits->shape))
+              : logits;
+    return mmf_gate(tape, scores, model->tau,
                     soft             ? MMF_GATE_SOFT
                     : step->training ? MMF_GATE_STRAIGHT
                                      : MMF_GATE_HARD,

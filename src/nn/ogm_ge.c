@@ -47,9 +47,13 @@ mmf_ogm mmf_ogm_balance(mmf_tape *tape, mmf_tensor *const *logits, size_t n_moda
     for (size_t m = 0; m < n_modalities; m++)
         scores[m] = score_of(tape, logits[m], classes);
     mmf_tensor *const s = mmf_concat(tape, scores, (int)n_modalities, 0);
-    const double others = (double)n_modalities - 1;
-    mmf_tensor *const rest =
-        mmf_affine(tape, mmf_sub(tape, mmf_sum(tape, s, MMF_ALL_AXES), s), 1 / others, 0);
+    /* The mean of the others from differences: of equal scores it is that score, to the last bit,
+     * where a rounded sum could put rho above 1, which a jump damps. */
+    const int64_t n = (int64_t)n_modalities;
+    mmf_tensor *const column = mmf_reshape(tape, s, 2, (int64_t[]){n, 1});
+    mmf_tensor *const row = mmf_reshape(tape, s, 2, (int64_t[]){1, n});
+    mmf_tensor *const gaps = mmf_sum(tape, mmf_sub(tape, row, column), -1);
+    mmf_tensor *const rest = mmf_add(tape, s, mmf_affine(tape, gaps, 1 / (double)(n - 1), 0));
     mmf_tensor *const rho = mmf_div(tape, s, rest);
     /* 1 where rho > 1, else 0: at rho = 1 itself nothing is damped. */
     mmf_tensor *const ahead = mmf_clamp(tape, mmf_sign(tape, mmf_affine(tape, rho, 1, -1)), 0, 1);

@@ -1,6 +1,6 @@
 /*
- * test_bilinear.c: the bilinear pooling family: published numbers, what each member becomes at its
- * limits, and what the count sketch keeps in expectation.
+ * test_bilinear.c: the bilinear pooling family: what each member becomes at its limits. Sketches
+ * are in test_count_sketch.c.
  */
 #include "fusion/operator_case.h"
 
@@ -37,6 +37,19 @@ static void identity(mmf_module *module, const char *name)
         t->data[i * t->shape[1] + i] = 1;
 }
 
+/* Output `o` of a linear layer. */
+static double linear(mmf_module *module, const char *name, const mmf_real *x, int64_t o)
+{
+    char part[64];
+    snprintf(part, sizeof part, "%s.weight", name);
+    const mmf_tensor *const w = parameter(module, part);
+    snprintf(part, sizeof part, "%s.bias", name);
+    double sum = (double)parameter(module, part)->data[o];
+    for (int64_t i = 0; i < w->shape[1]; i++)
+        sum += (double)w->data[o * w->shape[1] + i] * (double)x[i];
+    return sum;
+}
+
 static void assert_equal(mmf_ctx *ctx, mmf_module *a, mmf_module *b, features *f)
 {
     const output x = run(ctx, a, f, "fused"), y = run(ctx, b, f, "fused");
@@ -44,126 +57,6 @@ static void assert_equal(mmf_ctx *ctx, mmf_module *a, mmf_module *b, features *f
     assert_near(&x, y.values, x.width * f->b, 1e-5);
     mmf_module_free(a);
     mmf_module_free(b);
-}
-
-/* ---- Count sketches ---------------------------------------------------------------------- */
-
-static void put(mmf_module *module, const char *name, const double *values, int64_t n)
-{
-    mmf_tensor *const t = parameter(module, name);
-    assert_int_equal(t->count, n);
-    for (int64_t i = 0; i < n; i++)
-        t->data[i] = (mmf_real)values[i];
-}
-
-static void compact_pooling_gives_the_worked_example(void **state)
-{
-    (void)state;
-    mmf_ctx *const ctx = test_ctx();
-    const setting settings[] = {{"mm_dim", "4"}, {"output_dim", "2"}, {0}};
-    features f = {
-        .m = 2, .b = 1, .width = {5, 3}, .values = {{1, 2, 3, 4, 5}, {(mmf_real)0.5, -1, 2}}};
-    mmf_module *const module = make(ctx, "mcb", &f, settings);
-    put(module, "mcb.sketch1.h", (double[]){0, 2, 1, 3, 2}, 5);
-    put(module, "mcb.sketch1.s", (double[]){1, -1, 1, 1, -1}, 5);
-    put(module, "mcb.sketch2.h", (double[]){1, 3, 0}, 3);
-    put(module, "mcb.sketch2.s", (double[]){-1, 1, 1}, 3);
-    const output x = run(ctx, module, &f, "sketch.p"), y = run(ctx, module, &f, "sketch.q");
-    const output z = run(ctx, module, &f, "pooled");
-    assert_near(&x, (double[]){1, 3, -7, 4}, 4, 1e-6);
-    assert_near(&y, (double[]){2, -0.5, 0, -1}, 4, 1e-6);
-    assert_near(&z, (double[]){-3, 12.5, -19.5, 10.5}, 4, 1e-6);
-    put(module, "mcb.sketch2.h", (double[]){1, 4, 0}, 3); /* from a broken file: out of range */
-    mmf_tape *tape = NULL;
-    mmf_named in = {0}, out = {0};
-    test_ok(ctx, mmf_tape_create(ctx, &tape));
-    mmf_tape_begin(tape, &(mmf_pass){0});
-    for (int m = 0; m < 2; m++)
-        mmf_named_put(tape, &in, names[m],
-                      mmf_input(tape, f.values[m], 2, (int64_t[]){1, f.width[m]}));
-    mmf_module_run(module, tape, &in, &(mmf_step){0}, &out);
-    test_fails(ctx, mmf_tape_status(tape), MMF_ARG, "index 4");
-    mmf_tape_free(tape);
-    mmf_module_free(module);
-    mmf_ctx_free(ctx);
-}
-
-/* Unit vectors e_i, e_j give one +-1 at (h(i) + h(j)) mod D, for even and odd D. */
-static void units_are_hashed_to_one_place(void **state)
-{
-    (void)state;
-    mmf_ctx *const ctx = test_ctx();
-    static const char *const widths[] = {"1", "2", "7", "12", "15"};
-    for (size_t w = 0; w < 5; w++) {
-        const setting settings[] = {{"mm_dim", widths[w]}, {"output_dim", "2"}, {0}};
-        features f = {.m = 2, .b = 1, .width = {5, 3}};
-        mmf_module *const module = make(ctx, "mcb", &f, settings);
-        const mmf_real *const h1 = parameter(module, "mcb.sketch1.h")->data;
-        const mmf_real *const h2 = parameter(module, "mcb.sketch2.h")->data;
-        const mmf_real *const s1 = parameter(module, "mcb.sketch1.s")->data;
-        const mmf_real *const s2 = parameter(module, "mcb.sketch2.s")->data;
-        for (int i = 0; i < 5; i++) {
-            for (int j = 0; j < 3; j++) {
-                features unit = f;
-                unit.values[0][i] = unit.values[1][j] = 1;
-                const output z = run(ctx, module, &unit, "pooled");
-                const int64_t place = ((int64_t)h1[i] + (int64_t)h2[j]) % z.width;
-                assert_true(fabs((double)s1[i]) == 1 && fabs((double)s2[j]) == 1);
-                for (int64_t e = 0; e < z.width; e++)
-                    assert_true(z.values[e] == (e == place ? (double)s1[i] * (double)s2[j] : 0));
-            }
-        }
-        mmf_module_free(module);
-    }
-    mmf_ctx_free(ctx);
-}
-
-static double inner(const double *a, const double *b, int64_t n)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return sum;
-}
-
-static double inner_rows(const features *f, int m)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < f->width[m]; i++)
-        sum += (double)f->values[m][i] * (double)f->values[m][f->width[m] + i];
-    return sum;
-}
-
-/* E <psi(x), psi(x')> = <x, x'> and E <phi(x, y), phi(x', y')> = <x, x'> <y, y'> over the draws of
- * hashes and signs: within four standard errors of the mean. */
-static void sketches_keep_inner_products_in_expectation(void **state)
-{
-    (void)state;
-    enum { DRAWS = 4000, WIDTH = 16 };
-    mmf_ctx *const ctx = test_ctx();
-    const setting settings[] = {{"mm_dim", "16"}, {"output_dim", "2"}, {0}};
-    features f = random_features(2, 2, 6, 31);
-    mmf_module *const module = make(ctx, "mcb", &f, settings);
-    static const char *const outputs[] = {"sketch.p", "pooled"};
-    const double wanted[] = {inner_rows(&f, 0), inner_rows(&f, 0) * inner_rows(&f, 1)};
-    for (int o = 0; o < 2; o++) {
-        double sum = 0, square = 0;
-        for (uint64_t draw = 0; draw < DRAWS; draw++) {
-            mmf_params_init(mmf_module_params(module), draw);
-            const output z = run(ctx, module, &f, outputs[o]);
-            assert_int_equal(z.width, WIDTH);
-            const double product = inner(z.values, z.values + WIDTH, WIDTH);
-            sum += product;
-            square += product * product;
-        }
-        const double mean = sum / DRAWS;
-        const double error = sqrt((square / DRAWS - mean * mean) / DRAWS);
-        assert_true(error < 0.5);
-        if (!(fabs(mean - wanted[o]) < 4 * error))
-            fail_msg("%s: mean %.4f, expected %.4f +- %.4f", outputs[o], mean, wanted[o], error);
-    }
-    mmf_module_free(module);
-    mmf_ctx_free(ctx);
 }
 
 /* ---- Each member at its limits ----------------------------------------------------------- */
@@ -267,6 +160,42 @@ static void one_block_is_the_whole(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Chunks of one feature and rank 1: an affine map a channel, times another. */
+static void blocks_of_one_feature_are_a_product(void **state)
+{
+    (void)state;
+    enum { D = 6, OUT = 5 };
+    mmf_ctx *const ctx = test_ctx();
+    const setting settings[] = {
+        SMALL, {"chunks", "6"}, {"rank", "1"}, {"pos_norm", "after_cat"}, {0}};
+    features f = random_features(2, MAX_B, 7, 48);
+    mmf_module *const block = make(ctx, "block", &f, settings);
+    const output o = run(ctx, block, &f, "fused");
+    for (int64_t b = 0; b < MAX_B; b++) {
+        double z[D], square = 0;
+        for (int c = 0; c < D; c++) {
+            z[c] = 1;
+            for (int m = 0; m < 2; m++) {
+                char name[40];
+                snprintf(name, sizeof name, "linear%d", m);
+                const double x = linear(block, name, f.values[m] + b * 7, c);
+                snprintf(name, sizeof name, "merge_linears%d.%d", m, c);
+                const mmf_real channel = (mmf_real)x;
+                z[c] *= linear(block, name, &channel, 0);
+            }
+            square += fabs(z[c]);
+        }
+        mmf_real length_one[D];
+        for (int c = 0; c < D; c++) /* signed square root, length one */
+            length_one[c] = (mmf_real)(copysign(sqrt(fabs(z[c])), z[c]) / sqrt(square));
+        for (int k = 0; k < OUT; k++)
+            assert_true(fabs(o.values[b * OUT + k] - linear(block, "linear_out", length_one, k)) <
+                        1e-5);
+    }
+    mmf_module_free(block);
+    mmf_ctx_free(ctx);
+}
+
 /* Without its second block's weights the second half of MFH is 0, and the first is MFB. */
 static void mfh_without_its_second_block_is_mfb(void **state)
 {
@@ -290,21 +219,63 @@ static void mfh_without_its_second_block_is_mfb(void **state)
     mmf_ctx_free(ctx);
 }
 
+static const setting linear_to_one[] = {SMALL, LINEAR, {"normalize", "true"}, {0}};
+static const setting plain_to_one[] = {SMALL, {"normalize", "true"}, {0}};
+static const setting chunks_to_one[] = {SMALL, {"chunks", "2"}, {0}}, sketch[] = {SMALL, {0}};
+
+/* Members that bring what they pool to length one. */
+static const struct {
+    const char *name;
+    const setting *settings;
+} normed[] = {{"mlb", linear_to_one},          {"mfb", linear_to_one},   {"mfh", linear_to_one},
+              {"mutan", plain_to_one},         {"tucker", plain_to_one}, {"block", chunks_to_one},
+              {"block-tucker", chunks_to_one}, {"mcb", sketch}};
+
+/* A product that is exactly zero, as after dropout, has the gradient 0 under the square root, not
+ * infinity times nothing. */
+static void a_product_of_zeros_has_a_gradient(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_tape *tape = NULL;
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    for (size_t o = 0; o < sizeof normed / sizeof *normed; o++) {
+        features f = random_features(2, MAX_B, 7, 49);
+        memset(f.values[0], 0, 7 * sizeof *f.values[0]); /* the first row */
+        mmf_module *const module = make(ctx, normed[o].name, &f, normed[o].settings);
+        mmf_params *const params = mmf_module_params(module);
+        mmf_named in = {0}, out = {0};
+        for (size_t i = 0; i < mmf_params_count(params); i++) {
+            if (strstr(mmf_params_at(params, i)->name, "bias"))
+                zero(module, mmf_params_at(params, i)->name);
+        }
+        mmf_tape_begin(tape, &(mmf_pass){.record = true, .training = true});
+        for (int m = 0; m < 2; m++)
+            mmf_named_put(tape, &in, names[m],
+                          mmf_variable(tape, f.values[m], 2, (int64_t[]){MAX_B, 7}));
+        mmf_module_run(module, tape, &in, &(mmf_step){.training = true}, &out);
+        mmf_tensor *const y = mmf_named_get(&out, "fused");
+        test_ok(ctx, mmf_tape_backward(tape, mmf_sum(tape, y, MMF_ALL_AXES)));
+        mmf_params_finish_gradients(params, tape);
+        for (int64_t i = 0; i < y->count / MAX_B; i++)
+            assert_true(y->data[i] == 0);
+        for (int64_t i = 0; i < mmf_params_size(params); i++)
+            assert_true(isfinite(mmf_params_gradients(params)[i]));
+        for (int64_t i = 0; i < MAX_B * 7; i++)
+            assert_true(isfinite(mmf_named_get(&in, names[0])->grad[i]));
+        mmf_module_free(module);
+    }
+    mmf_tape_free(tape);
+    mmf_ctx_free(ctx);
+}
+
 static void length_one_forgets_the_scale(void **state)
 {
     (void)state;
-    static const setting linear[] = {SMALL, LINEAR, {"normalize", "true"}, {0}};
-    static const setting plain[] = {SMALL, {"normalize", "true"}, {0}};
-    static const setting chunks[] = {SMALL, {"chunks", "2"}, {0}}, sketch[] = {SMALL, {0}};
-    static const struct {
-        const char *name;
-        const setting *settings;
-    } rows[] = {{"mlb", linear},   {"mfb", linear},   {"mfh", linear},          {"mutan", plain},
-                {"tucker", plain}, {"block", chunks}, {"block-tucker", chunks}, {"mcb", sketch}};
     mmf_ctx *const ctx = test_ctx();
-    for (size_t o = 0; o < sizeof rows / sizeof *rows; o++) {
+    for (size_t o = 0; o < sizeof normed / sizeof *normed; o++) {
         features f = random_features(2, MAX_B, 7, 45);
-        mmf_module *const module = make(ctx, rows[o].name, &f, rows[o].settings);
+        mmf_module *const module = make(ctx, normed[o].name, &f, normed[o].settings);
         const mmf_params *const params = mmf_module_params(module);
         for (size_t i = 0; i < mmf_params_count(params); i++) {
             if (strstr(mmf_params_at(params, i)->name, "bias"))
@@ -418,6 +389,33 @@ static void the_condition_is_the_first_unless_said(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Without V, U and b the matrix form is linear in each of its inputs, so zeros give zeros. */
+static void the_matrix_form_is_bilinear(void **state)
+{
+    (void)state;
+    const setting matrix[] = {{"output", "3"}, {0}};
+    mmf_ctx *const ctx = test_ctx();
+    for (int m = 0; m < 2; m++) {
+        features f = random_features(2, 3, 4, 52);
+        mmf_module *const module = make(ctx, "multiplicative-interactions", &f, matrix);
+        zero(module, "V");
+        zero(module, "U");
+        zero(module, "b");
+        for (int i = 0; i < 4; i++) {
+            f.values[m][8 + i] = 2 * f.values[m][i] - 3 * f.values[m][4 + i];
+            f.values[1 - m][4 + i] = f.values[1 - m][8 + i] = f.values[1 - m][i];
+        }
+        const output y = run(ctx, module, &f, "fused");
+        for (int64_t e = 0; e < 3; e++)
+            assert_true(fabs(y.values[6 + e] - 2 * y.values[e] + 3 * y.values[3 + e]) < 1e-5);
+        memset(f.values[m], 0, sizeof f.values[m]);
+        const output none = run(ctx, module, &f, "fused");
+        assert_near(&none, (double[9]){0}, 9, 0);
+        mmf_module_free(module);
+    }
+    mmf_ctx_free(ctx);
+}
+
 static void the_order_of_a_tensor_product_is_asked_for(void **state)
 {
     (void)state;
@@ -492,19 +490,19 @@ static void what_does_not_fit_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(compact_pooling_gives_the_worked_example),
-        cmocka_unit_test(units_are_hashed_to_one_place),
-        cmocka_unit_test(sketches_keep_inner_products_in_expectation),
         cmocka_unit_test(mfb_of_factor_one_is_mlb),
         cmocka_unit_test(mutan_with_identities_is_mlb),
         cmocka_unit_test(mutan_is_tucker_with_a_core_of_low_rank),
         cmocka_unit_test(one_block_is_the_whole),
+        cmocka_unit_test(blocks_of_one_feature_are_a_product),
         cmocka_unit_test(mfh_without_its_second_block_is_mfb),
+        cmocka_unit_test(a_product_of_zeros_has_a_gradient),
         cmocka_unit_test(length_one_forgets_the_scale),
         cmocka_unit_test(chunks_have_the_published_widths),
         cmocka_unit_test(shared_weights_are_one_tensor),
         cmocka_unit_test(the_vector_form_is_a_diagonal_matrix_form),
         cmocka_unit_test(the_condition_is_the_first_unless_said),
+        cmocka_unit_test(the_matrix_form_is_bilinear),
         cmocka_unit_test(the_order_of_a_tensor_product_is_asked_for),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };

@@ -84,24 +84,66 @@ static void modulation_starts_from_the_identity(void **state)
     mmf_ctx_free(ctx);
 }
 
-/* Zero excitation: the identity with the paper's gate, half of it with the released one. */
+/* What comes in at a channel's shift is the sum over its positions. */
+static void the_shift_of_a_map_hears_all_its_positions(void **state)
+{
+    (void)state;
+    enum { ROWS = 2, C = 3, PIXELS = 4 * 5, D = 2 };
+    mmf_input_schema inputs[] = {
+        {.name = "c", .kind = MMF_VECTOR, .n_dims = 1, .shape = {D}},
+        {.name = "map", .kind = MMF_IMAGE, .n_dims = 3, .shape = {C, 4, 5}}};
+    mmf_real c[ROWS * D] = {1, 2, -1, 3}, map[ROWS * C * PIXELS], above[ROWS * C * PIXELS];
+    mmf_ctx *const ctx = test_ctx();
+    mmf_module *module = NULL;
+    mmf_tape *tape = NULL;
+    mmf_named in = {0}, out = {0};
+    fill(map, ROWS * C * PIXELS, 1);
+    fill(above, ROWS * C * PIXELS, 2);
+    test_ok(ctx, mmf_module_create(ctx, &module, find("film"), NULL, &(mmf_schema){2, inputs}, 1));
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    mmf_tape_begin(tape, &(mmf_pass){.record = true});
+    mmf_named_put(tape, &in, "c", mmf_input(tape, c, 2, (int64_t[]){ROWS, D}));
+    mmf_named_put(tape, &in, "map", mmf_input(tape, map, 4, (int64_t[]){ROWS, C, 4, 5}));
+    mmf_module_run(module, tape, &in, &(mmf_step){0}, &out);
+    test_ok(ctx, mmf_tape_backward_from(tape, mmf_named_get(&out, "output"), above));
+    const mmf_real *const bias = parameter(module, "decoder_linear.bias")->grad;
+    for (int64_t k = 0; k < C; k++) {
+        double shift = 0, scale = 0;
+        for (int64_t i = 0; i < ROWS * PIXELS; i++) {
+            const int64_t at = (i / PIXELS * C + k) * PIXELS + i % PIXELS;
+            shift += (double)above[at];
+            scale += (double)above[at] * (double)map[at];
+        }
+        assert_true(fabs((double)bias[C + k] - shift) < 1e-5);
+        assert_true(fabs((double)bias[k] - scale) < 1e-5);
+    }
+    mmf_tape_free(tape);
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
+/* Zero excitation: the identity with the paper's gate, half of it with the released one; for any
+ * number of modalities, each with an excitation of its own behind one squeeze. */
 static void transfer_starts_from_the_identity(void **state)
 {
     (void)state;
     static const char *const gates[] = {"2sigmoid", "sigmoid"};
+    static const char *const zeros[] = {"fc_p.weight", "fc_p.bias",   "fc_q.weight",
+                                        "fc_q.bias",   "fc_r.weight", "fc_r.bias"};
     mmf_ctx *const ctx = test_ctx();
-    features f = random_features(2, MAX_B, 4, 8);
-    for (int g = 0; g < 2; g++) {
-        const setting settings[] = {{"gate", gates[g]}, {0}};
+    for (int g = 0; g < 4; g++) {
+        const int64_t n = 2 + g / 2, width = 4 * n;
+        const setting settings[] = {{"gate", gates[g % 2]}, {0}};
+        features f = random_features(n, MAX_B, 4, 8);
         mmf_module *const module = make(ctx, "mmtm", &f, settings);
-        static const char *const zeros[] = {"fc_p.weight", "fc_p.bias", "fc_q.weight", "fc_q.bias"};
-        for (int i = 0; i < 4; i++)
+        assert_int_equal(mmf_params_count(mmf_module_params(module)), 2 + 2 * n);
+        for (int64_t i = 0; i < 2 * n; i++)
             set(module, zeros[i], 0);
-        double wanted[MAX_B * 8];
-        for (int64_t i = 0; i < MAX_B * 8; i++)
-            wanted[i] = (double)f.values[i % 8 / 4][i / 8 * 4 + i % 4] / (g + 1);
+        double wanted[MAX_B * MAX_M * 4];
+        for (int64_t i = 0; i < MAX_B * width; i++)
+            wanted[i] = (double)f.values[i % width / 4][i / width * 4 + i % 4] / (g % 2 + 1);
         const output o = run(ctx, module, &f, "fused");
-        assert_near(&o, wanted, MAX_B * 8, 1e-6);
+        assert_near(&o, wanted, MAX_B * width, 1e-6);
         mmf_module_free(module);
     }
     mmf_ctx_free(ctx);
@@ -222,6 +264,27 @@ static void the_vacuous_opinion_is_neutral(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Largest gradient of the gate's bias under the sum of what comes out. */
+static double gate_gradient(mmf_ctx *ctx, mmf_module *module, features *f)
+{
+    mmf_tape *tape = NULL;
+    mmf_named in = {0}, out = {0};
+    double largest = 0;
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    mmf_tape_begin(tape, &(mmf_pass){.record = true});
+    for (int64_t m = 0; m < f->m; m++)
+        mmf_named_put(tape, &in, names[m],
+                      mmf_input(tape, f->values[m], 2, (int64_t[]){f->b, f->width[m]}));
+    mmf_module_run(module, tape, &in, &(mmf_step){0}, &out);
+    test_ok(ctx,
+            mmf_tape_backward(tape, mmf_sum(tape, mmf_named_get(&out, "fused"), MMF_ALL_AXES)));
+    const mmf_tensor *const bias = parameter(module, "gate.bias");
+    for (int64_t i = 0; i < bias->count; i++)
+        largest = fmax(largest, fabs((double)bias->grad[i]));
+    mmf_tape_free(tape);
+    return largest;
+}
+
 /* All of k experts is the dense mixture; equal experts do not feel the gate. */
 static void a_mixture_at_its_limits(void **state)
 {
@@ -256,6 +319,10 @@ static void a_mixture_at_its_limits(void **state)
     parameter(module, "gate.bias")->data[0] += 3;
     const output after = run(ctx, module, &f, "fused");
     assert_near(&after, before.values, MAX_B * 4, 1e-6);
+    /* And the gate hears nothing back, until they differ. */
+    assert_true(gate_gradient(ctx, module, &f) < 1e-6);
+    parameter(module, "experts.1.out.bias")->data[0] += 1;
+    assert_true(gate_gradient(ctx, module, &f) > 1e-3);
     mmf_module_free(module);
     mmf_ctx_free(ctx);
 }
@@ -287,6 +354,7 @@ int main(void)
         cmocka_unit_test(a_gated_unit_at_its_limits),
         cmocka_unit_test(gates_of_many_are_free),
         cmocka_unit_test(modulation_starts_from_the_identity),
+        cmocka_unit_test(the_shift_of_a_map_hears_all_its_positions),
         cmocka_unit_test(transfer_starts_from_the_identity),
         cmocka_unit_test(confidence_is_energy),
         cmocka_unit_test(ranking_at_its_limits),

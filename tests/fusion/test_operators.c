@@ -161,6 +161,14 @@ static void low_rank_fusion_gives_the_published_numbers(void **state)
     mmf_ctx *const ctx = test_ctx();
     features f = published();
     mmf_module *const module = make(ctx, "low-rank", &f, low_rank);
+    const mmf_params *const params = mmf_module_params(module);
+    int64_t n_trained = 0;
+    for (size_t i = 0; i < mmf_params_count(params); i++)
+        n_trained += mmf_params_at(params, i)->role == MMF_PARAM_TRAINED
+                         ? mmf_params_at(params, i)->tensor->count
+                         : 0;
+    /* sum_m r (d_m + 1) o + r + o: all of it is registered. */
+    assert_int_equal(n_trained, 3 * (3 + 2 + 3) * 2 + 3 + 2);
     static const char *const tensors[] = {"p_factor", "q_factor", "r_factor", "fusion_weights",
                                           "fusion_bias"};
     for (int i = 0; i < 5; i++)

@@ -1,5 +1,6 @@
 /*
- * layer_case.h: registered layers on inputs of any names and shapes; shared by the tests of graphs.
+ * layer_case.h: registered layers on inputs of any names and shapes, and what models put out;
+ * shared by the tests of graphs and choices.
  */
 #ifndef MMFUSE_TESTS_LAYER_CASE_H
 #define MMFUSE_TESTS_LAYER_CASE_H
@@ -101,6 +102,35 @@ static inline shown run(mmf_ctx *ctx, mmf_module *module, value *values, size_t 
         keep(gradient, x->grad, x->count);
     }
     mmf_tape_free(tape);
+    return s;
+}
+
+/* Runs a model on a case; what it puts out under a name goes to `s` unless that is NULL.
+ * @return false: nothing */
+static inline bool shows(mmf_ctx *ctx, mmf_module *module, case_data *data, const mmf_step *step,
+                         const char *name, shown *s)
+{
+    mmf_tape *tape = NULL;
+    mmf_named in = {0}, out = {0};
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    mmf_tape_begin(tape, &(mmf_pass){.training = step->training});
+    case_put(tape, data, false, &in);
+    mmf_module_run(module, tape, &in, step, &out);
+    test_ok(ctx, mmf_tape_status(tape));
+    const mmf_tensor *const y = mmf_named_get(&out, name);
+    const bool found = y != NULL;
+    if (found && s)
+        keep(s, y->data, y->count);
+    mmf_tape_free(tape);
+    return found;
+}
+
+static inline shown run_model(mmf_ctx *ctx, mmf_module *module, case_data *data,
+                              const mmf_step *step, const char *name)
+{
+    shown s = {0};
+    if (!shows(ctx, module, data, step, name, &s))
+        fail_msg("there is no output %s", name);
     return s;
 }
 

@@ -331,6 +331,15 @@ static inline mmf_module *case_module(mmf_ctx *ctx, const mmf_def *def, const mm
     return module;
 }
 
+/** A parameter, which must be there. */
+static inline mmf_tensor *case_tensor(mmf_module *module, const char *name)
+{
+    const mmf_param *const p = mmf_params_find(mmf_module_params(module), name);
+    if (!p)
+        fail_msg("there is no parameter %s", name);
+    return p ? p->tensor : NULL;
+}
+
 /** What a model predicts, or an encoder's feature, an operator's result, or a loss. */
 static inline mmf_tensor *case_result(const mmf_named *out)
 {

@@ -64,6 +64,37 @@ static void a_sparse_adjacency_is_the_dense_one(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* A node that nothing reaches, without a loop, has the bias and nothing else, in both forms. */
+static void a_node_without_edges_has_the_bias(void **state)
+{
+    (void)state;
+    static const char *const norms[] = {"{\"layers\": 1, \"self_loop\": 0, \"norm\": \"sym\"}",
+                                        "{\"layers\": 1, \"self_loop\": 0, \"norm\": \"row\"}"};
+    mmf_ctx *const ctx = test_ctx();
+    mmf_real node[N * WIDTH], dense[N * N], data[N * N];
+    int64_t indptr[N + 1], indices[N * N];
+    const int64_t n_edges = make_graph(dense, indptr, indices, data);
+    draw(node, N * WIDTH, 4);
+    value full[] = {{"node", node, NULL, 2, {N, WIDTH}}, {"adjacency", dense, NULL, 2, {N, N}}};
+    value rows[] = {{"node", node, NULL, 2, {N, WIDTH}},
+                    {"adjacency.indptr", NULL, indptr, 1, {N + 1}},
+                    {"adjacency.indices", NULL, indices, 1, {n_edges}},
+                    {"adjacency.data", data, NULL, 1, {n_edges}}};
+    for (int i = 0; i < 4; i++) {
+        value *const in = i % 2 ? rows : full;
+        mmf_module *const module = make(ctx, "gcn", norms[i / 2], in, i % 2 ? 4 : 2);
+        mmf_real *const bias = case_tensor(module, "gc1.bias")->data;
+        bias[0] = (mmf_real)log(0.2);
+        bias[1] = (mmf_real)log(0.8);
+        const shown y = run(ctx, module, in, i % 2 ? 4 : 2, "log_probability", NULL);
+        assert_true(fabs(y.values[2 * 2] - log(0.2)) < 1e-6);
+        assert_true(fabs(y.values[2 * 2 + 1] - log(0.8)) < 1e-6);
+        assert_true(fabs(y.values[0] - log(0.2)) > 1e-4);
+        mmf_module_free(module);
+    }
+    mmf_ctx_free(ctx);
+}
+
 /* Each way in which rows can be wrong is an error that says so. */
 static void damaged_rows_are_refused(void **state)
 {
@@ -181,6 +212,92 @@ static void a_convolution_without_weights_propagates(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Dialogues of a batch are blocks of their own: together or one by one, of one utterance too; and
+ * the adjacency of both is symmetric and never grows. */
+static void dialogues_are_blocks(void **state)
+{
+    (void)state;
+    static const int64_t splits[][2] = {{2, 3}, {1, 4}, {4, 1}};
+    mmf_ctx *const ctx = test_ctx();
+    mmf_real audio[U * WIDTH], text[U * WIDTH];
+    int64_t speaker[] = {0, 1, 0, 1, 1}, length[2], one = 0;
+    draw(audio, U * WIDTH, 3);
+    draw(text, U * WIDTH, 4);
+    value in[] = {{"text", text, NULL, 2, {U, WIDTH}},
+                  {"audio", audio, NULL, 2, {U, WIDTH}},
+                  {"speaker", NULL, speaker, 1, {U}},
+                  {"dialogue.length", NULL, length, 1, {2}}};
+    mmf_module *const module = make(ctx, "mmgcn", "{\"hidden\": 3, \"layers\": 3}", in, 4);
+    for (size_t i = 0; i < 3; i++) {
+        memcpy(length, splits[i], sizeof length);
+        const shown both = run(ctx, module, in, 4, "log_probability", NULL);
+        for (int64_t d = 0, first = 0; d < 2; first += length[d++]) {
+            one = length[d];
+            value part[] = {{"text", text + first * WIDTH, NULL, 2, {one, WIDTH}},
+                            {"audio", audio + first * WIDTH, NULL, 2, {one, WIDTH}},
+                            {"speaker", NULL, speaker + first, 1, {one}},
+                            {"dialogue.length", NULL, &one, 1, {1}}};
+            const shown alone = run(ctx, module, part, 4, "log_probability", NULL);
+            for (int64_t e = 0; e < alone.count; e++)
+                assert_true(fabs(alone.values[e] - both.values[2 * first + e]) < 1e-5);
+        }
+        const shown a = run(ctx, module, in, 4, "adjacency", NULL);
+        double x[2 * U], y[2 * U], norm = 0;
+        for (int64_t k = 0; k < 2 * U; k++)
+            x[k] = 1 + 0.1 * (double)k;
+        for (int step = 0; step < 200; step++) { /* towards the largest eigenvalue */
+            norm = 0;
+            for (int64_t k = 0; k < 2 * U; k++) {
+                y[k] = 0;
+                for (int64_t j = 0; j < 2 * U; j++) {
+                    y[k] += a.values[k * 2 * U + j] * x[j];
+                    assert_true(fabs(a.values[k * 2 * U + j] - a.values[j * 2 * U + k]) < 1e-6);
+                }
+                norm += y[k] * y[k];
+            }
+            norm = sqrt(norm);
+            for (int64_t k = 0; k < 2 * U; k++)
+                x[k] = y[k] / norm;
+        }
+        assert_true(fabs(norm - 1) < 1e-4);
+    }
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
+/* With alpha 1 and weights of zeros a layer is relu((1 - theta) H0), whatever the graph. */
+static void a_convolution_of_the_first_state_does_not_read_the_graph(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_real text[U * WIDTH];
+    draw(text, U * WIDTH, 8);
+    value in[] = {{"text", text, NULL, 2, {U, WIDTH}}};
+    mmf_module *const module =
+        make(ctx, "mmgcn", "{\"hidden\": 3, \"layers\": 3, \"alpha\": 1, \"use_residue\": false}",
+             in, 1);
+    const mmf_params *const params = mmf_module_params(module);
+    for (int l = 0; l < 3; l++) {
+        char name[64];
+        snprintf(name, sizeof name, "graph_model.graph_net.convs.%d.weight", l);
+        mmf_tensor *const w = mmf_params_find(params, name)->tensor;
+        memset(w->data, 0, (size_t)w->count * sizeof *w->data);
+    }
+    const mmf_tensor *const w =
+        mmf_params_find(params, "graph_model.graph_net.fcs.0.weight")->tensor;
+    const mmf_tensor *const b = mmf_params_find(params, "graph_model.graph_net.fcs.0.bias")->tensor;
+    const shown h = run(ctx, module, in, 1, "feature", NULL);
+    const double theta = log(0.5 / 3 + 1); /* of the last layer */
+    for (int64_t i = 0; i < h.count; i++) {
+        double sum = (double)b->data[i % 3];
+        for (int64_t d = 0; d < WIDTH; d++)
+            sum += (double)(text[i / 3 * WIDTH + d] * w->data[i % 3 * WIDTH + d]);
+        assert_true(fabs(h.values[i] - (1 - theta) * fmax(sum, 0)) < 1e-5);
+    }
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
 /* ---- Views of a pair --------------------------------------------------------------------- */
 
 enum { B = 2, V = 3, R = 6, F = 4, PAIR = B * V * R * F * 2 };
@@ -252,6 +369,43 @@ static void equal_views_are_one_and_equal_subjects_match(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* The gradient of a maximum goes to the view that has it, of equal ones to the first. */
+static void the_largest_view_alone_learns(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_real node[PAIR], adjacency[R * R];
+    const int64_t view = R * F * 2;
+    ring(adjacency);
+    value in[] = {{"node", node, NULL, 5, {B, V, R, F, 2}},
+                  {"adjacency", adjacency, NULL, 2, {R, R}}};
+    mmf_module *const module =
+        make(ctx, "mv-gcn", "{\"chebyshev_order\": 1, \"filters\": 5}", in, 2);
+    mmf_tensor *const w = case_tensor(module, "siamese/conv11/weights");
+    for (int64_t i = 0; i < w->count; i++)
+        w->data[i] = (mmf_real)(fabs((double)w->data[i]) + 0.01);
+    draw(node, PAIR, 10);
+    for (int largest = 0; largest < V; largest++) {
+        for (int equal = 0; equal < 2; equal++) {
+            for (int64_t i = 0; i < PAIR; i++) {
+                const int64_t v = i / view % V, first = i - v * view;
+                node[i] = (mmf_real)fabs((double)node[equal ? first : i]);
+                node[i] += !equal && v == largest ? 10 : 0;
+            }
+            shown gradient = {0};
+            run(ctx, module, in, 2, "logit", &gradient);
+            double size[V] = {0};
+            for (int64_t i = 0; i < PAIR; i++)
+                size[i / view % V] += fabs(gradient.values[i]);
+            for (int v = 0; v < V; v++)
+                assert_true((size[v] > 0) == (v == (equal ? 0 : largest)));
+            draw(node, PAIR, 11 + (uint64_t)largest);
+        }
+    }
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
 /* On a triangle the scaled Laplacian has the eigenvalue 1/2 = cos(60 degrees) for (1, -1, 0): its
  * polynomials there are cos(60 k). One order alone does not read the graph. */
 static void polynomials_are_cosines(void **state)
@@ -314,11 +468,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sparse_adjacency_is_the_dense_one),
+        cmocka_unit_test(a_node_without_edges_has_the_bias),
         cmocka_unit_test(damaged_rows_are_refused),
         cmocka_unit_test(utterances_are_not_changed),
         cmocka_unit_test(a_convolution_without_weights_propagates),
+        cmocka_unit_test(dialogues_are_blocks),
+        cmocka_unit_test(a_convolution_of_the_first_state_does_not_read_the_graph),
         cmocka_unit_test(subjects_of_a_pair_may_change_places),
         cmocka_unit_test(equal_views_are_one_and_equal_subjects_match),
+        cmocka_unit_test(the_largest_view_alone_learns),
         cmocka_unit_test(polynomials_are_cosines),
         cmocka_unit_test(one_order_does_not_read_the_graph),
     };

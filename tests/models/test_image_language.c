@@ -143,6 +143,11 @@ static void equal_costs_spread_and_equal_points_meet(void **state)
         tape, mmf_input(tape, same, 3, (int64_t[]){1, 3, 3}), NULL, NULL, 0.5, 50);
     for (int i = 0; i < 12; i++)
         assert_true(fabs((double)even->data[i] - 1.0 / 12) < 1e-6);
+    draw(flat, 12, 4); /* costs that differ do not count beside a large beta */
+    const mmf_tensor *const first = mmf_transport_plan(
+        tape, mmf_input(tape, flat, 3, (int64_t[]){1, 3, 4}), NULL, NULL, 1e7, 1);
+    for (int i = 0; i < 12; i++)
+        assert_true(fabs((double)first->data[i] - 1.0 / 12) < 1e-6);
     for (int i = 0; i < 9; i++)
         assert_true(fabs((double)meets->data[i] - (order[i / 3] == i % 3 ? 1.0 / 3 : 0)) < 1e-6);
     assert_null(mmf_transport_plan(tape, mmf_input(tape, same, 3, (int64_t[]){1, 3, 3}), NULL, NULL,
@@ -176,11 +181,12 @@ static void open_scene(scene *s, uint64_t seed)
     s->values[4] = (value){"vision.box", s->box, NULL, 3, {B, R, 5}};
 }
 
-static mmf_module *make_pair(mmf_ctx *ctx, const char *name, const char *json, double spread)
+static mmf_module *make_sized(mmf_ctx *ctx, const char *name, const char *json, double spread,
+                              int64_t words, int64_t regions, int64_t width)
 {
     mmf_input_schema inputs[] = {
-        {.name = "text", .kind = MMF_TOKENS, .n_dims = 1, .shape = {T}, .vocab_size = V},
-        {.name = "vision", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {R, F}}};
+        {.name = "text", .kind = MMF_TOKENS, .n_dims = 1, .shape = {words}, .vocab_size = V},
+        {.name = "vision", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {regions, width}}};
     const mmf_schema schema = {2, inputs};
     mmf_config *config = NULL;
     mmf_module *module = NULL;
@@ -193,6 +199,11 @@ static mmf_module *make_pair(mmf_ctx *ctx, const char *name, const char *json, d
     for (int64_t i = 0; i < mmf_params_size(params); i++)
         mmf_params_values(params)[i] += (mmf_real)(spread * mmf_rng_normal(&rng));
     return module;
+}
+
+static mmf_module *make_pair(mmf_ctx *ctx, const char *name, const char *json, double spread)
+{
+    return make_sized(ctx, name, json, spread, T, R, F);
 }
 
 static const char vilbert_heads[] =
@@ -267,6 +278,190 @@ static void connections_without_their_sums_are_two_streams(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* With a single word, whatever a region asks for, it gets that word's value. */
+static void a_single_word_is_what_every_region_hears(void **state)
+{
+    (void)state;
+    static const char *const asked[] = {"query1.weight", "query1.bias", "key2.weight"};
+    mmf_ctx *const ctx = test_ctx();
+    for (int words = 1; words < 3; words++) {
+        scene s;
+        open_scene(&s, 6);
+        for (int i = 0; i < B; i++)
+            s.text_length[i] = words;
+        mmf_module *const module = make_pair(ctx, "vilbert", vilbert_heads, 0.3);
+        const shown before = run(ctx, module, s.values, 5, "sequence.vision", NULL);
+        for (int i = 0; i < 2; i++) {
+            for (size_t k = 0; k < 3; k++) {
+                char name[80];
+                snprintf(name, sizeof name, "bert.encoder.c_layer.%d.biattention.%s", i, asked[k]);
+                const mmf_param *const p = mmf_params_find(mmf_module_params(module), name);
+                assert_non_null(p);
+                for (int64_t e = 0; e < p->tensor->count; e++)
+                    p->tensor->data[e] *= -3;
+            }
+        }
+        const shown after = run(ctx, module, s.values, 5, "sequence.vision", NULL);
+        if (words == 1)
+            assert_same(&before, &after, 1e-5);
+        else
+            assert_true(differs(&before, &after));
+        mmf_module_free(module);
+    }
+    mmf_ctx_free(ctx);
+}
+
+/* What stream text has under a name, stream vision has under this one, and the other way round.
+ * @return false: it has none */
+static bool other_name(const char *name, char *out, size_t size)
+{
+    static const char *const pairs[][2] = {
+        {"bert.encoder.layer.", "bert.encoder.v_layer."},
+        {"bert.embeddings.LayerNorm.", "bert.v_embeddings.LayerNorm."},
+        {"query1.", "query2."},
+        {"key1.", "key2."},
+        {"value1.", "value2."},
+        {"biOutput.dense1.", "biOutput.dense2."},
+        {"LayerNorm1.", "LayerNorm2."},
+        {"v_intermediate.", "t_intermediate."},
+        {"v_output.", "t_output."}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        for (int k = 0; k < 2; k++) {
+            const char *const found = strstr(name, pairs[i][k]);
+            if (!found)
+                continue;
+            snprintf(out, size, "%.*s%s%s", (int)(found - name), name, pairs[i][1 - k],
+                     found + strlen(pairs[i][k]));
+            return true;
+        }
+    }
+    return false;
+}
+
+enum { STEPS = 3, WIDE = 8 };
+
+/* Words whose vectors are `words`, regions that are `regions`, (STEPS, WIDE) of one sample each,
+ * as the streams see them: nothing is added to either. */
+static void put_vectors(mmf_module *module, value *in, const mmf_real *words, mmf_real *regions)
+{
+    static const char *const none[] = {"bert.embeddings.position_embeddings.weight",
+                                       "bert.embeddings.token_type_embeddings.weight",
+                                       "bert.v_embeddings.image_location_embeddings.weight",
+                                       "bert.v_embeddings.image_location_embeddings.bias",
+                                       "bert.v_embeddings.image_embeddings.bias"};
+    mmf_real *const image = case_tensor(module, "bert.v_embeddings.image_embeddings.weight")->data;
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        const mmf_tensor *const t = mmf_params_find(mmf_module_params(module), none[i])->tensor;
+        memset(t->data, 0, (size_t)t->count * sizeof *t->data);
+    }
+    for (int i = 0; i < WIDE * WIDE; i++)
+        image[i] = i % (WIDE + 1) == 0;
+    memcpy(case_tensor(module, "bert.embeddings.word_embeddings.weight")->data, words,
+           STEPS * WIDE * sizeof *words);
+    in[1].reals = regions;
+}
+
+/* Exchanging what goes into the streams and their weights exchanges what comes out of them: both
+ * directions of a connection read the states before it. */
+static void streams_may_be_exchanged(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{\"hidden_size\": 8, \"num_attention_heads\": 2, \"v_hidden_size\": 8, "
+        "\"intermediate_size\": 6, \"v_intermediate_size\": 6, \"bi_hidden_size\": 8, "
+        "\"num_hidden_layers\": 2, \"v_num_hidden_layers\": 2, \"v_num_attention_heads\": 2, "
+        "\"bi_num_attention_heads\": 2, \"head\": \"pretraining\"}";
+    mmf_ctx *const ctx = test_ctx();
+    mmf_real x[STEPS * WIDE], y[STEPS * WIDE], box[STEPS * 5];
+    int64_t tokens[STEPS] = {0, 1, 2}, length = STEPS;
+    draw(x, STEPS * WIDE, 1);
+    draw(y, STEPS * WIDE, 2);
+    draw(box, STEPS * 5, 3);
+    value in[] = {{"text", NULL, tokens, 2, {1, STEPS}},
+                  {"vision", x, NULL, 3, {1, STEPS, WIDE}},
+                  {"text.length", NULL, &length, 1, {1}},
+                  {"vision.length", NULL, &length, 1, {1}},
+                  {"vision.box", box, NULL, 3, {1, STEPS, 5}}};
+    mmf_module *const a = make_sized(ctx, "vilbert", json, 0.3, STEPS, STEPS, WIDE);
+    mmf_module *const b = make_sized(ctx, "vilbert", json, 0, STEPS, STEPS, WIDE);
+    const mmf_params *const params = mmf_module_params(a);
+    int n_exchanged = 0;
+    for (size_t i = 0; i < mmf_params_count(params); i++) {
+        const mmf_param *const p = mmf_params_at(params, i);
+        char name[120];
+        if (!other_name(p->name, name, sizeof name))
+            continue;
+        memcpy(case_tensor(b, name)->data, p->tensor->data,
+               (size_t)p->tensor->count * sizeof(mmf_real));
+        n_exchanged++;
+    }
+    assert_true(n_exchanged > 100);
+    put_vectors(a, in, y, x);
+    const shown words = run(ctx, a, in, 5, "sequence.text", NULL);
+    const shown regions = run(ctx, a, in, 5, "sequence.vision", NULL);
+    assert_true(differs(&words, &regions));
+    put_vectors(b, in, x, y);
+    const shown turned_words = run(ctx, b, in, 5, "sequence.text", NULL);
+    const shown turned_regions = run(ctx, b, in, 5, "sequence.vision", NULL);
+    assert_same(&words, &turned_regions, 1e-5);
+    assert_same(&regions, &turned_words, 1e-5);
+    mmf_module_free(a);
+    mmf_module_free(b);
+    mmf_ctx_free(ctx);
+}
+
+/* UNITER's loss of hidden regions, and its gradient for the weight that embeds regions and, turned,
+ * predicts them. */
+static double hidden_region_loss(mmf_ctx *ctx, mmf_module *module, scene *s, mmf_real *gradient)
+{
+    int64_t masked[B * R] = {1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 0};
+    mmf_tape *tape = NULL;
+    mmf_named in = {0}, out = {0};
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    mmf_tape_begin(tape, &(mmf_pass){.record = true});
+    mmf_named_put(tape, &in, "text", mmf_input_ints(tape, s->tokens, 2, (int64_t[]){B, T}));
+    mmf_named_put(tape, &in, "vision", mmf_input(tape, s->regions, 3, (int64_t[]){B, R, F}));
+    mmf_named_put(tape, &in, "vision.masked", mmf_input_ints(tape, masked, 2, (int64_t[]){B, R}));
+    mmf_module_run(module, tape, &in, &(mmf_step){0}, &out);
+    mmf_tensor *const loss = mmf_named_get(&out, "loss.mrfr");
+    assert_non_null(loss);
+    test_ok(ctx, mmf_tape_backward(tape, loss));
+    const mmf_param *const w =
+        mmf_params_find(mmf_module_params(module), "uniter.img_embeddings.img_linear.weight");
+    memcpy(gradient, w->tensor->grad, (size_t)w->tensor->count * sizeof *gradient);
+    const double found = (double)loss->data[0];
+    mmf_tape_free(tape);
+    return found;
+}
+
+/* Differences along the gradient find its length in square: both uses of the weight are in it. */
+static void a_tied_weight_hears_both_uses(void **state)
+{
+    (void)state;
+    enum { SIZE = 8 * F };
+    mmf_ctx *const ctx = test_ctx();
+    scene s;
+    open_scene(&s, 7);
+    mmf_module *const module = make_pair(ctx, "uniter", uniter_heads, 0.3);
+    mmf_real *const w = case_tensor(module, "uniter.img_embeddings.img_linear.weight")->data;
+    assert_ptr_equal(w, case_tensor(module, "feat_regress.weight")->data);
+    mmf_real gradient[SIZE], unused[SIZE], start[SIZE];
+    double square = 0, sides[2];
+    memcpy(start, w, sizeof start);
+    hidden_region_loss(ctx, module, &s, gradient);
+    for (int i = 0; i < SIZE; i++)
+        square += (double)gradient[i] * (double)gradient[i];
+    const double h = 1e-2 / sqrt(square);
+    for (int side = 0; side < 2; side++) {
+        for (int i = 0; i < SIZE; i++)
+            w[i] = start[i] + (mmf_real)((side ? h : -h) * (double)gradient[i]);
+        sides[side] = hidden_region_loss(ctx, module, &s, unused);
+    }
+    assert_true(fabs((sides[1] - sides[0]) / (2 * h) / square - 1) < 1e-2);
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
 static void what_does_not_fit_is_said(void **state)
 {
     (void)state;
@@ -309,6 +504,9 @@ int main(void)
         cmocka_unit_test(equal_costs_spread_and_equal_points_meet),
         cmocka_unit_test(padding_reaches_nothing_else),
         cmocka_unit_test(connections_without_their_sums_are_two_streams),
+        cmocka_unit_test(a_single_word_is_what_every_region_hears),
+        cmocka_unit_test(streams_may_be_exchanged),
+        cmocka_unit_test(a_tied_weight_hears_both_uses),
         cmocka_unit_test(what_does_not_fit_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

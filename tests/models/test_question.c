@@ -9,7 +9,7 @@
 #include "models/counter.h"
 #include "support.h"
 
-enum { T = 4, R = 7, D = 5, VOCAB = 9, CLASSES = 3, MAX_R = 9 };
+enum { T = 4, R = 7, D = 5, VOCAB = 9, CLASSES = 3, MAX_R = 9, MAX_FOUND = 256 };
 
 #define SAME 2e-5
 
@@ -108,7 +108,16 @@ static mmf_module *make(mmf_ctx *ctx, const char *model, const char *json, int64
     return module;
 }
 
-static void run(mmf_ctx *ctx, mmf_module *module, sample *s, double *logits)
+static mmf_tensor *tensor_of(mmf_module *module, const char *name)
+{
+    const mmf_param *const p = mmf_params_find(mmf_module_params(module), name);
+    if (!p)
+        fail_msg("there is no parameter %s", name);
+    return p ? p->tensor : NULL;
+}
+
+/* @return how many numbers the output has */
+static int64_t run_for(mmf_ctx *ctx, mmf_module *module, sample *s, const char *name, double *found)
 {
     mmf_tape *tape = NULL;
     mmf_named in = {0}, out = {0};
@@ -122,13 +131,23 @@ static void run(mmf_ctx *ctx, mmf_module *module, sample *s, double *logits)
                   mmf_input(tape, s->boxes, 3, (int64_t[]){1, s->n_regions, 4}));
     mmf_module_run(module, tape, &in, &step, &out);
     test_ok(ctx, mmf_tape_status(tape));
-    const mmf_tensor *const y = mmf_named_get(&out, "logits");
-    assert_int_equal(y->count, CLASSES);
-    for (int i = 0; i < CLASSES; i++) {
+    const mmf_tensor *const y = mmf_named_get(&out, name);
+    assert_non_null(y);
+    assert_true(y->count <= MAX_FOUND);
+    for (int64_t i = 0; i < y->count; i++) {
         assert_true(isfinite(y->data[i]));
-        logits[i] = (double)y->data[i];
+        found[i] = (double)y->data[i];
     }
+    const int64_t count = y->count;
     mmf_tape_free(tape);
+    return count;
+}
+
+static void run(mmf_ctx *ctx, mmf_module *module, sample *s, double *logits)
+{
+    double found[MAX_FOUND];
+    assert_int_equal(run_for(ctx, module, s, "logits", found), CLASSES);
+    memcpy(logits, found, CLASSES * sizeof *logits);
 }
 
 static bool same(const double *a, const double *b)
@@ -211,6 +230,129 @@ static void regions_of_zeros_are_padding(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Weights of a glimpse sum to 1 over all pairs of a region and a word, and padding has none. */
+static void a_glimpse_is_one_over_all_pairs(void **state)
+{
+    (void)state;
+    enum { N_VALID = R };
+    mmf_ctx *const ctx = test_ctx();
+    sample s = random_sample();
+    double a[MAX_FOUND];
+    s.n_regions = MAX_R;
+    mmf_module *const module =
+        make(ctx, "ban", "{" SMALL_BAN ", \"ntoken\": 9, \"glimpse\": 3}", MAX_R);
+    assert_int_equal(run_for(ctx, module, &s, "attention", a), 3 * MAX_R * T);
+    for (int g = 0; g < 3; g++) {
+        double sum = 0;
+        for (int i = 0; i < MAX_R * T; i++) {
+            const double weight = a[g * MAX_R * T + i];
+            assert_true(i / T < N_VALID ? weight > 0 : weight == 0);
+            sum += weight;
+        }
+        assert_true(fabs(sum - 1) < 1e-5);
+    }
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
+/* Sets a weight-normed layer to the identity, with a bias. */
+static void make_identity(mmf_module *module, const char *name, double bias)
+{
+    char part[64];
+    snprintf(part, sizeof part, "%s.weight_v", name);
+    mmf_tensor *const v = tensor_of(module, part);
+    for (int64_t i = 0; i < v->count; i++)
+        v->data[i] = i / v->shape[1] == i % v->shape[1];
+    snprintf(part, sizeof part, "%s.weight_g", name);
+    tensor_of(module, part)->data[0] = (mmf_real)sqrt((double)v->shape[0]);
+    snprintf(part, sizeof part, "%s.bias", name);
+    mmf_tensor *const b = tensor_of(module, part);
+    for (int64_t i = 0; i < b->count; i++)
+        b->data[i] = (mmf_real)bias;
+}
+
+/* With one glimpse and identities for weights, what is pooled is f = diag(V' A Q); where the map is
+ * a b', ordinary co-attention: (V' a) * (Q' b). Values are above 0, where ReLU is not there. */
+static void a_glimpse_pools_pairs(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    sample s = random_sample();
+    double a[MAX_FOUND] = {0}, fused[MAX_FOUND] = {0}, q[T][D];
+    for (int i = 0; i < R * D; i++)
+        s.regions[i] = (mmf_real)(0.1 + fabs((double)s.regions[i]));
+    mmf_module *const module = make(
+        ctx, "ban", "{\"num_hid\": 5, \"embedding_dim\": 3, \"ntoken\": 9, \"glimpse\": 1}", R);
+    static const char *const silent[] = {"weight_ih_l0", "weight_hh_l0", "bias_ih_l0",
+                                         "bias_hh_l0"};
+    for (int i = 0; i < 4; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "q_emb.rnn.%s", silent[i]);
+        mmf_tensor *const t = tensor_of(module, name);
+        memset(t->data, 0, (size_t)t->count * sizeof *t->data);
+    }
+    /* Gates of one half: h_t = n (1 - 2^-t), n the tanh of the last third of the bias. */
+    for (int k = 0; k < D; k++) {
+        const double n = 0.2 + 0.1 * k;
+        tensor_of(module, "q_emb.rnn.bias_ih_l0")->data[2 * D + k] = (mmf_real)atanh(n);
+        for (int t = 0; t < T; t++)
+            q[t][k] = n * (1 - pow(0.5, t + 1));
+    }
+    make_identity(module, "b_net.0.v_net.main.1", 0);
+    make_identity(module, "b_net.0.q_net.main.1", 0);
+    make_identity(module, "q_prj.0.main.1", 0);
+    for (int even = 0; even < 2; even++) {
+        if (even) /* no logits but the bias: a map of equal weights, a = 1 / R and b = 1 / T */
+            tensor_of(module, "v_att.logits.h_mat_g")->data[0] = 0;
+        assert_int_equal(run_for(ctx, module, &s, "attention", a), R * T);
+        assert_int_equal(run_for(ctx, module, &s, "feature_fusion", fused), D);
+        for (int k = 0; k < D; k++) {
+            double f = 0, mean_v = 0, mean_q = 0, states = 0;
+            for (int i = 0; i < R * T; i++)
+                f += a[i] * (double)s.regions[i / T * D + k] * q[i % T][k];
+            for (int r = 0; r < R; r++)
+                mean_v += (double)s.regions[r * D + k] / R;
+            for (int t = 0; t < T; t++) {
+                mean_q += q[t][k] / T;
+                states += q[t][k];
+            }
+            assert_true(fabs(fused[k] - (states + T * f)) < 1e-5);
+            assert_true((fabs(f - mean_v * mean_q) < 1e-6) == even);
+        }
+    }
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
+/* An image of zeros has no region: MCAN attends to all alike, which among equal regions is what it
+ * does to an image of next to nothing; so does what reads regions of zeros; BAN to none. */
+static void an_image_of_zeros_is_read_evenly(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    sample zeros = random_sample(), faint = zeros;
+    memset(zeros.regions, 0, sizeof zeros.regions);
+    for (int i = 0; i < R * D; i++)
+        faint.regions[i] = (mmf_real)1e-20;
+    double a[CLASSES], b[CLASSES], weights[MAX_FOUND];
+    mmf_module *module = make(ctx, "mcan", SMALL_MCAN, R);
+    run(ctx, module, &zeros, a);
+    run(ctx, module, &faint, b);
+    assert_true(same(a, b));
+    mmf_module_free(module);
+    for (size_t i = 1; i < sizeof models / sizeof *models; i++) {
+        if (models[i].masks_regions && strstr(models[i].json, "objects"))
+            continue; /* it counts boxes too */
+        module = make(ctx, models[i].model, models[i].json, R);
+        const int64_t n = run_for(ctx, module, &zeros, "attention", weights);
+        for (int64_t e = 0; e < n; e++)
+            assert_true(fabs(weights[e] - (models[i].masks_regions ? 0 : 1.0 / R)) < 1e-6);
+        run(ctx, module, &zeros, a); /* finite */
+        mmf_module_free(module);
+    }
+    mmf_ctx_free(ctx);
+}
+
 static void a_counter_without_boxes_says_so(void **state)
 {
     (void)state;
@@ -237,6 +379,9 @@ int main(void)
         cmocka_unit_test(two_boxes_in_one_place_count_once),
         cmocka_unit_test(regions_are_a_set),
         cmocka_unit_test(regions_of_zeros_are_padding),
+        cmocka_unit_test(a_glimpse_is_one_over_all_pairs),
+        cmocka_unit_test(a_glimpse_pools_pairs),
+        cmocka_unit_test(an_image_of_zeros_is_read_evenly),
         cmocka_unit_test(a_counter_without_boxes_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,30 +97,70 @@ static void copies_follow_their_tokens(void **state)
     mmf_ctx_free(ctx);
 }
 
-static shown run_model(mmf_ctx *ctx, mmf_module *module, case_data *data, const mmf_step *step,
-                       const char *name)
-{
-    mmf_tape *tape = NULL;
-    mmf_named in = {0}, out = {0};
-    shown s = {0};
-    test_ok(ctx, mmf_tape_create(ctx, &tape));
-    mmf_tape_begin(tape, &(mmf_pass){.training = step->training});
-    case_put(tape, data, false, &in);
-    mmf_module_run(module, tape, &in, step, &out);
-    test_ok(ctx, mmf_tape_status(tape));
-    const mmf_tensor *const y = mmf_named_get(&out, name);
-    assert_non_null(y);
-    keep(&s, y->data, y->count);
-    mmf_tape_free(tape);
-    return s;
-}
-
 static void forget(mmf_module *module, const char *name)
 {
     const mmf_param *const p = mmf_params_find(mmf_module_params(module), name);
     if (!p)
         fail_msg("there is no parameter %s", name);
     memset(p->tensor->data, 0, (size_t)p->tensor->count * sizeof(mmf_real));
+}
+
+/* A question of zeros opens every message to tokens alike, whatever its weights: as a projection of
+ * zeros does to any question. Regions then hear nothing but a bias. */
+static void a_question_of_zeros_is_an_even_gate(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"stage\": \"vs\", \"K\": 2, \"inter_dim\": 3, \"box_dim\": 3}";
+    mmf_ctx *const ctx = test_ctx();
+    scene s;
+    make_scene(&s);
+    mmf_real asked[B * Q], *const question = s.question;
+    memcpy(asked, question, sizeof asked);
+    mmf_module *const module = make(ctx, "mm-gnn", json, s.in, 5);
+    mmf_params *const params = mmf_module_params(module);
+    forget(module, "si_gnn.output_proj2.layers.0.bias");
+    const shown other = run(ctx, module, s.in, 6, "token", NULL);
+    memset(question, 0, sizeof asked);
+    const shown zeros = run(ctx, module, s.in, 6, "token", NULL);
+    const shown regions = run(ctx, module, s.in, 6, "vision", NULL);
+    assert_true(differs(&other, &zeros));
+    for (int64_t i = 0; i < regions.count; i++)
+        assert_true(fabs(regions.values[i] - (double)s.vision[i]) < 1e-6);
+    mmf_params_find(params, "si_gnn.l_proj2.lc.weight_g")->tensor->data[0] = 9;
+    const shown louder = run(ctx, module, s.in, 6, "token", NULL);
+    assert_same(&zeros, &louder, 0);
+    memcpy(question, asked, sizeof asked);
+    forget(module, "si_gnn.l_proj2.lc.weight_g");
+    const shown even = run(ctx, module, s.in, 6, "token", NULL);
+    assert_same(&zeros, &even, 1e-6);
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
+/* A large bias towards copies makes every answer one. */
+static void a_large_bias_copies(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    scene s;
+    make_scene(&s);
+    mmf_module *const module = make(ctx, "mm-gnn", small_scene, s.in, 5);
+    mmf_tensor *const bias = case_tensor(module, "output.bias.layers.0.bias");
+    for (int copies = 0; copies < 2; copies++) {
+        bias->data[0] = copies ? 1000 : -1000; /* behind a ReLU: at least 0 */
+        const shown y = run(ctx, module, s.in, 6, "score", NULL);
+        const shown beta = run(ctx, module, s.in, 6, "bias", NULL);
+        for (int64_t b = 0; b < B; b++) {
+            const double *const row = y.values + b * (WORDS + T);
+            int64_t best = 0;
+            for (int64_t k = 1; k < WORDS + T; k++)
+                best = row[k] > row[best] ? k : best;
+            assert_true(copies ? beta.values[b] > 900 : beta.values[b] == 0);
+            assert_true(!copies || (best >= WORDS && best < WORDS + s.length[b]));
+        }
+    }
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
 }
 
 /* Where content says nothing, a number hears the token nearest to it most. */
@@ -178,7 +218,7 @@ static const model_case study = {"vectors", 2, CASE_VECTORS, false, false};
 
 static double filled(mmf_module *module)
 {
-    const mmf_tensor *const t = mmf_params_find(mmf_module_params(module), "anchor.filled")->tensor;
+    const mmf_tensor *const t = case_tensor(module, "anchor.filled");
     double sum = 0;
     for (int64_t i = 0; i < t->count; i++)
         sum += (double)t->data[i];
@@ -208,7 +248,7 @@ static void subjects_are_kept_once(void **state)
     case_open(&first, &study, 1);
     case_open(&second, &study, 2);
     mmf_module *const module = population(ctx, &first, "6", "3");
-    const mmf_tensor *const kept = mmf_params_find(mmf_module_params(module), "anchor.a")->tensor;
+    const mmf_tensor *const kept = case_tensor(module, "anchor.a");
     assert_true(filled(module) == 0);
     run_model(ctx, module, &first, &(mmf_step){.training = true}, "logits");
     assert_true(filled(module) == CASE_ROWS);
@@ -268,6 +308,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_hear_others_and_padding_nothing),
         cmocka_unit_test(copies_follow_their_tokens),
+        cmocka_unit_test(a_question_of_zeros_is_an_even_gate),
+        cmocka_unit_test(a_large_bias_copies),
         cmocka_unit_test(the_nearest_token_weighs_most),
         cmocka_unit_test(subjects_are_kept_once),
         cmocka_unit_test(subjects_hear_others),

@@ -1,6 +1,6 @@
 /*
  * test_attention.c: attention and the layers made of it, by the properties that define them: masks,
- * order, what is shared, published numbers.
+ * order, what is shared. The operations below them are in test_attention_operations.c.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -168,8 +168,10 @@ static void masked_keys_are_as_if_they_were_not_there(void **state)
     const output weights = run(ctx, module, in, 2, "attention"); /* (3, 2, 3, 5) */
     for (int64_t row = 0; row < 18; row++) {
         double sum = 0;
-        for (int64_t k = 0; k < 5; k++)
+        for (int64_t k = 0; k < 5; k++) {
+            assert_true(weights.values[row * 5 + k] >= 0);
             sum += (double)weights.values[row * 5 + k];
+        }
         assert_true(fabs(sum - (row < 12 ? 1 : 0)) < 1e-6);
     }
     for (int64_t q = 0; q < 3; q++)
@@ -182,6 +184,92 @@ static void masked_keys_are_as_if_they_were_not_there(void **state)
     const output cut = run(ctx, module, few, 2, "output");
     assert_true(same(whole.values, cut.values, 3 * 4));
     mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
+static mmf_tensor *tensor_of(mmf_module *module, const char *name)
+{
+    const mmf_param *const p = mmf_params_find(mmf_module_params(module), name);
+    if (!p)
+        fail_msg("there is no parameter %s", name);
+    return p ? p->tensor : NULL;
+}
+
+/* Rows `first`, first + 1, ... of w, x W' + b. */
+static double projection(const mmf_tensor *w, const mmf_tensor *b, int64_t row, const mmf_real *x)
+{
+    double sum = (double)b->data[row];
+    for (int64_t i = 0; i < w->shape[1]; i++)
+        sum += (double)w->data[row * w->shape[1] + i] * (double)x[i];
+    return sum;
+}
+
+/* As many heads as features: every channel attends by itself, softmax_k(q_c k_c) v_c. Without
+ * queries, which are rows 0 to 3 of the packed weight, it is the mean of the values. */
+static void heads_of_one_channel_attend_by_themselves(void **state)
+{
+    (void)state;
+    enum { D = 4, T = 5 };
+    mmf_ctx *const ctx = test_ctx();
+    input x = random_input("x", 1, T, D);
+    mmf_module *const module = make(ctx, "attention", "{\"num_heads\": 4}", &x, 1);
+    draw(module);
+    mmf_tensor *const w = tensor_of(module, "in_proj_weight");
+    mmf_tensor *const b = tensor_of(module, "in_proj_bias");
+    mmf_tensor *const out = tensor_of(module, "out_proj.weight");
+    for (int64_t i = 0; i < D * D; i++)
+        out->data[i] = i % (D + 1) == 0;
+    memset(tensor_of(module, "out_proj.bias")->data, 0, D * sizeof(mmf_real));
+    for (int uniform = 0; uniform < 2; uniform++) {
+        const output y = run(ctx, module, &x, 1, "output");
+        for (int64_t i = 0; i < T * D; i++) {
+            const double q = projection(w, b, i % D, x.values + i / D * D);
+            double sum = 0, weight = 0;
+            for (int64_t k = 0; k < T; k++) {
+                const mmf_real *const key = x.values + k * D;
+                const double e = uniform ? 1 : exp(q * projection(w, b, D + i % D, key));
+                sum += e * projection(w, b, 2 * D + i % D, key);
+                weight += e;
+            }
+            assert_true(fabs((double)y.values[i] - sum / weight) < 1e-5);
+        }
+        memset(w->data, 0, D * D * sizeof *w->data);
+        memset(b->data, 0, D * sizeof *b->data);
+    }
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
+/* Rows of the packed weight are those of queries, keys and values, as when they are stored apart
+ * because the keys have another width: here by a column of zeros. */
+static void packed_projections_are_three(void **state)
+{
+    (void)state;
+    enum { D = 4, WIDE = 5 };
+    static const char *const names[] = {"q_proj_weight", "k_proj_weight", "v_proj_weight"};
+    static const char *const same_names[] = {"in_proj_bias", "out_proj.weight", "out_proj.bias"};
+    mmf_ctx *const ctx = test_ctx();
+    input in[] = {random_input("query", 2, 3, D), random_input("key", 2, 5, D)};
+    input wide[] = {in[0], random_input("key", 2, 5, WIDE)};
+    for (int64_t i = 0; i < 2 * 5 * WIDE; i++)
+        wide[1].values[i] = i % WIDE < D ? in[1].values[i / WIDE * D + i % WIDE] : 7;
+    mmf_module *const a = make(ctx, "attention", "{\"num_heads\": 2}", in, 2);
+    mmf_module *const b = make(ctx, "attention", "{\"num_heads\": 2}", wide, 2);
+    draw(a);
+    const mmf_tensor *const packed = tensor_of(a, "in_proj_weight");
+    for (int64_t p = 0; p < 3; p++) {
+        mmf_tensor *const own = tensor_of(b, names[p]);
+        for (int64_t i = 0; i < own->count; i++) {
+            const int64_t row = i / own->shape[1], column = i % own->shape[1];
+            own->data[i] = column < D ? packed->data[(p * D + row) * D + column] : 0;
+        }
+        memcpy(tensor_of(b, same_names[p])->data, tensor_of(a, same_names[p])->data,
+               (size_t)tensor_of(a, same_names[p])->count * sizeof(mmf_real));
+    }
+    const output x = run(ctx, a, in, 2, "output"), y = run(ctx, b, wide, 2, "output");
+    assert_true(same(x.values, y.values, x.count));
+    mmf_module_free(a);
+    mmf_module_free(b);
     mmf_ctx_free(ctx);
 }
 
@@ -237,6 +325,56 @@ static void bottlenecks_are_the_only_way_between_modalities(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Without bottleneck tokens nothing passes even between blocks that could: late fusion. */
+static void without_a_bottleneck_nothing_passes(void **state)
+{
+    (void)state;
+    enum { TOKENS = 3, D = 4 };
+    mmf_ctx *const ctx = test_ctx();
+    for (int tokens = 0; tokens < 2; tokens++) {
+        input in[] = {random_input("a", 1, TOKENS, D), random_input("b", 1, 2, D)};
+        const char *const json =
+            tokens ? "{" MBT "\"fusion_layer\": 0, \"classifier\": \"gap\"}"
+                   : "{\"hidden\": 4, \"heads\": 2, \"layers\": 2, \"bottlenecks\": 0, "
+                     "\"classes\": 3, \"fusion_layer\": 0, \"classifier\": \"gap\"}";
+        mmf_module *const module = make(ctx, "mbt", json, in, 2);
+        draw(module);
+        const output before = run(ctx, module, in, 2, "encoded");
+        in[1].values[0] += 1;
+        const output after = run(ctx, module, in, 2, "encoded");
+        assert_int_equal(same(before.values, after.values, TOKENS * D), !tokens);
+        assert_false(same(before.values + TOKENS * D, after.values + TOKENS * D, 2 * D));
+        mmf_module_free(module);
+    }
+    mmf_ctx_free(ctx);
+}
+
+/* Blocks that add nothing leave the bottleneck as it is, and a new head says exactly nothing. */
+static void blocks_that_add_nothing_leave_the_bottleneck(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    input in[] = {random_input("a", 2, 3, 4), random_input("b", 2, 2, 4)};
+    mmf_module *const module = make(ctx, "mbt", "{" MBT "\"fusion_layer\": 0}", in, 2);
+    mmf_params *const params = mmf_module_params(module);
+    const output logits = run(ctx, module, in, 2, "logit");
+    for (int64_t i = 0; i < logits.count; i++)
+        assert_true(logits.values[i] == 0);
+    const mmf_tensor *const z = tensor_of(module, "bottleneck"); /* (1, 3, 4) */
+    const output moved = run(ctx, module, in, 2, "bottleneck");
+    assert_false(same(moved.values, z->data, z->count));
+    for (size_t i = 0; i < mmf_params_count(params); i++) {
+        const mmf_param *const p = mmf_params_at(params, i);
+        if (strstr(p->name, ".out.") || strstr(p->name, ".fc2."))
+            memset(p->tensor->data, 0, (size_t)p->tensor->count * sizeof(mmf_real));
+    }
+    const output still = run(ctx, module, in, 2, "bottleneck");
+    for (int64_t b = 0; b < 2; b++)
+        assert_true(same(still.values + b * z->count, z->data, z->count));
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
 static void order_of_modalities_does_not_matter_to_a_bottleneck(void **state)
 {
     (void)state;
@@ -288,171 +426,20 @@ static void a_perceiver_reads_a_set_of_valid_tokens(void **state)
     mmf_ctx_free(ctx);
 }
 
-/* ---- Operations -------------------------------------------------------------------------- */
-
-static void tables_and_masks_hold_what_they_say(void **state)
-{
-    (void)state;
-    mmf_ctx *const ctx = test_ctx();
-    mmf_tape *tape = NULL;
-    test_ok(ctx, mmf_tape_create(ctx, &tape));
-    mmf_tape_begin(tape, &(mmf_pass){0});
-    const mmf_tensor *const table = mmf_sinusoid(tape, 2, 5, 1);
-    const double wanted[] = {sin(1.0), sin(1e-4), cos(1.0), cos(1e-4), 0};
-    for (int64_t i = 0; i < 5; i++)
-        assert_true(fabs((double)table->data[i] - wanted[i]) < 1e-6);
-    assert_true(fabs((double)table->data[5] - sin(2.0)) < 1e-6);
-    const mmf_tensor *const mask = mmf_causal_mask(tape, 2, 4, 2);
-    assert_memory_equal(mask->data, ((mmf_real[]){1, 1, 1, 0, 1, 1, 1, 1}), 8 * sizeof(mmf_real));
-    int64_t tokens[] = {3, 0, 1, 0};
-    const mmf_tensor *const words =
-        mmf_token_mask(tape, mmf_input_ints(tape, tokens, 2, (int64_t[]){2, 2}), 0);
-    assert_memory_equal(words->data, ((mmf_real[]){1, 0, 1, 0}), 4 * sizeof(mmf_real));
-    mmf_real scores[] = {1, 5, 5, 2, 7, 0, 0, 0};
-    const mmf_tensor *const top =
-        mmf_top_rows(tape, mmf_input(tape, scores, 2, (int64_t[]){2, 4}), 3);
-    assert_memory_equal(top->ints, ((int64_t[]){1, 2, 3, 4, 5, 6}), 6 * sizeof(int64_t));
-    test_ok(ctx, mmf_tape_status(tape));
-    mmf_tape_free(tape);
-    mmf_ctx_free(ctx);
-}
-
-/* A row of 1, 2, 3, 4, and a constant one, whose deviation has no gradient. */
-static void deviation_norm_gives_the_published_numbers(void **state)
-{
-    (void)state;
-    mmf_ctx *const ctx = test_ctx();
-    mmf_tape *tape = NULL;
-    test_ok(ctx, mmf_tape_create(ctx, &tape));
-    mmf_tape_begin(tape, &(mmf_pass){.record = true});
-    mmf_real rows[] = {1, 2, 3, 4, 6, 6, 6, 6}, ones[] = {1, 1, 1, 1}, zeros[4] = {0};
-    const int64_t width = 4;
-    mmf_tensor *const x = mmf_variable(tape, rows, 2, (int64_t[]){2, 4});
-    mmf_tensor *const y = mmf_deviation_norm(tape, x, mmf_input(tape, ones, 1, &width),
-                                             mmf_input(tape, zeros, 1, &width), 1e-6);
-    test_ok(ctx, mmf_tape_status(tape));
-    static const double wanted[] = {-1.16189410, -0.38729803, 0.38729803, 1.16189410, 0, 0, 0, 0};
-    for (int64_t i = 0; i < 8; i++)
-        assert_true(fabs((double)y->data[i] - wanted[i]) < 1e-6);
-    mmf_real cotangent[8] = {0, 0, 0, 0, 1, 0, 0, 0};
-    test_ok(ctx, mmf_tape_backward_from(tape, y, cotangent));
-    assert_true(fabs((double)x->grad[4] / 0.75e6 - 1) < 1e-5);
-    assert_true(fabs((double)x->grad[5] / -0.25e6 - 1) < 1e-5);
-    mmf_real one = 1;
-    const int64_t single = 1;
-    mmf_tensor *const narrow = mmf_input(tape, &one, 1, &single);
-    assert_null(mmf_deviation_norm(tape, narrow, narrow, narrow, 1e-6));
-    test_fails(ctx, mmf_tape_status(tape), MMF_SHAPE, "two features or more");
-    mmf_tape_free(tape);
-    mmf_ctx_free(ctx);
-}
-
-/* What the mean of equal numbers is rounded by is far larger than eps allows. */
-static void a_constant_row_is_zero_though_its_mean_is_rounded(void **state)
-{
-    (void)state;
-    enum { WIDTH = 100 };
-    mmf_ctx *const ctx = test_ctx();
-    mmf_tape *tape = NULL;
-    test_ok(ctx, mmf_tape_create(ctx, &tape));
-    mmf_tape_begin(tape, &(mmf_pass){.record = true});
-    mmf_real row[WIDTH], ones[WIDTH], cotangent[WIDTH] = {1};
-    for (int i = 0; i < WIDTH; i++) {
-        row[i] = (mmf_real)1000.1;
-        ones[i] = 1;
-    }
-    const int64_t width = WIDTH, shape[] = {1, WIDTH};
-    mmf_tensor *const x = mmf_variable(tape, row, 2, shape);
-    mmf_tensor *const bias = mmf_full(tape, 1, &width, 0);
-    mmf_tensor *const y = mmf_deviation_norm(tape, x, mmf_input(tape, ones, 1, &width), bias, 1e-6);
-    test_ok(ctx, mmf_tape_backward_from(tape, y, cotangent));
-    for (int i = 0; i < WIDTH; i++)
-        assert_true(fabs((double)y->data[i]) < 1e-3);
-    assert_true(fabs((double)x->grad[0] / (0.99 * 1e6) - 1) < 1e-3);
-    assert_true(fabs((double)x->grad[1] / (-0.01 * 1e6) - 1) < 1e-3);
-    mmf_tape_free(tape);
-    mmf_ctx_free(ctx);
-}
-
-/* Steps turn from one to the next: far ones must still be where sine and cosine have them. */
-static void far_positions_are_exact(void **state)
-{
-    (void)state;
-    mmf_ctx *const ctx = test_ctx();
-    mmf_tape *tape = NULL;
-    test_ok(ctx, mmf_tape_create(ctx, &tape));
-    mmf_tape_begin(tape, &(mmf_pass){0});
-    const int64_t n_steps = 20000, width = 8, half = 4, first = 7;
-    const mmf_tensor *const table = mmf_sinusoid(tape, n_steps, width, first);
-    test_ok(ctx, mmf_tape_status(tape));
-    for (int64_t t = n_steps - 50; t < n_steps; t++) {
-        for (int64_t k = 0; k < half; k++) {
-            const double angle =
-                (double)(first + t) * exp(-(double)k * log(10000) / (double)(half - 1));
-            assert_true(fabs((double)table->data[t * width + k] - sin(angle)) < 1e-6);
-            assert_true(fabs((double)table->data[t * width + half + k] - cos(angle)) < 1e-6);
-        }
-    }
-    mmf_tape_free(tape);
-    mmf_ctx_free(ctx);
-}
-
-/* A head at a time, where nobody asks for the weights: the same bits, masked rows included. */
-static void attention_without_weights_has_the_same_bits(void **state)
-{
-    (void)state;
-    enum { B = 3, H = 4, TQ = 70, TK = 65, D = 32 };
-    static mmf_real q[B * TQ * D], k[B * TK * D], v[B * TK * D], mask[B * TK], y[B * TQ * D];
-    static const mmf_empty_row rules[] = {MMF_EMPTY_ZERO, MMF_EMPTY_UNIFORM, MMF_EMPTY_SHIFTED};
-    mmf_real *const all[] = {q, k, v};
-    const int64_t sizes[] = {B * TQ * D, B * TK * D, B * TK * D};
-    mmf_ctx *const ctx = test_ctx();
-    mmf_tape *tape = NULL;
-    mmf_rng rng = mmf_rng_make(4, 4);
-    for (int i = 0; i < 3; i++) {
-        for (int64_t e = 0; e < sizes[i]; e++)
-            all[i][e] = (mmf_real)mmf_rng_normal(&rng);
-    }
-    for (int i = 0; i < B * TK; i++)
-        mask[i] = i >= TK && i % 3 > 0 ? 1 : 0; /* the first sample has no key */
-    mmf_ctx_set_threads(ctx, 2);
-    test_ok(ctx, mmf_tape_create(ctx, &tape));
-    for (int c = 0; c < 6; c++) {
-        mmf_tape_begin(tape, &(mmf_pass){0});
-        mmf_tensor *const t[] = {mmf_input(tape, q, 3, (int64_t[]){B, TQ, D}),
-                                 mmf_input(tape, k, 3, (int64_t[]){B, TK, D}),
-                                 mmf_input(tape, v, 3, (int64_t[]){B, TK, D})};
-        const mmf_heads heads = {.count = H,
-                                 .mask = c < 3 ? mmf_input(tape, mask, 4, (int64_t[]){B, 1, 1, TK})
-                                               : NULL,
-                                 .empty = rules[c % 3]};
-        mmf_tensor *weights = NULL;
-        const mmf_tensor *const seen = mmf_attend(tape, t[0], t[1], t[2], &heads, &weights);
-        test_ok(ctx, mmf_tape_status(tape));
-        memcpy(y, seen->data, sizeof y);
-        const mmf_tensor *const unseen = mmf_attend(tape, t[0], t[1], t[2], &heads, NULL);
-        test_ok(ctx, mmf_tape_status(tape));
-        assert_memory_equal(y, unseen->data, sizeof y);
-    }
-    mmf_tape_free(tape);
-    mmf_ctx_free(ctx);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_causal_layer_does_not_look_ahead),
         cmocka_unit_test(order_of_keys_does_not_matter_and_that_of_queries_carries_over),
         cmocka_unit_test(masked_keys_are_as_if_they_were_not_there),
+        cmocka_unit_test(heads_of_one_channel_attend_by_themselves),
+        cmocka_unit_test(packed_projections_are_three),
         cmocka_unit_test(wrong_widths_are_refused),
         cmocka_unit_test(bottlenecks_are_the_only_way_between_modalities),
+        cmocka_unit_test(without_a_bottleneck_nothing_passes),
+        cmocka_unit_test(blocks_that_add_nothing_leave_the_bottleneck),
         cmocka_unit_test(order_of_modalities_does_not_matter_to_a_bottleneck),
         cmocka_unit_test(a_perceiver_reads_a_set_of_valid_tokens),
-        cmocka_unit_test(tables_and_masks_hold_what_they_say),
-        cmocka_unit_test(deviation_norm_gives_the_published_numbers),
-        cmocka_unit_test(a_constant_row_is_zero_though_its_mean_is_rounded),
-        cmocka_unit_test(far_positions_are_exact),
-        cmocka_unit_test(attention_without_weights_has_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

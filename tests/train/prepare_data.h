@@ -33,7 +33,7 @@ static inline void write_many(char *text, size_t size, int n)
     size_t at = (size_t)snprintf(text, size, "split,label,picture,sound\n");
     for (int i = 0; i < n; i++)
         at += (size_t)snprintf(text + at, size - at, "%s,%s,p%d.png,s%d.wav\n",
-                               i % 4 == 3 ? "valid" : "train", i % 2 ? "odd" : "even",
+                               i % 4 == 3 ? "valid" : "train", i / 2 % 2 ? "odd" : "even",
                                i % 2 ? 1 + i % 4 : 0, i % N_FILES);
 }
 

@@ -49,11 +49,13 @@ static void equal_distances_leave_a_label_as_it_is(void **state)
 /* ---- Balance ----------------------------------------------------------------------------- */
 
 /* Logits whose probability of the right class is `p`, of three classes. */
+enum { MOST = 7 };
+
 static mmf_ogm balance_of(mmf_ctx *ctx, mmf_tape *tape, const double *p, size_t n, double alpha)
 {
-    static mmf_real values[3][3];
+    static mmf_real values[MOST][3];
     static int64_t label[1];
-    mmf_tensor *logits[3];
+    mmf_tensor *logits[MOST];
     label[0] = 1;
     mmf_tape_begin(tape, &(mmf_pass){.record = true});
     for (size_t m = 0; m < n; m++) {
@@ -88,6 +90,16 @@ static void coefficients_are_those_of_the_paper(void **state)
     for (int m = 0; m < 3; m++) {
         near((double)equal.ratio->data[m], 1, 1e-6);
         near((double)equal.score->data[m], 0.3, 1e-6);
+    }
+    /* However their sums are rounded, modalities that are the same are not modulated. */
+    for (int i = 1; i < 400; i++) {
+        const double share = i / 401.0,
+                     all_same[] = {share, share, share, share, share, share, share};
+        for (size_t n = 2; n <= MOST; n++) {
+            const mmf_ogm none = balance_of(ctx, tape, all_same, n, 0.7);
+            for (size_t m = 0; m < n; m++)
+                near((double)none.coefficient->data[m], 1, 0);
+        }
     }
     const double ahead[] = {0.6, 0.1, 0.3}; /* 0.6 over the mean of the others, 0.2 */
     const mmf_ogm three = balance_of(ctx, tape, ahead, 3, 0.5);

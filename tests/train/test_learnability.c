@@ -1,9 +1,10 @@
 /*
  * test_learnability.c: generated tasks that separate the families of fusion. An exclusive or of two
- * modalities needs an interaction; where one modality of every sample is spoilt, methods that weigh
- * by the sample must beat those that do not; models for absent modalities answer whatever is there,
- * no worse for more of it; codes of what modalities share must not say whose they are, while
- * private codes do.
+ * modalities needs an interaction; where a text asks for one region of many, attention must find
+ * it; where one modality of every sample is spoilt, methods that weigh by the sample must beat
+ * those that do not, and be less sure of what is spoilt; models for absent modalities answer
+ * whatever is there, no worse for more of it; codes of what modalities share must not say whose
+ * they are, while private codes do.
  */
 #include <math.h>
 
@@ -14,6 +15,7 @@ enum { ROWS = 1200, TRAIN = 600, VALID = 200, WIDTH = 6, MODALITIES = 3 };
 typedef struct toy {
     float values[MODALITIES][ROWS * WIDTH];
     int32_t label[ROWS];
+    int spoilt[ROWS]; /* the modality that is noise, where one is */
 } toy;
 
 static const char *const names[MODALITIES] = {"text", "audio", "vision"};
@@ -138,6 +140,55 @@ static void exclusive_or_needs_an_interaction(void **state)
     free(t);
 }
 
+/* ---- Asked regions ----------------------------------------------------------------------- */
+
+/* A text names one region of a picture, by the place of a 1, and the label is the sign that this
+ * region shows; regions stand in any order. */
+static void asked_regions_are_found(void **state)
+{
+    (void)state;
+    enum { REGIONS = 6, SHOWN = REGIONS + 1 };
+    static const char *const models[] = {"mcan", "ban", "butd", "cross-attention", "only-vision"};
+    mmf_rng rng = mmf_rng_make(5, 0);
+    float *const text = calloc(ROWS * REGIONS, sizeof *text);
+    float *const vision = calloc(ROWS * REGIONS * SHOWN, sizeof *vision);
+    int32_t label[ROWS] = {0};
+    assert_true(text && vision);
+    for (int64_t i = 0; i < ROWS; i++) {
+        int64_t order[REGIONS];
+        const int64_t asked = (int64_t)mmf_rng_below(&rng, REGIONS);
+        for (int64_t r = 0; r < REGIONS; r++)
+            order[r] = r;
+        mmf_rng_shuffle(&rng, order, REGIONS);
+        text[i * REGIONS + asked] = 1;
+        for (int64_t r = 0; r < REGIONS; r++) {
+            float *const region = vision + (i * REGIONS + r) * SHOWN;
+            const int32_t bit = (int32_t)mmf_rng_below(&rng, 2);
+            region[order[r]] = 1;
+            region[REGIONS] = (float)(2 * bit - 1);
+            label[i] = order[r] == asked ? bit : label[i];
+        }
+    }
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        mmf_ctx *const ctx = one_thread();
+        trained run = {0};
+        builder b = {0};
+        put(&b, "text", floats(text, ROWS, REGIONS, 0, 0));
+        put(&b, "vision", floats(vision, ROWS, REGIONS, SHOWN, 0));
+        put(&b, "label", ints(label, ROWS, 0));
+        train_toy(ctx, &run, write_file(ctx, &b), models[i], 40, 3e-3);
+        const double got = accuracy(&run, MMF_ALL_MODALITIES);
+        const bool blind = strcmp(models[i], "only-vision") == 0;
+        printf("  %-28s %.3f\n", models[i], got);
+        if (!TEST_SAMPLE && !(blind ? got < 0.75 : got > 0.95))
+            fail_msg("%s: %.3f of the asked regions", models[i], got);
+        clear_toy(&run);
+        mmf_ctx_free(ctx);
+    }
+    free(text);
+    free(vision);
+}
+
 /* ---- Spoilt modalities ------------------------------------------------------------------- */
 
 /* Both modalities show the class; in every sample one of them is noise instead. */
@@ -148,6 +199,7 @@ static void draw_spoilt(toy *t)
         const int32_t label = (int32_t)mmf_rng_below(&rng, 3);
         const int spoilt = (int)mmf_rng_below(&rng, 2);
         t->label[i] = label;
+        t->spoilt[i] = spoilt;
         for (int m = 0; m < 2; m++) {
             for (int64_t d = 0; d < WIDTH; d++)
                 t->values[m][i * WIDTH + d] =
@@ -170,6 +222,46 @@ static void weighing_by_the_sample_beats_the_mean(void **state)
             fail_msg("%s is not above late-mean, %.3f", dynamic[i], mean);
     }
     free(t);
+}
+
+/* A modality that is noise in a sample gets less of a say there. */
+static void noise_lowers_the_confidence(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = one_thread();
+    toy *const t = calloc(1, sizeof *t);
+    trained run = {0};
+    mmf_tape *tape = NULL;
+    mmf_named in = {0}, out = {0};
+    const int64_t first = TRAIN + VALID, n = ROWS - first;
+    assert_non_null(t);
+    draw_spoilt(t);
+    train_toy(ctx, &run, write_toy(ctx, t, 2), "qmf", 30, 3e-3);
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    mmf_tape_begin(tape, &(mmf_pass){0});
+    for (int m = 0; m < 2; m++)
+        mmf_named_put(tape, &in, names[m],
+                      mmf_input(tape, t->values[m] + first * WIDTH, 2, (int64_t[]){n, WIDTH}));
+    mmf_module_run(mmf_model_module(run.model), tape, &in, &(mmf_step){0}, &out);
+    test_ok(ctx, mmf_tape_status(tape));
+    for (int m = 0; m < 2; m++) {
+        const mmf_tensor *const w = mmf_named_part(&out, "confidence", names[m]);
+        double mean[2] = {0}, count[2] = {0};
+        assert_non_null(w);
+        for (int64_t i = 0; i < n; i++) {
+            const int spoilt = t->spoilt[first + i] == m;
+            mean[spoilt] += (double)w->data[i];
+            count[spoilt]++;
+        }
+        printf("  confidence in %s: %.3f, of noise %.3f\n", names[m], mean[0] / count[0],
+               mean[1] / count[1]);
+        if (!TEST_SAMPLE)
+            assert_true(mean[1] / count[1] < mean[0] / count[0]);
+    }
+    mmf_tape_free(tape);
+    clear_toy(&run);
+    free(t);
+    mmf_ctx_free(ctx);
 }
 
 /* ---- Absent modalities ------------------------------------------------------------------- */
@@ -359,7 +451,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exclusive_or_needs_an_interaction),
+        cmocka_unit_test(asked_regions_are_found),
         cmocka_unit_test(weighing_by_the_sample_beats_the_mean),
+        cmocka_unit_test(noise_lowers_the_confidence),
         cmocka_unit_test(more_modalities_are_no_worse),
         cmocka_unit_test(shared_codes_do_not_say_whose_they_are),
     };

@@ -371,13 +371,14 @@ mmf_tensor *mmf_cosine(mmf_tape *tape, mmf_tensor *a, mmf_tensor *b, double eps)
 
 static mmf_tensor *layer_norm_example(mmf_op_case *c)
 {
-    const int64_t width = 21 * c->scale;
+    const int64_t width = c->index == 2 ? 2 : 21 * c->scale;
     mmf_tensor *const x = mmf_case_input(c, -2, 2, 3, (int64_t[]){2, 3, width});
     if (c->index == 1)
         return mmf_layer_norm(c->tape, x, NULL, NULL, 1e-5);
     mmf_tensor *const w = mmf_case_input(c, 0.5, 1.5, 1, &width);
     mmf_tensor *const b = mmf_case_input(c, -1, 1, 1, &width);
-    return mmf_layer_norm(c->tape, x, w, b, 1e-5);
+    /* Of two features only eps tells how far they are apart. */
+    return mmf_layer_norm(c->tape, x, w, b, c->index == 2 ? 0.5 : 1e-5);
 }
 
 static mmf_tensor *deviation_norm_example(mmf_op_case *c)
@@ -428,7 +429,7 @@ static mmf_tensor *cosine_example(mmf_op_case *c)
     return mmf_cosine(c->tape, a, mmf_case_input(c, -2, 2, 2, shape), 1e-8);
 }
 
-const mmf_op mmf_op_layer_norm = {"layer_norm", 2, layer_norm_example, mmf_flops_elementwise, true};
+const mmf_op mmf_op_layer_norm = {"layer_norm", 3, layer_norm_example, mmf_flops_elementwise, true};
 const mmf_op mmf_op_deviation_norm = {"deviation_norm", 2, deviation_norm_example,
                                       mmf_flops_elementwise, true};
 const mmf_op mmf_op_batch_norm = {"batch_norm", 6, batch_norm_example, mmf_flops_elementwise, true};

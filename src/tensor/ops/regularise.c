@@ -1,4 +1,6 @@
 /* regularise.c: dropout, noise, gradient reversal and detach. */
+#include <math.h>
+
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
@@ -70,6 +72,16 @@ mmf_tensor *mmf_normal_noise(mmf_tape *tape, int n_dims, const int64_t *shape)
     mmf_rng rng = mmf_rng_make(tape->pass.seed, mmf_tape__stream(tape));
     for (int64_t i = 0; y && i < y->count; i++)
         y->data[i] = (mmf_real)mmf_rng_normal(&rng);
+    return y;
+}
+
+mmf_tensor *mmf_gumbel_noise(mmf_tape *tape, int n_dims, const int64_t *shape)
+{
+    static const double smallest = 0x1p-54; /* half of the least number above 0 that is drawn */
+    mmf_tensor *const y = mmf_tape__tensor(tape, n_dims, shape);
+    mmf_rng rng = mmf_rng_make(tape->pass.seed, mmf_tape__stream(tape));
+    for (int64_t i = 0; y && i < y->count; i++)
+        y->data[i] = (mmf_real)-log(-log(fmax(mmf_rng_uniform(&rng), smallest)));
     return y;
 }
 
