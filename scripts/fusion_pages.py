@@ -39,7 +39,8 @@ HEADER = "Made by `scripts/fusion_pages.py`; the section *When to use it* stands
 
 
 def ask(*arguments):
-    done = subprocess.run([COMMAND, *arguments, "--json"], check=True, capture_output=True, text=True)
+    asleep = {**os.environ, "OMP_WAIT_POLICY": "passive"}  # counts are asked for, not times
+    done = subprocess.run([COMMAND, *arguments, "--json"], check=True, capture_output=True, text=True, env=asleep)
     return json.loads(done.stdout)
 
 
