@@ -8,8 +8,10 @@
  * is the main one unless one is called text, sequences go through the paper's LSTM.
  *
  * The output `loss` is the released objective. Training takes `objective`, in which the Gaussian
- * likelihood has the -l/2 that the released code leaves out (without it l grows without end), and
- * in which all parameters take one step together: the paper alternates between the likelihood's own
+ * likelihood has the -l/2 that the released code leaves out (without it l grows without end), of a
+ * modality that is standardised over the batch: the entropy is that of a learned projection, which
+ * does not see the scale, so a likelihood of the vector itself is raised by shrinking it to
+ * nothing. All parameters take one step together: the paper alternates between the likelihood's own
  * parameters and the rest, and both steps ascend the same bound.
  */
 #include <stdio.h>
@@ -18,6 +20,8 @@
 #include "nn/disentangle.h"
 #include "nn/infomax.h"
 #include "models/parts.h"
+
+#define VARIANCE_EPS 1e-5
 
 #define WIDTH(name, standard, help)                                                                \
     {                                                                                              \
@@ -265,8 +269,16 @@ static mmf_tensor *fuse(mmf_tape *tape, const mmim_model *model)
 
 /* Sums over the terms; NULL: no term yet. */
 typedef struct bounds {
-    mmf_tensor *nce, *lld, *in_full, *entropy;
+    mmf_tensor *nce, *lld, *unscaled, *entropy;
 } bounds;
+
+/* Mean 0 and variance 1 over the rows that are there. */
+static mmf_tensor *standardised(mmf_tape *tape, mmf_tensor *x, mmf_tensor *present)
+{
+    mmf_tensor *const d = mmf_sub(tape, x, mmf_row_mean(tape, x, present));
+    mmf_tensor *const variance = mmf_row_mean(tape, mmf_mul(tape, d, d), present);
+    return mmf_div(tape, d, mmf_sqrt(tape, mmf_affine(tape, variance, 1, VARIANCE_EPS)));
+}
 
 static void add_to(mmf_tape *tape, mmf_tensor **sum, mmf_tensor *term)
 {
@@ -312,9 +324,14 @@ static bounds all_bounds(mmf_tape *tape, const mmim_model *model, const mmf_name
         mmf_named_putf(tape, out, r.likelihood, "lld.%s", p->key);
         mmf_named_putf(tape, out, r.likelihood_in_full, "lld_with_logvar.%s", p->key);
         add_to(tape, &sum.lld, r.likelihood);
-        add_to(tape, &sum.in_full, r.likelihood_in_full);
-        if (label)
+        if (label) {
             add_entropy(tape, p, y, in, sign, y->present, &r, out);
+            mmf_tensor *const unscaled = standardised(tape, y->x, both);
+            mmf_tensor *const term =
+                mmf_mi_likelihood(tape, &p->bound, x->x, unscaled, both).likelihood_in_full;
+            mmf_named_putf(tape, out, term, "likelihood.%s", p->key);
+            add_to(tape, &sum.unscaled, term);
+        }
         if (r.entropy)
             add_to(tape, &sum.entropy, r.entropy);
     }
@@ -354,7 +371,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     mmf_tensor *const task = mmf_result_loss(tape, model->kind, y, label);
     mmf_named_put(tape, out, "loss.task", task);
     mmf_named_put(tape, out, "loss", objective(tape, model, &sum, task, sum.lld));
-    mmf_named_put(tape, out, "objective", objective(tape, model, &sum, task, sum.in_full));
+    mmf_named_put(tape, out, "objective", objective(tape, model, &sum, task, sum.unscaled));
 }
 
 const mmf_def mmf_model_mmim = {
@@ -365,8 +382,9 @@ const mmf_def mmf_model_mmim = {
     .equations =
         "z = tanh(W2 tanh(W1 [x_m])), y = W3 z; loss + a sum_m NCE(x_m, z) - b sum_m (log N(x_m; "
         "mu(t), e^l(t)) + H(x_m)), H = mean over signs of log|S|/2 over this batch and the one "
-        "before; unlike the released code -l/2 is part of log N, |l| <= 8, and all parameters take "
-        "one step together; targets without a sign: one H for all rows",
+        "before; unlike the released code -l/2 is part of log N, |l| <= 8, in it x_m is "
+        "standardised over the batch, and all parameters take one step together; targets without a "
+        "sign: one H for all rows",
     .missing = "a learned vector stands in; the bounds leave such rows out",
     .timing = "intermediate",
     .structure = "contrastive",

@@ -260,11 +260,36 @@ static void the_entropy_remembers_the_batch_before(void **state)
         wanted += 0.25 * log(gap * gap + 1e-7);
     }
     assert_true(fabs(value_of(&t, "entropy.tv") - wanted) < 1e-3 * fabs(wanted));
-    const double likelihood =
-        value_of(&t, "lld_with_logvar.tv") + value_of(&t, "lld_with_logvar.ta");
-    const double objective = value_of(&t, "loss.task") + 0.1 * value_of(&t, "nce") -
-                             0.1 * (likelihood + value_of(&t, "entropy"));
-    assert_true(fabs(value_of(&t, "objective") - objective) < 1e-4 * fabs(objective));
+    const double rest =
+        value_of(&t, "loss.task") + 0.1 * value_of(&t, "nce") - 0.1 * value_of(&t, "entropy");
+    const double released = rest - 0.1 * value_of(&t, "lld");
+    const double trained_on =
+        rest - 0.1 * (value_of(&t, "likelihood.tv") + value_of(&t, "likelihood.ta"));
+    assert_true(fabs(value_of(&t, "loss") - released) < 1e-4 * fabs(released));
+    assert_true(fabs(value_of(&t, "objective") - trained_on) < 1e-4 * fabs(trained_on));
+    close_trained(&t);
+}
+
+/* Nothing is won by a modality that shrinks: its likelihood is that of standardised values. */
+static void a_likelihood_does_not_see_the_scale(void **state)
+{
+    (void)state;
+    static const char *const layers[] = {"visual_enc.linear_1.weight", "visual_enc.linear_1.bias"};
+    double of_values[2], unscaled[2];
+    trained t;
+    open_trained(&t, "mmim", &full, true, NULL, NULL);
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < 2; i++) {
+            mmf_tensor *const w = weight(&t, layers[i]);
+            for (int64_t e = 0; e < w->count; e++)
+                w->data[e] *= pass == 0 ? 50 : 4;
+        }
+        train_pass(&t);
+        of_values[pass] = value_of(&t, "lld_with_logvar.tv");
+        unscaled[pass] = value_of(&t, "likelihood.tv");
+    }
+    assert_true(fabs(unscaled[1] - unscaled[0]) < 1e-3 * fabs(unscaled[0]));
+    assert_true(fabs(of_values[1] - of_values[0]) > fabs(of_values[0]));
     close_trained(&t);
 }
 
@@ -444,6 +469,7 @@ int main(void)
         cmocka_unit_test(losses_do_not_see_what_is_absent),
         cmocka_unit_test(a_contrast_without_temperature_has_a_floor),
         cmocka_unit_test(the_entropy_remembers_the_batch_before),
+        cmocka_unit_test(a_likelihood_does_not_see_the_scale),
         cmocka_unit_test(evaluation_leaves_the_memory_alone),
         cmocka_unit_test(identities_lose_nothing),
         cmocka_unit_test(a_margin_is_the_mean_over_its_triplets),
