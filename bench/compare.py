@@ -54,9 +54,14 @@ SECONDS = 0.15  # of work in one measurement
 COUNTED_STEPS = 20
 LONG = 0.5e6  # microseconds: such a call is a measurement by itself
 THREADS = "2"
-# How threads wait for work, on both sides: asleep in training, where other programs want the cores;
-# in a process that answers, some 50 us awake, which is how long products lie apart.
-WAITS = {"train": {"OMP_WAIT_POLICY": "passive"}, "latency": {"GOMP_SPINCOUNT": "4000"}}
+# How threads wait for work, on both sides: asleep, where other programs want the cores; or some 50 us
+# awake, which is how long the products of one sample lie apart. PyTorch gains most by the latter.
+WAITS = {
+    "train": {"OMP_WAIT_POLICY": "passive"},
+    "train awake": {"GOMP_SPINCOUNT": "4000"},
+    "latency": {"GOMP_SPINCOUNT": "4000"},
+    "latency asleep": {"OMP_WAIT_POLICY": "passive"},
+}
 
 
 class Worker:
@@ -135,8 +140,8 @@ def measure_models(options):
         sides = [Worker(command, WAITS[kind]) for command in (our_command(), peer_command(options))]
         for name in options.only or TRAIN:
             check_parameters(*sides, name)
-            rows += measure_work(sides, name, name, kind, kind, options)
-            if kind == "latency" and name in INT8:
+            rows += measure_work(sides, name, name, kind, kind.split()[0], options)
+            if not kind.startswith("train") and name in INT8:
                 rows += measure_work(sides, f"{name} int8", name, kind, "latency-int8", options)
                 likeness = sides[0].ask("likeness", name, 1)
                 print(f"{name}: cosine of outputs in eight bits {likeness}", flush=True)
@@ -145,16 +150,17 @@ def measure_models(options):
     measured = {tuple(row[:2]) for row in rows}
     rows += [list(r.values()) for r in read_csv("models.csv")
              if r["work"] in ROWS and (r["work"], r["kind"]) not in measured]
-    write_csv("models.csv", HEAD, sorted(rows, key=lambda r: (ROWS.index(r[0]), r[1] != "train")))
+    write_csv("models.csv", HEAD, sorted(rows, key=lambda r: (ROWS.index(r[0]), list(WAITS).index(r[1]))))
 
 
 def measure_work(sides, work, name, kind, our_verb, options):
-    """Rows of one line of a table; `our_verb` is what the peer calls `kind`."""
+    """Rows of one line of a table; `our_verb` is what the peer calls by the first word of `kind`."""
     ours, peer = sides
-    variants = [v for v in VARIANTS[: None if kind == "train" else 2] if v in options.variants]
+    peer_verb = kind.split()[0]
+    variants = [v for v in VARIANTS[: None if kind.startswith("train") else 2] if v in options.variants]
     calls = {"ours": warm_up(ours, our_verb, name)}
     for variant in variants:
-        calls[variant] = warm_up(peer, kind, f"{name}@{variant}")
+        calls[variant] = warm_up(peer, peer_verb, f"{name}@{variant}")
     rows = []
     for i in range(options.rounds):
         load = os.getloadavg()[0]
@@ -162,7 +168,7 @@ def measure_work(sides, work, name, kind, our_verb, options):
             if variant == "ours":
                 us, cpu = ours.time(our_verb, name, calls[variant])
             else:
-                us, cpu = peer.time(kind, f"{name}@{variant}", calls[variant])
+                us, cpu = peer.time(peer_verb, f"{name}@{variant}", calls[variant])
             rows.append([work, kind, i, variant, f"{us:.3f}", f"{cpu:.3f}", f"{load:.2f}"])
     show(rows, work, kind, variants)
     return rows
@@ -332,7 +338,7 @@ def duration(us):
 
 def models_table(kind):
     table = read_csv("models.csv")
-    variants = VARIANTS if kind == "train" else VARIANTS[:2]
+    variants = VARIANTS if kind.startswith("train") else VARIANTS[:2]
     names = {"eager": "eager", "compile": "compile", "fused": "eager, fused Adam",
              "compile-all": "compile, compiled Adam"}
     head = ["work", "ours"] + [f"against {names[v]}" for v in variants]
@@ -341,7 +347,7 @@ def models_table(kind):
     for name in ROWS:
         if not times(table, name, kind, "ours"):  # not measured yet
             continue
-        asked = BUDGETS[name.split()[0]][0 if kind == "train" else 1]
+        asked = BUDGETS[name.split()[0]][0 if kind.startswith("train") else 1]
         cells = [name, duration(median_time(table, name, kind, "ours"))]
         met = True
         for variant in variants:
@@ -393,7 +399,9 @@ def plain_table(name):
 def report():
     tables = {
         "train": models_table("train"),
+        "train awake": models_table("train awake"),
         "latency": models_table("latency"),
+        "latency asleep": models_table("latency asleep"),
         "memory": memory_table(),
         "cold": cold_table(),
         "counts": plain_table("counts.csv"),
