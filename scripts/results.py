@@ -62,9 +62,9 @@ EXPERIMENTS = [
     ("scene-text", "scene-text.npz", "Generated: questions about numbers, words and coloured regions", None,
      ["--models", "mm-gnn,joint-concat,attention,only-vision,only-number"], ""),
     ("connectomes", "connectomes.npz", "Generated: are two subjects of one group, by three views", None,
-     ["--epochs", "12", "--models", "mv-gcn,joint-concat,attention,only-view1_a"], ""),
+     ["--epochs", "12", "--models", "mv-gcn,joint-concat,only-view1_a"], ""),
     ("tracking", "tracking.npz", "Generated: a moving point, a noisy radar and a camera that fails", None,
-     ["--models", "kalman,product-of-experts,joint-concat,mult,only-radar,only-camera"], ""),
+     ["--models", "kalman,product-of-experts,joint-concat,only-radar,only-camera"], ""),
 ]
 
 # For models whose inputs no real data here has: the script that makes a file, with its first seed.
