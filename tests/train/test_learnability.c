@@ -85,6 +85,22 @@ static double accuracy(trained *t, uint64_t use)
     return (double)right / (double)(ROWS - first);
 }
 
+/* Everything that a trained model computes for the rows that training did not see.
+ * @return the tape that holds it, to be freed */
+static mmf_tape *run_outputs(trained *run, toy *t, int n_modalities, mmf_named *out)
+{
+    const int64_t first = TRAIN + VALID, shape[] = {ROWS - first, WIDTH};
+    mmf_tape *tape = NULL;
+    mmf_named in = {0};
+    test_ok(run->ctx, mmf_tape_create(run->ctx, &tape));
+    mmf_tape_begin(tape, &(mmf_pass){0});
+    for (int m = 0; m < n_modalities; m++)
+        mmf_named_put(tape, &in, names[m], mmf_input(tape, t->values[m] + first * WIDTH, 2, shape));
+    mmf_module_run(mmf_model_module(run->model), tape, &in, &(mmf_step){0}, out);
+    test_ok(run->ctx, mmf_tape_status(tape));
+    return tape;
+}
+
 static double accuracy_of(const toy *t, int n_modalities, const char *name, int64_t epochs)
 {
     mmf_ctx *const ctx = one_thread();
@@ -231,19 +247,12 @@ static void noise_lowers_the_confidence(void **state)
     mmf_ctx *const ctx = one_thread();
     toy *const t = calloc(1, sizeof *t);
     trained run = {0};
-    mmf_tape *tape = NULL;
-    mmf_named in = {0}, out = {0};
+    mmf_named out = {0};
     const int64_t first = TRAIN + VALID, n = ROWS - first;
     assert_non_null(t);
     draw_spoilt(t);
     train_toy(ctx, &run, write_toy(ctx, t, 2), "qmf", 30, 3e-3);
-    test_ok(ctx, mmf_tape_create(ctx, &tape));
-    mmf_tape_begin(tape, &(mmf_pass){0});
-    for (int m = 0; m < 2; m++)
-        mmf_named_put(tape, &in, names[m],
-                      mmf_input(tape, t->values[m] + first * WIDTH, 2, (int64_t[]){n, WIDTH}));
-    mmf_module_run(mmf_model_module(run.model), tape, &in, &(mmf_step){0}, &out);
-    test_ok(ctx, mmf_tape_status(tape));
+    mmf_tape *const tape = run_outputs(&run, t, 2, &out);
     for (int m = 0; m < 2; m++) {
         const mmf_tensor *const w = mmf_named_part(&out, "confidence", names[m]);
         double mean[2] = {0}, count[2] = {0};
@@ -409,8 +418,7 @@ static void shared_codes_do_not_say_whose_they_are(void **state)
     mmf_ctx *const ctx = one_thread();
     toy *const t = calloc(1, sizeof *t);
     trained run = {0};
-    mmf_tape *tape = NULL;
-    mmf_named in = {0}, out = {0};
+    mmf_named out = {0};
     mmf_real *private_codes[MODALITIES], *shared_codes[MODALITIES];
     const int64_t first = TRAIN + VALID, n = ROWS - first;
     int64_t width = 0;
@@ -419,13 +427,7 @@ static void shared_codes_do_not_say_whose_they_are(void **state)
     train_toy(ctx, &run, write_toy(ctx, t, MODALITIES), "misa", 60, 5e-4);
     const double right = accuracy(&run, MMF_ALL_MODALITIES);
     printf("  misa: accuracy %.3f\n", right);
-    test_ok(ctx, mmf_tape_create(ctx, &tape));
-    mmf_tape_begin(tape, &(mmf_pass){0});
-    for (int m = 0; m < MODALITIES; m++)
-        mmf_named_put(tape, &in, names[m],
-                      mmf_input(tape, t->values[m] + first * WIDTH, 2, (int64_t[]){n, WIDTH}));
-    mmf_module_run(mmf_model_module(run.model), tape, &in, &(mmf_step){0}, &out);
-    test_ok(ctx, mmf_tape_status(tape));
+    mmf_tape *const tape = run_outputs(&run, t, MODALITIES, &out);
     for (int m = 0; m < MODALITIES; m++) {
         char name[32];
         snprintf(name, sizeof name, "private_%s", names[m]);
