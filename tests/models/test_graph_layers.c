@@ -28,6 +28,25 @@ static int64_t make_graph(mmf_real *dense, int64_t *indptr, int64_t *indices, mm
     return n;
 }
 
+/* One graph with its nodes, the adjacency dense and sparse. */
+typedef struct both_forms {
+    mmf_real node[N * WIDTH], dense[N * N], data[N * N];
+    int64_t indptr[N + 1], indices[N * N];
+    value full[2], rows[4];
+} both_forms;
+
+static void draw_both_forms(both_forms *g)
+{
+    const int64_t n_edges = make_graph(g->dense, g->indptr, g->indices, g->data);
+    const value node = {"node", g->node, NULL, 2, {N, WIDTH}};
+    draw(g->node, N * WIDTH, 4);
+    g->full[0] = g->rows[0] = node;
+    g->full[1] = (value){"adjacency", g->dense, NULL, 2, {N, N}};
+    g->rows[1] = (value){"adjacency.indptr", NULL, g->indptr, 1, {N + 1}};
+    g->rows[2] = (value){"adjacency.indices", NULL, g->indices, 1, {n_edges}};
+    g->rows[3] = (value){"adjacency.data", g->data, NULL, 1, {n_edges}};
+}
+
 static void a_sparse_adjacency_is_the_dense_one(void **state)
 {
     (void)state;
@@ -40,22 +59,15 @@ static void a_sparse_adjacency_is_the_dense_one(void **state)
         {"gatv2", "{\"heads\": 2, \"hidden\": 3, \"concat\": false}"},
         {"gatv2", "{\"heads\": 2, \"hidden\": 3, \"share_weights\": true}"}};
     mmf_ctx *const ctx = test_ctx();
-    mmf_real node[N * WIDTH], dense[N * N], data[N * N];
-    int64_t indptr[N + 1], indices[N * N];
-    const int64_t n_edges = make_graph(dense, indptr, indices, data);
-    draw(node, N * WIDTH, 4);
-    value full[] = {{"node", node, NULL, 2, {N, WIDTH}}, {"adjacency", dense, NULL, 2, {N, N}}};
-    value rows[] = {{"node", node, NULL, 2, {N, WIDTH}},
-                    {"adjacency.indptr", NULL, indptr, 1, {N + 1}},
-                    {"adjacency.indices", NULL, indices, 1, {n_edges}},
-                    {"adjacency.data", data, NULL, 1, {n_edges}}};
+    both_forms g;
+    draw_both_forms(&g);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *const wanted = strcmp(cases[i][0], "gcn") == 0 ? "log_probability" : "output";
-        mmf_module *const a = make(ctx, cases[i][0], cases[i][1], full, 2);
-        mmf_module *const b = make(ctx, cases[i][0], cases[i][1], rows, 4);
+        mmf_module *const a = make(ctx, cases[i][0], cases[i][1], g.full, 2);
+        mmf_module *const b = make(ctx, cases[i][0], cases[i][1], g.rows, 4);
         shown da = {0}, db = {0};
-        const shown ya = run(ctx, a, full, 2, wanted, &da);
-        const shown yb = run(ctx, b, rows, 4, wanted, &db);
+        const shown ya = run(ctx, a, g.full, 2, wanted, &da);
+        const shown yb = run(ctx, b, g.rows, 4, wanted, &db);
         assert_same(&ya, &yb, 1e-5);
         assert_same(&da, &db, 1e-4);
         mmf_module_free(a);
@@ -71,17 +83,10 @@ static void a_node_without_edges_has_the_bias(void **state)
     static const char *const norms[] = {"{\"layers\": 1, \"self_loop\": 0, \"norm\": \"sym\"}",
                                         "{\"layers\": 1, \"self_loop\": 0, \"norm\": \"row\"}"};
     mmf_ctx *const ctx = test_ctx();
-    mmf_real node[N * WIDTH], dense[N * N], data[N * N];
-    int64_t indptr[N + 1], indices[N * N];
-    const int64_t n_edges = make_graph(dense, indptr, indices, data);
-    draw(node, N * WIDTH, 4);
-    value full[] = {{"node", node, NULL, 2, {N, WIDTH}}, {"adjacency", dense, NULL, 2, {N, N}}};
-    value rows[] = {{"node", node, NULL, 2, {N, WIDTH}},
-                    {"adjacency.indptr", NULL, indptr, 1, {N + 1}},
-                    {"adjacency.indices", NULL, indices, 1, {n_edges}},
-                    {"adjacency.data", data, NULL, 1, {n_edges}}};
+    both_forms g;
+    draw_both_forms(&g);
     for (int i = 0; i < 4; i++) {
-        value *const in = i % 2 ? rows : full;
+        value *const in = i % 2 ? g.rows : g.full;
         mmf_module *const module = make(ctx, "gcn", norms[i / 2], in, i % 2 ? 4 : 2);
         mmf_real *const bias = case_tensor(module, "gc1.bias")->data;
         bias[0] = (mmf_real)log(0.2);
