@@ -1,6 +1,7 @@
 /*
  * heads.h: attention where nothing is recorded: a head of a sample at a time, so that no more
- * scores and weights are in memory than are under way. The same bits as operation by operation.
+ * scores and weights are in memory than are under way. The same bits as operation by operation
+ * where heads are wide; narrow ones, a query a lane, add in another order.
  */
 #ifndef MMFUSE_TENSOR_HEADS_H
 #define MMFUSE_TENSOR_HEADS_H

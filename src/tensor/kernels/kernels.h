@@ -49,6 +49,21 @@ typedef struct mmf_adam {
     mmf_real grad_scale;  /* of clipping by norm; 1: none */
 } mmf_adam;
 
+/** Queries that the kernel `attend` takes at once. */
+#define MMF_ATTEND_QUERIES 16
+
+/** One head of some queries: tiles with a query a column, (rows, MMF_ATTEND_QUERIES). */
+typedef struct mmf_attend_tile {
+    int64_t n_keys, width, value_width;
+    const mmf_real *q; /* (width, queries), times the scale */
+    const mmf_real *k; /* (n_keys, width), rows k_step apart */
+    int64_t k_step;
+    const mmf_real *v; /* (n_keys, value_width), rows v_step apart */
+    int64_t v_step;
+    const mmf_real *mask; /* (n_keys, queries), 0 leaves out; NULL: none */
+    mmf_real *y;          /* (value_width, queries); zeros where the mask keeps nothing */
+} mmf_attend_tile;
+
 /** Constants of one channel in the backward pass of batch norm. */
 typedef struct mmf_channel_grad {
     mmf_real mean, factor, mean_dy, slope;
@@ -147,6 +162,8 @@ typedef struct mmf_kernels {
     /* dx = beta dx + y (dy - sum y dy) */
     void (*softmax_row_grad)(int64_t n, const mmf_real *y, const mmf_real *dy, mmf_real beta,
                              mmf_real *dx);
+    /* softmax(q' k) v; scratch for n_keys x MMF_ATTEND_QUERIES elements */
+    void (*attend)(const mmf_attend_tile *attend, mmf_real *scratch);
     /* y = (x - mean) scale w + b, scale being 1 / sqrt(variance + eps), or by the unbiased
      * deviation 1 / (deviation + eps); w, b may be NULL */
     void (*norm_row)(int64_t n, const mmf_real *x, const mmf_real *w, const mmf_real *b,

@@ -6,6 +6,8 @@
  */
 #include "tensor/kernels/kernels.h"
 
+#include <float.h>
+
 #include "tensor/kernels/vector_math.h"
 #include "tensor/kernels/reduce_kernels.h"
 #include "tensor/kernels/element_kernels.h"
@@ -16,6 +18,7 @@
 #include "tensor/kernels/outer_kernels.h"
 #include "tensor/kernels/rnn_kernels.h"
 #include "tensor/kernels/row_kernels.h"
+#include "tensor/kernels/attend_kernels.h"
 #include "tensor/kernels/step_kernels.h"
 
 extern const mmf_kernels MMF_KERNEL_TABLE;
@@ -44,6 +47,7 @@ const mmf_kernels MMF_KERNEL_TABLE = {
     .dequantise = dequantise,
     .softmax_row = softmax_row,
     .softmax_row_grad = softmax_row_grad,
+    .attend = attend,
     .norm_row = norm_row,
     .norm_row_grad = norm_row_grad,
     .centered_square = centered_square,

@@ -7,6 +7,8 @@
  */
 #include "tensor/heads.h"
 
+#include <string.h>
+
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
@@ -173,6 +175,10 @@ mmf_tensor *mmf_head_mix(mmf_tape *tape, mmf_tensor *a, mmf_tensor *v)
 
 /* ---- Without a record -------------------------------------------------------------------- */
 
+/* Widest head that goes a query a lane: beyond it the products of matrices catch up. */
+#define LANE_WIDTH 64
+#define QUERIES MMF_ATTEND_QUERIES
+
 typedef struct attend_job {
     const mmf_tape *tape;
     int64_t n_heads, tq, tk, width, value_width;
@@ -181,14 +187,15 @@ typedef struct attend_job {
     const mmf_real **masks; /* one a row of (B, H, Tq); NULL: none */
     mmf_empty_row empty;
     mmf_lanes lanes;
-    mmf_real *scratch; /* scores and weights of a head, for every lane */
+    int64_t room; /* elements of scratch for a lane */
+    mmf_real *scratch;
 } attend_job;
 
-static void attend_range(void *argument, int64_t begin, int64_t end)
+static void attend_by_products(void *argument, int64_t begin, int64_t end)
 {
     const attend_job *const j = argument;
-    const int64_t lane = mmf_lane_take(&j->lanes), size = j->tq * j->tk;
-    mmf_real *const scores = j->scratch + 2 * lane * size, *const weights = scores + size;
+    const int64_t lane = mmf_lane_take(&j->lanes);
+    mmf_real *const scores = j->scratch + lane * j->room, *const weights = scores + j->tq * j->tk;
     for (int64_t i = begin; i < end; i++) {
         const int64_t b = i / j->n_heads, h = i % j->n_heads;
         mmf_blas_gemm(&(mmf_gemm){false, true, j->tq, j->tk, j->width, j->scale,
@@ -205,6 +212,100 @@ static void attend_range(void *argument, int64_t begin, int64_t end)
     mmf_lane_give(&j->lanes, lane);
 }
 
+/* Queries [first, first + count) of a sample, a column each. */
+typedef struct query_tile {
+    int64_t sample, first, count;
+    const mmf_real *const *masks; /* that `mask` was made of */
+    mmf_real *q, *mask, *y, *scores;
+    bool uniform[QUERIES]; /* no key is kept, and all shall count alike */
+} query_tile;
+
+/* Rows of the mask become columns; heads mostly have the same ones, and then nothing is done. */
+static const mmf_real *mask_columns(const attend_job *j, int64_t row, query_tile *tile)
+{
+    if (!j->masks)
+        return NULL;
+    const mmf_real *const *const masks = j->masks + row;
+    if (tile->masks && memcmp(masks, tile->masks, (size_t)tile->count * sizeof *masks) == 0)
+        return tile->mask;
+    tile->masks = masks;
+    for (int64_t r = 0; r < QUERIES; r++) {
+        bool any = r >= tile->count;
+        for (int64_t key = 0; key < j->tk; key++) {
+            const mmf_real keep = r < tile->count ? masks[r][key] : (mmf_real)0;
+            tile->mask[key * QUERIES + r] = keep;
+            any |= keep != (mmf_real)0;
+        }
+        tile->uniform[r] = !any && j->empty == MMF_EMPTY_UNIFORM;
+        for (int64_t key = 0; !any && j->empty != MMF_EMPTY_ZERO && key < j->tk; key++)
+            tile->mask[key * QUERIES + r] = 1;
+    }
+    return tile->mask;
+}
+
+static void attend_head(const attend_job *j, int64_t head, query_tile *tile)
+{
+    const int64_t row = (tile->sample * j->n_heads + head) * j->tq + tile->first;
+    const mmf_real *const mask = mask_columns(j, row, tile);
+    const mmf_real *const q = matrix_of(&j->q, tile->sample, head) + tile->first * j->q.step;
+    mmf_real *const y = matrix_of(&j->y, tile->sample, head) + tile->first * j->y.step;
+    for (int64_t r = 0; r < QUERIES; r++) {
+        const bool zero = r >= tile->count || (mask && tile->uniform[r]);
+        for (int64_t w = 0; w < j->width; w++)
+            tile->q[w * QUERIES + r] = zero ? (mmf_real)0 : j->scale * q[r * j->q.step + w];
+    }
+    j->tape->k->attend(&(mmf_attend_tile){j->tk, j->width, j->value_width, tile->q,
+                                          matrix_of(&j->k, tile->sample, head), j->k.step,
+                                          matrix_of(&j->v, tile->sample, head), j->v.step, mask,
+                                          tile->y},
+                       tile->scores);
+    for (int64_t r = 0; r < tile->count; r++) {
+        for (int64_t c = 0; c < j->value_width; c++)
+            y[r * j->y.step + c] = tile->y[c * QUERIES + r];
+    }
+}
+
+static int64_t query_tiles(const attend_job *j)
+{
+    return (j->tq + QUERIES - 1) / QUERIES;
+}
+
+static void attend_by_lanes(void *argument, int64_t begin, int64_t end)
+{
+    const attend_job *const j = argument;
+    const int64_t lane = mmf_lane_take(&j->lanes), n_tiles = query_tiles(j);
+    query_tile tile = {.q = j->scratch + lane * j->room};
+    tile.y = tile.q + j->width * QUERIES;
+    tile.scores = tile.y + j->value_width * QUERIES;
+    tile.mask = tile.scores + j->tk * QUERIES;
+    for (int64_t i = begin; i < end; i++) {
+        tile.sample = i / n_tiles;
+        tile.first = i % n_tiles * QUERIES;
+        tile.count = j->tq - tile.first < QUERIES ? j->tq - tile.first : QUERIES;
+        tile.masks = NULL;
+        for (int64_t h = 0; h < j->n_heads; h++)
+            attend_head(j, h, &tile);
+    }
+    mmf_lane_give(&j->lanes, lane);
+}
+
+/* @return false after setting the error */
+static bool attend(mmf_tape *tape, attend_job *j, int64_t n_samples)
+{
+    const bool by_lanes = j->width <= LANE_WIDTH && j->value_width <= LANE_WIDTH;
+    const int64_t widths = j->width + j->value_width;
+    const int64_t n = n_samples * (by_lanes ? query_tiles(j) : j->n_heads);
+    const int64_t grain = mmf_grain(by_lanes ? j->n_heads * j->tk * (widths + QUERIES)
+                                             : j->tq * j->tk * widths / 16 + 4 * j->tq * j->tk);
+    j->room = by_lanes ? (widths + 2 * j->tk) * QUERIES : 2 * j->tq * j->tk;
+    if (!mmf_tape__lanes(tape, n, grain, &j->lanes) ||
+        !(j->scratch = mmf_tape__reals(tape, j->lanes.count * j->room)))
+        return false;
+    mmf_tape__parallel(tape, n, grain, by_lanes ? attend_by_lanes : attend_by_products, j);
+    mmf_tape__count_products(tape, n_samples * j->n_heads, j->tq, j->tk, widths);
+    return true;
+}
+
 mmf_tensor *mmf_heads_attend(mmf_tape *tape, mmf_tensor *q, mmf_tensor *k, mmf_tensor *v,
                              int64_t n_heads, double scale, const mmf_tensor *mask,
                              mmf_empty_row empty)
@@ -216,12 +317,12 @@ mmf_tensor *mmf_heads_attend(mmf_tape *tape, mmf_tensor *q, mmf_tensor *k, mmf_t
         q->shape[2] != k->shape[2] || k->shape[0] != v->shape[0] || k->shape[1] != v->shape[1])
         return mmf_tape__unfit(tape, op, q, k,
                                "queries, keys and values (B, T, D), D a multiple of the heads");
-    const int64_t n = q->shape[0] * n_heads, tq = q->shape[1], tk = k->shape[1];
+    const int64_t n_samples = q->shape[0], tq = q->shape[1], tk = k->shape[1];
     const mmf_tensor scores = {
-        .count = n * tq * tk, .shape = {q->shape[0], n_heads, tq, tk}, .n_dims = 4};
+        .count = n_samples * n_heads * tq * tk, .shape = {n_samples, n_heads, tq, tk}, .n_dims = 4};
     if (tk < 1)
         return mmf_tape__fail(tape, MMF_SHAPE, op, "there are no keys");
-    mmf_tensor *const y = mmf_tape__tensor(tape, 3, (int64_t[]){q->shape[0], tq, v->shape[2]});
+    mmf_tensor *const y = mmf_tape__tensor(tape, 3, (int64_t[]){n_samples, tq, v->shape[2]});
     if (!y)
         return NULL;
     attend_job job = {.tape = tape,
@@ -236,18 +337,12 @@ mmf_tensor *mmf_heads_attend(mmf_tape *tape, mmf_tensor *q, mmf_tensor *k, mmf_t
                       .v = columns(v->data, v, n_heads, false),
                       .y = columns(y->data, y, n_heads, false),
                       .empty = empty};
-    const int64_t grain = mmf_grain(tq * tk * (job.width + job.value_width) / 16 + 4 * tq * tk);
     const mmf_arena_mark mark = mmf_arena_here(&tape->arena);
     if (mask && !(job.masks = mmf_softmax__masks(tape, op, &scores, mask)))
         return NULL;
-    if (!mmf_tape__lanes(tape, n, grain, &job.lanes) ||
-        !(job.scratch = mmf_tape__reals(tape, 2 * job.lanes.count * tq * tk)))
-        return NULL;
-    mmf_tape__parallel(tape, n, grain, attend_range, &job);
-    mmf_tape__count_products(tape, n, tq, tk, job.width);
-    mmf_tape__count_products(tape, n, tq, job.value_width, tk);
+    const bool fine = attend(tape, &job, n_samples);
     mmf_arena_rewind(&tape->arena, mark);
-    return y;
+    return fine ? y : NULL;
 }
 
 /* ---- Examples ---------------------------------------------------------------------------- */
