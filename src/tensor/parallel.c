@@ -25,6 +25,8 @@
 /* Pieces of a product, and of a large one: few, because every piece packs its operands again. */
 #define GEMM_PIECES 2
 #define GEMM_LARGE_PIECES 4
+/* Of one row through a matrix, which packs nothing: a thread that has to be woken takes fewer. */
+#define ROW_PIECES 8
 /* Columns (or rows) of C in a piece are a multiple of a back end's register block. */
 #define GEMM_BLOCK 16
 /* Terms of a piece's sums where the inner dimension is split. */
@@ -206,8 +208,8 @@ void mmf_tape__gemm(mmf_tape *tape, const mmf_gemm *gemm)
         product(tape->k, gemm);
         return;
     }
-    const bool is_large = work >= 16 * GEMM_MIN_WORK;
-    const int64_t n_pieces = is_large ? GEMM_LARGE_PIECES : GEMM_PIECES;
+    const int64_t few = work >= 16 * GEMM_MIN_WORK ? GEMM_LARGE_PIECES : GEMM_PIECES;
+    const int64_t n_pieces = is_row(gemm) ? ROW_PIECES : few;
     piece_job job = {tape->k, *gemm};
     if (gemm->k > gemm->m && gemm->k > gemm->n && gemm->k >= n_pieces * GEMM_MIN_TERMS)
         split_inner(tape, gemm, n_pieces);
