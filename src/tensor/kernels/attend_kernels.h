@@ -47,11 +47,12 @@ static inline void attend_scores(const mmf_attend_tile *a, mmf_real *restrict sc
         s[j] -= tops;
 }
 
-/* y = sum of weight v, four columns of v at once. */
+/* y = sum of weight v times a factor a lane, four columns of v at once. */
 static inline void attend_mix(const mmf_attend_tile *a, const mmf_real *restrict weights,
-                              lanes_of scale)
+                              const mmf_real factors[LANES])
 {
     enum { COLUMNS = 4 };
+    const lanes_of scale = *(const lanes_of *)factors;
     const lanes_of *const e = (const lanes_of *)weights;
     lanes_of *const y = (lanes_of *)a->y;
     int64_t c = 0;
@@ -86,7 +87,7 @@ static void attend(const mmf_attend_tile *a, mmf_real *restrict scratch)
     *(lanes_of *)factors = sums;
     for (int lane = 0; lane < LANES; lane++)
         factors[lane] = factors[lane] > 0 ? 1 / factors[lane] : 0;
-    attend_mix(a, scratch, *(const lanes_of *)factors);
+    attend_mix(a, scratch, factors);
 }
 
 #endif
