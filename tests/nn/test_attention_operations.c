@@ -189,14 +189,19 @@ static double unlike_without_weights(int64_t n_heads, int64_t width, int64_t n_q
     return most;
 }
 
+/* On every level of processor: the environment caps it. */
 static void attention_without_weights_is_the_same(void **state)
 {
     (void)state;
-    assert_true(unlike_without_weights(2, 80, 70, 65, false) == 0);
-    assert_true(unlike_without_weights(4, 8, 70, 65, false) < 1e-6);
-    assert_true(unlike_without_weights(4, 8, 70, 65, true) < 1e-6);
-    assert_true(unlike_without_weights(3, 5, 16, 1, true) < 1e-6);
-    assert_true(unlike_without_weights(1, 64, 3, 19, true) < 1e-6);
+    for (mmf_cpu cpu = MMF_CPU_PORTABLE; cpu <= MMF_CPU_AVX512; cpu++) {
+        assert_int_equal(setenv("MMFUSE_CPU", mmf_cpu_name(cpu), 1), 0);
+        assert_true(unlike_without_weights(2, 80, 70, 65, false) == 0);
+        assert_true(unlike_without_weights(4, 8, 70, 65, false) < 1e-6);
+        assert_true(unlike_without_weights(4, 8, 70, 65, true) < 1e-6);
+        assert_true(unlike_without_weights(3, 5, 16, 1, true) < 1e-6);
+        assert_true(unlike_without_weights(1, 64, 3, 19, true) < 1e-6);
+    }
+    assert_int_equal(unsetenv("MMFUSE_CPU"), 0);
 }
 
 int main(void)
