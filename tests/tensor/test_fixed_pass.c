@@ -1,5 +1,6 @@
 /* test_fixed_pass.c: what passes over fixed parameters keep, and when they forget it. */
 #include <math.h>
+#include <string.h>
 
 #include "mmfuse/tensor.h"
 #include "support.h"
@@ -105,12 +106,58 @@ static void steady_passes_allocate_nothing(void **state)
     drop(&f);
 }
 
+/* The states of a recurrent layer, whose input weight is large enough for panels. */
+static void recurrent_states(mmf_tape *tape, bool is_gru, int64_t batch, bool fixed,
+                             mmf_real *const values[5], mmf_real *out)
+{
+    enum { STEPS = 6, WIDE = 500, HIDDEN = 80 };
+    const int64_t rows = (is_gru ? 3 : 4) * HIDDEN;
+    mmf_tape_begin(tape, &(mmf_pass){.fixed = fixed});
+    mmf_tensor *const x = mmf_input(tape, values[0], 3, (const int64_t[]){batch, STEPS, WIDE});
+    const mmf_rnn_weights w = {
+        mmf_variable(tape, values[1], 2, (const int64_t[]){rows, WIDE}),
+        mmf_variable(tape, values[2], 2, (const int64_t[]){rows, HIDDEN}),
+        mmf_variable(tape, values[3], 1, (const int64_t[]){rows}),
+        mmf_variable(tape, values[4], 1, (const int64_t[]){rows}),
+    };
+    const mmf_tensor *const y =
+        (is_gru ? mmf_gru(tape, x, &w, NULL, true) : mmf_lstm(tape, x, &w, NULL, false)).sequence;
+    assert_non_null(y);
+    memcpy(out, y->data, (size_t)y->count * sizeof *out);
+}
+
+static void recurrent_layers_have_the_same_states(void **state)
+{
+    (void)state;
+    enum { MOST = 320 * 500, STATES = 3 * 6 * 80 };
+    static mmf_real storage[5][MOST], fresh[STATES], kept[STATES];
+    mmf_real *const values[] = {storage[0], storage[1], storage[2], storage[3], storage[4]};
+    mmf_ctx *const ctx = test_ctx();
+    mmf_tape *tape = NULL;
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    for (int64_t i = 0; i < 5 * MOST; i++)
+        storage[i / MOST][i % MOST] = (mmf_real)(i % 1013 - 506) / 5000;
+    for (int c = 0; c < 4; c++) {
+        const int64_t batch = c < 2 ? 1 : 3;
+        recurrent_states(tape, c % 2 == 1, batch, false, values, fresh);
+        for (int pass = 0; pass < 2; pass++) {
+            recurrent_states(tape, c % 2 == 1, batch, true, values, kept);
+            for (int64_t i = 0; i < batch * STATES / 3; i++)
+                assert_true(fabs((double)(fresh[i] - kept[i])) < 1e-5);
+        }
+        test_ok(ctx, mmf_tape_status(tape));
+    }
+    mmf_tape_free(tape);
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sparse_row_has_the_same_product),
         cmocka_unit_test(another_pass_forgets_old_values),
         cmocka_unit_test(steady_passes_allocate_nothing),
+        cmocka_unit_test(recurrent_layers_have_the_same_states),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

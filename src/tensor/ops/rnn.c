@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "tensor/ops.h"
+#include "tensor/panels.h"
 #include "tensor/tape.h"
 
 typedef struct rnn_node {
@@ -26,8 +27,8 @@ typedef struct rnn_node {
                           reset */
     mmf_real *dgates;  /* backward: gradient of the pre-activations */
     mmf_real *dhidden; /* backward, GRU: gradient of the recurrent pre-activations */
-    const mmf_real *w_hh_t; /* (H, rows) at that stride: the recurrent weight transposed; NULL: not
-                               worth it */
+    const mmf_real *w_hh_t; /* (H, rows) padded: W_hh transposed; NULL: not worth it */
+    mmf_real *product; /* (rows) of the only sample's recurrent product; NULL: there are more */
 } rnn_node;
 
 typedef struct rnn_job {
@@ -89,10 +90,17 @@ static void lstm_rows(const rnn_job *j, int64_t begin, int64_t end, int64_t t, i
 }
 
 /* gates[begin..end, t] += h[begin..end, before] W_hh' */
-static void recurrent_product(const rnn_node *n, int64_t begin, int64_t end, int64_t before,
+static void recurrent_product(const rnn_job *j, int64_t begin, int64_t end, int64_t before,
                               mmf_real *out, int64_t ld_out)
 {
+    const rnn_node *const n = j->n;
     const bool transposed = n->w_hh_t != NULL;
+    if (n->product) {
+        j->tape->k->sum_rows(n->hidden, n->rows, n->node.out->data + before * n->hidden, n->w_hh_t,
+                             padded(n->rows), n->product);
+        j->tape->k->axpby(n->rows, 1, n->product, 1, out);
+        return;
+    }
     const mmf_real *const weight = transposed ? n->w_hh_t : n->w.weight_hh->data;
     const mmf_gemm g = {false,
                         !transposed,
@@ -103,7 +111,7 @@ static void recurrent_product(const rnn_node *n, int64_t begin, int64_t end, int
                         n->node.out->data + (begin * n->steps + before) * n->hidden,
                         n->steps * n->hidden,
                         weight,
-                        transposed ? n->stride : n->hidden,
+                        transposed ? padded(n->rows) : n->hidden,
                         1,
                         out,
                         ld_out};
@@ -118,7 +126,7 @@ static void lstm_forward_range(void *argument, int64_t begin, int64_t end)
     for (int64_t i = 0; i < n->steps; i++) {
         const int64_t t = walk_step(n, i), before = previous_step(n, t);
         if (before >= 0)
-            recurrent_product(n, begin, end, before, n->gates + (begin * n->steps + t) * n->stride,
+            recurrent_product(j, begin, end, before, n->gates + (begin * n->steps + t) * n->stride,
                               n->steps * n->stride);
         lstm_rows(j, begin, end, t, before, zeros);
     }
@@ -187,7 +195,7 @@ static void gru_forward_range(void *argument, int64_t begin, int64_t end)
         for (int64_t b = 0; bias && b < n_local; b++)
             memcpy(part + b * n->rows, bias, (size_t)n->rows * sizeof *part);
         if (before >= 0)
-            recurrent_product(n, begin, end, before, part, n->rows);
+            recurrent_product(j, begin, end, before, part, n->rows);
         for (int64_t b = begin; b < end; b++) {
             const int64_t step = b * n->steps + t, at = step * h;
             if (is_valid(n, b, t))
@@ -388,45 +396,71 @@ static bool check(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_rnn_w
     return true;
 }
 
-/* Input projections of all steps, with the biases that may be added before the recurrence. */
+/* The biases that may be added before the recurrence. */
+static mmf_tensor *early_bias(mmf_tape *tape, const rnn_node *n)
+{
+    mmf_tensor *const bias = mmf_tape__tensor(tape, 1, &n->rows);
+    for (int64_t i = 0; bias && i < n->rows; i++) {
+        bias->data[i] = n->w.bias_ih ? n->w.bias_ih->data[i] : 0;
+        if (!n->is_gru && n->w.bias_hh) /* the GRU's reset gate acts on the recurrent bias */
+            bias->data[i] += n->w.bias_hh->data[i];
+    }
+    return bias;
+}
+
+/* Input projections of all steps. */
 static bool project(mmf_tape *tape, rnn_node *n)
 {
     const int64_t all = n->batch * n->steps;
-    n->gates = mmf_tape__reals(tape, all * n->stride);
+    mmf_tensor *const gates = mmf_tape__tensor(tape, 2, (int64_t[]){all, n->stride});
+    mmf_tensor *const bias = early_bias(tape, n);
     n->tanh_c = mmf_tape__reals(tape, all * n->hidden);
-    mmf_real *const bias = mmf_tape__reals(tape, n->rows);
-    if (!n->gates || !n->tanh_c || !bias)
+    if (!gates || !n->tanh_c || !bias)
         return false;
-    for (int64_t i = 0; i < n->rows; i++) {
-        bias[i] = n->w.bias_ih ? n->w.bias_ih->data[i] : 0;
-        if (!n->is_gru && n->w.bias_hh) /* the GRU's reset gate acts on the recurrent bias */
-            bias[i] += n->w.bias_hh->data[i];
-    }
+    n->gates = gates->data;
+    if (n->stride == n->rows &&
+        mmf_panels_linear(tape, n->x, n->w.weight_ih, bias, MMF_ACT_NONE, gates))
+        return true;
     for (int64_t step = 0; step < all; step++)
-        memcpy(n->gates + step * n->stride, bias, (size_t)n->rows * sizeof *bias);
+        memcpy(n->gates + step * n->stride, bias->data, (size_t)n->rows * sizeof *n->gates);
     mmf_tape__gemm(tape, &(mmf_gemm){false, true, all, n->rows, n->inputs, 1, n->x->data, n->inputs,
                                      n->w.weight_ih->data, n->inputs, 1, n->gates, n->stride});
     return true;
 }
 
 /* In blocks, so that both sides stay in cache. */
-static bool transpose_recurrent(mmf_tape *tape, rnn_node *n)
+static void transpose(const rnn_node *n, mmf_real *to)
 {
     enum { SIDE = 16 };
-    if (n->batch < TRANSPOSE_ROWS)
-        return true;
-    mmf_real *const to = mmf_tape__reals(tape, n->hidden * n->stride);
-    if (!to)
-        return false;
+    const int64_t stride = padded(n->rows);
     for (int64_t u0 = 0; u0 < n->hidden; u0 += SIDE) {
         const int64_t u1 = u0 + SIDE < n->hidden ? u0 + SIDE : n->hidden;
         for (int64_t r = 0; r < n->rows; r++) {
             for (int64_t u = u0; u < u1; u++)
-                to[u * n->stride + r] = n->w.weight_hh->data[r * n->hidden + u];
+                to[u * stride + r] = n->w.weight_hh->data[r * n->hidden + u];
         }
     }
+}
+
+/* Once for all passes over fixed parameters, else where enough samples share it. */
+static bool transpose_recurrent(mmf_tape *tape, rnn_node *n)
+{
+    const int64_t size = n->hidden * padded(n->rows);
+    bool is_new = true;
+    mmf_real *to =
+        mmf_tape__keep(tape, n->w.weight_hh, "recurrent", (size_t)size * sizeof *to, &is_new);
+    if (to && n->batch == 1 && !(n->product = mmf_tape__reals(tape, n->rows)))
+        return false;
+    if (!to && n->batch < TRANSPOSE_ROWS)
+        return true;
+    if (!to) {
+        to = mmf_tape__reals(tape, size);
+        is_new = true;
+    }
+    if (to && is_new)
+        transpose(n, to);
     n->w_hh_t = to;
-    return true;
+    return to != NULL;
 }
 
 static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_rnn_weights *w,
@@ -441,7 +475,7 @@ static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const m
     n.inputs = x->shape[2];
     n.hidden = w->weight_hh->shape[1];
     n.rows = w->weight_hh->shape[0];
-    n.stride = padded(n.rows);
+    n.stride = tape->pass.record || n.batch > 1 ? padded(n.rows) : n.rows;
     const int64_t shape[] = {n.batch, n.steps, n.hidden};
     mmf_tensor *const sequence = mmf_tape__tensor(tape, 3, shape);
     n.cells = is_gru ? NULL : mmf_tape__tensor(tape, 3, shape);
