@@ -442,25 +442,27 @@ static void transpose(const rnn_node *n, mmf_real *to)
     }
 }
 
-/* Once for all passes over fixed parameters, else where enough samples share it. */
+/* A batch transposes anew, which its samples share; one sample reads what passes over fixed
+ * parameters keep, or does without. */
 static bool transpose_recurrent(mmf_tape *tape, rnn_node *n)
 {
     const int64_t size = n->hidden * padded(n->rows);
     bool is_new = true;
-    mmf_real *to =
-        mmf_tape__keep(tape, n->w.weight_hh, "recurrent", (size_t)size * sizeof *to, &is_new);
-    if (to && n->batch == 1 && !(n->product = mmf_tape__reals(tape, n->rows)))
-        return false;
-    if (!to && n->batch < TRANSPOSE_ROWS)
-        return true;
-    if (!to) {
+    mmf_real *to = NULL;
+    if (n->batch == 1) {
+        to = mmf_tape__keep(tape, n->w.weight_hh, "recurrent", (size_t)size * sizeof *to, &is_new);
+        n->product = to ? mmf_tape__reals(tape, n->rows) : NULL;
+        if (to && !n->product)
+            return false;
+    } else if (n->batch >= TRANSPOSE_ROWS) {
         to = mmf_tape__reals(tape, size);
-        is_new = true;
+        if (!to)
+            return false;
     }
     if (to && is_new)
         transpose(n, to);
     n->w_hh_t = to;
-    return to != NULL;
+    return true;
 }
 
 static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const mmf_rnn_weights *w,
