@@ -7,6 +7,8 @@
  */
 #include "tensor/tape.h"
 
+#include <sched.h>
+
 #ifdef MMF_WITH_OPENMP
 #include <omp.h>
 #endif
@@ -15,6 +17,11 @@
  * saves. A parallel region costs 2 us on idle cores; where another process has the core, its end
  * waits for a whole turn of the scheduler, so small steps had better have none. */
 #define PARALLEL_MIN_COST 131072
+/* Elements of a walk below which it stays on one thread: it starts and ends once, and a thread that
+ * sleeps is awake after some 50 us. */
+#define LOCKSTEP_MIN_COST ((int64_t)1 << 20)
+/* Looks at the other threads' progress before giving the core away. */
+#define LOCKSTEP_LOOKS 4096
 /* Multiply-adds below which one product stays on one thread (about 50 us of work). */
 #define GEMM_MIN_WORK ((int64_t)2 << 20)
 /* Elements of a matrix below which one row through it stays on one thread: it takes as long as the
@@ -56,6 +63,62 @@ void mmf_tape__parallel(const mmf_tape *tape, int64_t n, int64_t grain, mmf_rang
 #else
     for (int64_t begin = 0; begin < n; begin += grain)
         fn(argument, begin, begin + grain < n ? begin + grain : n);
+#endif
+}
+
+/* ---- Steps in order ---------------------------------------------------------------------- */
+
+/* On a line of the cache of its own: threads write to different ones. */
+typedef struct walk_count {
+    _Alignas(64) int64_t n;
+} walk_count;
+
+typedef struct walk {
+    int64_t n_steps, n_pieces;
+    mmf_step_fn *fn;
+    void *argument;
+    walk_count done;                            /* pieces of all steps */
+    walk_count begun[MMF_LOCKSTEP_MOST_PIECES]; /* steps of each piece */
+} walk;
+
+/* Runs the piece of this step unless another thread has begun it. */
+static void try_piece(walk *w, int64_t step, int64_t piece)
+{
+    int64_t expected = step;
+    if (!__atomic_compare_exchange_n(&w->begun[piece].n, &expected, step + 1, false,
+                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        return;
+    w->fn(w->argument, step, piece);
+    __atomic_fetch_add(&w->done.n, 1, __ATOMIC_RELEASE);
+}
+
+static void walk_steps(walk *w, int64_t thread, int64_t n_threads)
+{
+    for (int64_t step = 0; step < w->n_steps; step++) {
+        for (int64_t piece = thread; piece < w->n_pieces; piece += n_threads)
+            try_piece(w, step, piece);
+        for (int64_t piece = 0; piece < w->n_pieces; piece++)
+            try_piece(w, step, piece);
+        const int64_t wanted = (step + 1) * w->n_pieces;
+        for (int looks = 0; __atomic_load_n(&w->done.n, __ATOMIC_ACQUIRE) < wanted; looks++) {
+            if (looks >= LOCKSTEP_LOOKS)
+                sched_yield();
+        }
+    }
+}
+
+void mmf_tape__lockstep(const mmf_tape *tape, int64_t n_steps, int64_t n_pieces, int64_t cost,
+                        mmf_step_fn *fn, void *argument)
+{
+    walk w = {n_steps, n_pieces, fn, argument, {0}, {{0}}};
+    const int64_t most = tape->n_threads < n_pieces ? tape->n_threads : n_pieces;
+    const int n_threads = n_steps * cost < LOCKSTEP_MIN_COST ? 1 : (int)most;
+#ifdef MMF_WITH_OPENMP
+#pragma omp parallel num_threads(n_threads) if (n_threads > 1)
+    walk_steps(&w, omp_get_thread_num(), omp_get_num_threads());
+#else
+    (void)n_threads;
+    walk_steps(&w, 0, 1);
 #endif
 }
 

@@ -126,6 +126,20 @@ typedef void mmf_range_fn(void *argument, int64_t begin, int64_t end);
  */
 void mmf_tape__parallel(const mmf_tape *tape, int64_t n, int64_t grain, mmf_range_fn *fn,
                         void *argument);
+#define MMF_LOCKSTEP_MOST_PIECES 16
+
+typedef void mmf_step_fn(void *argument, int64_t step, int64_t piece);
+
+/**
+ * Calls `fn` for every piece of every step; a step begins when all pieces of the one before are
+ * done. For work that walks through time: threads start once, not once a step, and each keeps to
+ * the same pieces, whose part of a weight stays in its cache. What another thread has not begun,
+ * because it sleeps or lost its core, is done by those that are there.
+ * @param n_pieces  at most MMF_LOCKSTEP_MOST_PIECES
+ * @param cost      of a step, in elements
+ */
+void mmf_tape__lockstep(const mmf_tape *tape, int64_t n_steps, int64_t n_pieces, int64_t cost,
+                        mmf_step_fn *fn, void *argument);
 /** Items a range so that each does about a worthwhile amount of work (`cost` in elements an item).
  */
 int64_t mmf_grain(int64_t cost_per_item);

@@ -106,14 +106,24 @@ static void steady_passes_allocate_nothing(void **state)
     drop(&f);
 }
 
-/* The states of a recurrent layer, whose input weight is large enough for panels. */
-static void recurrent_states(mmf_tape *tape, bool is_gru, int64_t batch, bool fixed,
+enum { STEPS = 12, WIDE = 500, HIDDEN = 160, BATCH = 3, STATES = STEPS * HIDDEN };
+
+typedef struct recurrent_case {
+    bool is_gru, reverse, has_length;
+    int64_t batch;
+} recurrent_case;
+
+/* The states of a recurrent layer that is large enough for panels and for two threads, with units
+ * that do not divide into equal pieces. */
+static void recurrent_states(mmf_tape *tape, const recurrent_case *c, bool fixed,
                              mmf_real *const values[5], mmf_real *out)
 {
-    enum { STEPS = 6, WIDE = 500, HIDDEN = 80 };
-    const int64_t rows = (is_gru ? 3 : 4) * HIDDEN;
+    static int64_t ends[BATCH] = {STEPS - 3, STEPS, 1};
+    const int64_t rows = (c->is_gru ? 3 : 4) * HIDDEN;
     mmf_tape_begin(tape, &(mmf_pass){.fixed = fixed});
-    mmf_tensor *const x = mmf_input(tape, values[0], 3, (const int64_t[]){batch, STEPS, WIDE});
+    mmf_tensor *const x = mmf_input(tape, values[0], 3, (const int64_t[]){c->batch, STEPS, WIDE});
+    const mmf_tensor *const length =
+        c->has_length ? mmf_input_ints(tape, ends, 1, &c->batch) : NULL;
     const mmf_rnn_weights w = {
         mmf_variable(tape, values[1], 2, (const int64_t[]){rows, WIDE}),
         mmf_variable(tape, values[2], 2, (const int64_t[]){rows, HIDDEN}),
@@ -121,7 +131,7 @@ static void recurrent_states(mmf_tape *tape, bool is_gru, int64_t batch, bool fi
         mmf_variable(tape, values[4], 1, (const int64_t[]){rows}),
     };
     const mmf_tensor *const y =
-        (is_gru ? mmf_gru(tape, x, &w, NULL, true) : mmf_lstm(tape, x, &w, NULL, false)).sequence;
+        (c->is_gru ? mmf_gru : mmf_lstm)(tape, x, &w, length, c->reverse).sequence;
     assert_non_null(y);
     memcpy(out, y->data, (size_t)y->count * sizeof *out);
 }
@@ -129,25 +139,35 @@ static void recurrent_states(mmf_tape *tape, bool is_gru, int64_t batch, bool fi
 static void recurrent_layers_have_the_same_states(void **state)
 {
     (void)state;
-    enum { MOST = 320 * 500, STATES = 3 * 6 * 80 };
-    static mmf_real storage[5][MOST], fresh[STATES], kept[STATES];
+    enum { MOST = 4 * HIDDEN * WIDE };
+    static mmf_real storage[5][MOST], fresh[BATCH * STATES], one[BATCH * STATES],
+        two[BATCH * STATES];
     mmf_real *const values[] = {storage[0], storage[1], storage[2], storage[3], storage[4]};
     mmf_ctx *const ctx = test_ctx();
-    mmf_tape *tape = NULL;
-    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    mmf_tape *tapes[2] = {NULL};
+    for (int t = 0; t < 2; t++)
+        test_ok(ctx, mmf_tape_create(ctx, &tapes[t]));
     for (int64_t i = 0; i < 5 * MOST; i++)
         storage[i / MOST][i % MOST] = (mmf_real)(i % 1013 - 506) / 5000;
-    for (int c = 0; c < 4; c++) {
-        const int64_t batch = c < 2 ? 1 : 3;
-        recurrent_states(tape, c % 2 == 1, batch, false, values, fresh);
-        for (int pass = 0; pass < 2; pass++) {
-            recurrent_states(tape, c % 2 == 1, batch, true, values, kept);
-            for (int64_t i = 0; i < batch * STATES / 3; i++)
-                assert_true(fabs((double)(fresh[i] - kept[i])) < 1e-5);
+    for (int i = 0; i < 16; i++) {
+        const recurrent_case c = {i & 1, i & 2, i & 4, i & 8 ? BATCH : 1};
+        const size_t n = (size_t)c.batch * STATES;
+        for (int t = 0; t < 2; t++) /* which also forget the case before */
+            recurrent_states(tapes[t], &c, false, values, fresh);
+        for (int pass = 0; pass < 3; pass++) {
+            mmf_ctx_set_threads(ctx, 1);
+            recurrent_states(tapes[0], &c, true, values, one);
+            mmf_ctx_set_threads(ctx, 2);
+            recurrent_states(tapes[1], &c, true, values, two);
+            assert_memory_equal(one, two, n * sizeof *one);
+            for (size_t j = 0; j < n; j++)
+                assert_true(fabs((double)(fresh[j] - one[j])) < 1e-5);
         }
-        test_ok(ctx, mmf_tape_status(tape));
     }
-    mmf_tape_free(tape);
+    for (int t = 0; t < 2; t++) {
+        test_ok(ctx, mmf_tape_status(tapes[t]));
+        mmf_tape_free(tapes[t]);
+    }
     mmf_ctx_free(ctx);
 }
 

@@ -202,18 +202,18 @@ typedef struct mmf_kernels {
     void (*window_give)(int64_t n, int64_t channels, int64_t step, const mmf_window_taps *taps,
                         const uint8_t *winner, const mmf_real *dy, mmf_real *dx);
 
-    /* LSTM cell for one row of H units: gates (4H, pre-activation in, activated out), c_old -> c,
-     * tanh_c, h */
-    void (*lstm_cell)(int64_t h, mmf_real *gates, const mmf_real *c_old, mmf_real *c,
-                      mmf_real *tanh_c, mmf_real *h_out);
+    /* LSTM cell for h units of one row: four gates (pre-activation in, activated out) `stride`
+     * elements apart, c_old -> c, tanh_c, h */
+    void (*lstm_cell)(int64_t h, int64_t stride, mmf_real *gates, const mmf_real *c_old,
+                      mmf_real *c, mmf_real *tanh_c, mmf_real *h_out);
     /* From dh, dc (updated to the previous step's dc): d of the pre-activations into dgates */
     void (*lstm_cell_grad)(int64_t h, const mmf_real *gates, const mmf_real *c_old,
                            const mmf_real *tanh_c, const mmf_real *dh, mmf_real *dc,
                            mmf_real *dgates);
-    /* GRU cell for one row: gates (3H, input part in, activated out), the recurrent part with its
-     * bias, h_old -> the recurrent n part and h */
-    void (*gru_cell)(int64_t h, mmf_real *gates, const mmf_real *recurrent, const mmf_real *h_old,
-                     mmf_real *recurrent_n, mmf_real *h_out);
+    /* GRU cell for h units of one row: three gates (input part in, activated out) and the recurrent
+     * part with its bias, both `stride` elements apart, h_old -> the recurrent n part and h */
+    void (*gru_cell)(int64_t h, int64_t stride, mmf_real *gates, const mmf_real *recurrent,
+                     const mmf_real *h_old, mmf_real *recurrent_n, mmf_real *h_out);
     /* From d_out and dh (updated to the previous step's): d of both parts of the pre-activations */
     void (*gru_cell_grad)(int64_t h, const mmf_real *gates, const mmf_real *h_old,
                           const mmf_real *recurrent_n, const mmf_real *d_out, mmf_real *dh,

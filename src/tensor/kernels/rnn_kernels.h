@@ -3,11 +3,12 @@
 #ifndef MMFUSE_KERNELS_RNN_H
 #define MMFUSE_KERNELS_RNN_H
 
-static void lstm_cell(int64_t h, mmf_real *restrict gates, const mmf_real *restrict c_old,
-                      mmf_real *restrict c, mmf_real *restrict tanh_c, mmf_real *restrict h_out)
+static void lstm_cell(int64_t h, int64_t stride, mmf_real *restrict gates,
+                      const mmf_real *restrict c_old, mmf_real *restrict c,
+                      mmf_real *restrict tanh_c, mmf_real *restrict h_out)
 {
-    mmf_real *const gi = gates, *const gf = gates + h, *const gg = gates + 2 * h,
-                    *const go = gates + 3 * h;
+    mmf_real *const gi = gates, *const gf = gates + stride, *const gg = gates + 2 * stride,
+                    *const go = gates + 3 * stride;
     for (int64_t j = 0; j < h; j++) {
         const mmf_real i = vsigmoid(gi[j]), f = vsigmoid(gf[j]), g = vtanh(gg[j]),
                        o = vsigmoid(go[j]);
@@ -41,19 +42,20 @@ static void lstm_cell_grad(int64_t h, const mmf_real *restrict gates,
 }
 
 /* gates: input part in, activated out; recurrent: the hidden state's part, whose n part is kept. */
-static void gru_cell(int64_t h, mmf_real *restrict gates, const mmf_real *restrict recurrent,
-                     const mmf_real *restrict h_old, mmf_real *restrict recurrent_n,
-                     mmf_real *restrict h_out)
+static void gru_cell(int64_t h, int64_t stride, mmf_real *restrict gates,
+                     const mmf_real *restrict recurrent, const mmf_real *restrict h_old,
+                     mmf_real *restrict recurrent_n, mmf_real *restrict h_out)
 {
     const mmf_real one = 1;
+    mmf_real *const gr = gates, *const gz = gates + stride, *const gn = gates + 2 * stride;
     for (int64_t j = 0; j < h; j++) {
-        const mmf_real r = vsigmoid(gates[j] + recurrent[j]);
-        const mmf_real z = vsigmoid(gates[h + j] + recurrent[h + j]);
-        const mmf_real part = recurrent[2 * h + j];
-        const mmf_real n = vtanh(gates[2 * h + j] + r * part);
-        gates[j] = r;
-        gates[h + j] = z;
-        gates[2 * h + j] = n;
+        const mmf_real r = vsigmoid(gr[j] + recurrent[j]);
+        const mmf_real z = vsigmoid(gz[j] + recurrent[stride + j]);
+        const mmf_real part = recurrent[2 * stride + j];
+        const mmf_real n = vtanh(gn[j] + r * part);
+        gr[j] = r;
+        gz[j] = z;
+        gn[j] = n;
         recurrent_n[j] = part;
         h_out[j] = (one - z) * n + z * h_old[j];
     }

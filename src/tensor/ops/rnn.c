@@ -11,25 +11,8 @@
 #include <string.h>
 
 #include "tensor/ops.h"
+#include "tensor/rnn.h"
 #include "tensor/panels.h"
-#include "tensor/tape.h"
-
-typedef struct rnn_node {
-    mmf_node node;
-    mmf_rnn_weights w;
-    mmf_tensor *x, *cells; /* cells: LSTM only */
-    const mmf_tensor *length;
-    bool reverse, is_gru;
-    int64_t batch, steps, inputs, hidden, rows; /* rows: gate rows, 4H or 3H */
-    int64_t stride;    /* elements from one step's gates to the next; see padded() */
-    mmf_real *gates;   /* (B, T, rows) at that stride: activated after the forward pass */
-    mmf_real *tanh_c;  /* LSTM (B, T, H): tanh of the cell; GRU: the recurrent part of n before the
-                          reset */
-    mmf_real *dgates;  /* backward: gradient of the pre-activations */
-    mmf_real *dhidden; /* backward, GRU: gradient of the recurrent pre-activations */
-    const mmf_real *w_hh_t; /* (H, rows) padded: W_hh transposed; NULL: not worth it */
-    mmf_real *product; /* (rows) of the only sample's recurrent product; NULL: there are more */
-} rnn_node;
 
 typedef struct rnn_job {
     const mmf_tape *tape;
@@ -52,22 +35,6 @@ static int64_t padded(int64_t width)
     return width % 64 == 0 ? width + 16 : width;
 }
 
-static bool is_valid(const rnn_node *n, int64_t b, int64_t t)
-{
-    return !n->length || t < n->length->ints[b];
-}
-
-/* The step before t in the direction of the walk, -1 at the start. */
-static int64_t previous_step(const rnn_node *n, int64_t t)
-{
-    return n->reverse ? (t + 1 < n->steps ? t + 1 : -1) : t - 1;
-}
-
-static int64_t walk_step(const rnn_node *n, int64_t i)
-{
-    return n->reverse ? n->steps - 1 - i : i;
-}
-
 /* ---- LSTM -------------------------------------------------------------------------------- */
 
 static void lstm_rows(const rnn_job *j, int64_t begin, int64_t end, int64_t t, int64_t before,
@@ -78,13 +45,13 @@ static void lstm_rows(const rnn_job *j, int64_t begin, int64_t end, int64_t t, i
     mmf_real *const sequence = n->node.out->data, *const cells = n->cells->data;
     for (int64_t b = begin; b < end; b++) {
         const int64_t at = (b * n->steps + t) * h;
-        if (!is_valid(n, b, t)) {
+        if (!rnn_is_valid(n, b, t)) {
             memset(sequence + at, 0, (size_t)h * sizeof *sequence);
             memset(cells + at, 0, (size_t)h * sizeof *cells);
             continue;
         }
         const mmf_real *const old = before < 0 ? zeros : cells + (b * n->steps + before) * h;
-        j->tape->k->lstm_cell(h, n->gates + (b * n->steps + t) * n->stride, old, cells + at,
+        j->tape->k->lstm_cell(h, h, n->gates + (b * n->steps + t) * n->stride, old, cells + at,
                               n->tanh_c + at, sequence + at);
     }
 }
@@ -95,12 +62,6 @@ static void recurrent_product(const rnn_job *j, int64_t begin, int64_t end, int6
 {
     const rnn_node *const n = j->n;
     const bool transposed = n->w_hh_t != NULL;
-    if (n->product) {
-        j->tape->k->sum_rows(n->hidden, n->rows, n->node.out->data + before * n->hidden, n->w_hh_t,
-                             padded(n->rows), n->product);
-        j->tape->k->axpby(n->rows, 1, n->product, 1, out);
-        return;
-    }
     const mmf_real *const weight = transposed ? n->w_hh_t : n->w.weight_hh->data;
     const mmf_gemm g = {false,
                         !transposed,
@@ -124,7 +85,7 @@ static void lstm_forward_range(void *argument, int64_t begin, int64_t end)
     rnn_node *const n = j->n;
     const mmf_real *const zeros = j->d_sequence; /* a row of zeros during the forward pass */
     for (int64_t i = 0; i < n->steps; i++) {
-        const int64_t t = walk_step(n, i), before = previous_step(n, t);
+        const int64_t t = rnn_walk_step(n, i), before = rnn_previous_step(n, t);
         if (before >= 0)
             recurrent_product(j, begin, end, before, n->gates + (begin * n->steps + t) * n->stride,
                               n->steps * n->stride);
@@ -143,11 +104,11 @@ static void lstm_backward_range(void *argument, int64_t begin, int64_t end)
     memset(dh, 0, (size_t)((end - begin) * h) * sizeof *dh);
     memset(dc, 0, (size_t)((end - begin) * h) * sizeof *dc);
     for (int64_t i = n->steps - 1; i >= 0; i--) {
-        const int64_t t = walk_step(n, i), before = previous_step(n, t);
+        const int64_t t = rnn_walk_step(n, i), before = rnn_previous_step(n, t);
         for (int64_t b = begin; b < end; b++) {
             const int64_t step = b * n->steps + t, at = step * h, local = (b - begin) * h;
             mmf_real *const dgates = n->dgates + step * n->stride;
-            if (!is_valid(n, b, t)) {
+            if (!rnn_is_valid(n, b, t)) {
                 memset(dgates, 0, (size_t)n->rows * sizeof *dgates);
                 continue;
             }
@@ -190,7 +151,7 @@ static void gru_forward_range(void *argument, int64_t begin, int64_t end)
     const mmf_real *const bias = n->w.bias_hh ? n->w.bias_hh->data : NULL;
     mmf_real *const sequence = n->node.out->data;
     for (int64_t i = 0; i < n->steps; i++) {
-        const int64_t t = walk_step(n, i), before = previous_step(n, t);
+        const int64_t t = rnn_walk_step(n, i), before = rnn_previous_step(n, t);
         memset(part, 0, (size_t)(n_local * n->rows) * sizeof *part);
         for (int64_t b = 0; bias && b < n_local; b++)
             memcpy(part + b * n->rows, bias, (size_t)n->rows * sizeof *part);
@@ -198,8 +159,9 @@ static void gru_forward_range(void *argument, int64_t begin, int64_t end)
             recurrent_product(j, begin, end, before, part, n->rows);
         for (int64_t b = begin; b < end; b++) {
             const int64_t step = b * n->steps + t, at = step * h;
-            if (is_valid(n, b, t))
-                j->tape->k->gru_cell(h, n->gates + step * n->stride, part + (b - begin) * n->rows,
+            if (rnn_is_valid(n, b, t))
+                j->tape->k->gru_cell(h, h, n->gates + step * n->stride,
+                                     part + (b - begin) * n->rows,
                                      before < 0 ? zeros : sequence + (b * n->steps + before) * h,
                                      n->tanh_c + at, sequence + at);
             else
@@ -219,13 +181,13 @@ static void gru_backward_range(void *argument, int64_t begin, int64_t end)
     const mmf_real *const zeros = n->dhidden + total + n->batch * h;
     memset(dh, 0, (size_t)((end - begin) * h) * sizeof *dh);
     for (int64_t i = n->steps - 1; i >= 0; i--) {
-        const int64_t t = walk_step(n, i), before = previous_step(n, t);
+        const int64_t t = rnn_walk_step(n, i), before = rnn_previous_step(n, t);
         for (int64_t b = begin; b < end; b++) {
             const int64_t step = b * n->steps + t, at = step * h;
             mmf_real *const dx = n->dgates + step * n->stride;
             mmf_real *const dr = n->dhidden + step * n->stride;
             mmf_real *const d = dh + (b - begin) * h;
-            if (!is_valid(n, b, t)) {
+            if (!rnn_is_valid(n, b, t)) {
                 memset(dx, 0, (size_t)n->rows * sizeof *dx);
                 memset(dr, 0, (size_t)n->rows * sizeof *dr);
                 continue;
@@ -259,7 +221,7 @@ static mmf_real *previous_states(mmf_tape *tape, const rnn_node *n, int64_t stri
 {
     mmf_real *const out = mmf_tape__reals(tape, n->batch * n->steps * stride);
     for (int64_t step = 0; out && step < n->batch * n->steps; step++) {
-        const int64_t t = step % n->steps, before = previous_step(n, t);
+        const int64_t t = step % n->steps, before = rnn_previous_step(n, t);
         mmf_real *const to = out + step * stride;
         if (before < 0)
             memset(to, 0, (size_t)n->hidden * sizeof *to);
@@ -442,26 +404,35 @@ static void transpose(const rnn_node *n, mmf_real *to)
     }
 }
 
-/* A batch transposes anew, which its samples share; one sample reads what passes over fixed
- * parameters keep, or does without. */
+/* What the samples of a batch share; fewer do without. */
 static bool transpose_recurrent(mmf_tape *tape, rnn_node *n)
 {
-    const int64_t size = n->hidden * padded(n->rows);
-    bool is_new = true;
-    mmf_real *to = NULL;
-    if (n->batch == 1) {
-        to = mmf_tape__keep(tape, n->w.weight_hh, "recurrent", (size_t)size * sizeof *to, &is_new);
-        n->product = to ? mmf_tape__reals(tape, n->rows) : NULL;
-        if (to && !n->product)
-            return false;
-    } else if (n->batch >= TRANSPOSE_ROWS) {
-        to = mmf_tape__reals(tape, size);
-        if (!to)
-            return false;
-    }
-    if (to && is_new)
-        transpose(n, to);
+    if (n->batch < TRANSPOSE_ROWS)
+        return true;
+    mmf_real *const to = mmf_tape__reals(tape, n->hidden * padded(n->rows));
+    if (!to)
+        return false;
+    transpose(n, to);
     n->w_hh_t = to;
+    return true;
+}
+
+static bool walk(mmf_tape *tape, rnn_node *n)
+{
+    const int64_t n_parts = n->is_gru ? n->batch * n->rows : 0;
+    mmf_real *const scratch = mmf_tape__reals(tape, n_parts + n->hidden);
+    if (!scratch)
+        return false;
+    mmf_real *const zeros = scratch + n_parts;
+    memset(zeros, 0, (size_t)n->hidden * sizeof *zeros);
+    if (mmf_rnn_walk_sample(tape, n, scratch, zeros))
+        return true;
+    n->dhidden = scratch; /* GRU: the step's recurrent part, then the zeros */
+    rnn_job job = {.tape = tape, .n = n, .d_sequence = zeros};
+    if (!transpose_recurrent(tape, n))
+        return false;
+    mmf_tape__parallel(tape, n->batch, RANGE_ROWS,
+                       n->is_gru ? gru_forward_range : lstm_forward_range, &job);
     return true;
 }
 
@@ -481,17 +452,9 @@ static mmf_rnn_output run(mmf_tape *tape, const char *op, mmf_tensor *x, const m
     const int64_t shape[] = {n.batch, n.steps, n.hidden};
     mmf_tensor *const sequence = mmf_tape__tensor(tape, 3, shape);
     n.cells = is_gru ? NULL : mmf_tape__tensor(tape, 3, shape);
-    const int64_t n_scratch = (is_gru ? n.batch * n.rows : 0) + n.hidden;
-    mmf_real *const scratch = mmf_tape__reals(tape, n_scratch);
-    if (!sequence || (!is_gru && !n.cells) || !scratch || !project(tape, &n) ||
-        !transpose_recurrent(tape, &n))
-        return failed;
     n.node.out = sequence;
-    n.dhidden = scratch; /* GRU: the step's recurrent part, then a row of zeros */
-    memset(scratch, 0, (size_t)n_scratch * sizeof *scratch);
-    rnn_job job = {.tape = tape, .n = &n, .d_sequence = scratch}; /* LSTM: a row of zeros */
-    mmf_tape__parallel(tape, n.batch, RANGE_ROWS, is_gru ? gru_forward_range : lstm_forward_range,
-                       &job);
+    if (!sequence || (!is_gru && !n.cells) || !project(tape, &n) || !walk(tape, &n))
+        return failed;
     mmf_tape__count_products(tape, n.batch * n.steps, n.rows, n.hidden, 1);
     const bool wants = x->wants_grad || w->weight_ih->wants_grad || w->weight_hh->wants_grad ||
                        (w->bias_ih && w->bias_ih->wants_grad) ||
