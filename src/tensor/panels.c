@@ -14,7 +14,7 @@
 
 struct mmf_panels_cached {
     struct mmf_panels_cached *next;
-    int64_t m, n, k;
+    mmf_panel_shape shape;
     mmf_panel_kernel *kernel; /* NULL: the back end has none, and is not asked again */
 };
 
@@ -39,17 +39,23 @@ void mmf_panels_free(mmf_ctx *ctx, struct mmf_panels_cached *first)
     }
 }
 
-static const mmf_panel_kernel *kernel_of(mmf_tape *tape, int64_t m, int64_t n, int64_t k)
+static bool is_same(const mmf_panel_shape *a, const mmf_panel_shape *b)
+{
+    return a->m == b->m && a->n == b->n && a->k == b->k && a->has_bias == b->has_bias &&
+           a->relu == b->relu;
+}
+
+static const mmf_panel_kernel *kernel_of(mmf_tape *tape, const mmf_panel_shape *shape)
 {
     for (const struct mmf_panels_cached *c = tape->panel_kernels; c; c = c->next) {
-        if (c->m == m && c->n == n && c->k == k)
+        if (is_same(&c->shape, shape))
             return c->kernel;
     }
     struct mmf_panels_cached *const c = mmf_alloc(tape->ctx, sizeof *c);
     if (!c)
         return NULL;
-    *c = (struct mmf_panels_cached){tape->panel_kernels, m, n, k,
-                                    mmf_blas_panel_make(tape->ctx, m, n, k)};
+    *c = (struct mmf_panels_cached){tape->panel_kernels, *shape,
+                                    mmf_blas_panel_make(tape->ctx, shape)};
     tape->panel_kernels = c;
     return c->kernel;
 }
@@ -137,7 +143,9 @@ static bool plan(mmf_tape *tape, panels_job *j)
     for (int r = 0; r < 2; r++) {
         for (int c = 0; c < 2; c++) {
             const bool is_used = (r == 1 || n_row_tiles > 1) && (c == 1 || j->n_column_tiles > 1);
-            j->kernels[r][c] = is_used ? kernel_of(tape, rows[r], columns[c], j->inputs) : NULL;
+            const mmf_panel_shape shape = {rows[r], columns[c], j->inputs, j->b != NULL,
+                                           j->activation == MMF_ACT_RELU};
+            j->kernels[r][c] = is_used ? kernel_of(tape, &shape) : NULL;
             if (is_used && !j->kernels[r][c])
                 return false;
         }
@@ -149,6 +157,7 @@ static bool plan(mmf_tape *tape, panels_job *j)
 static void tile_range(void *argument, int64_t begin, int64_t end)
 {
     const panels_job *const j = argument;
+    const bool by_kernel = j->activation == MMF_ACT_NONE || j->activation == MMF_ACT_RELU;
     _Alignas(64) mmf_real sums[TILE_ROWS * TILE_COLUMNS];
     for (int64_t t = begin; t < end; t++) {
         const int64_t row = t / j->n_column_tiles * j->tile_rows;
@@ -158,12 +167,14 @@ static void tile_range(void *argument, int64_t begin, int64_t end)
         const int64_t m = last_rows ? j->rows - row : j->tile_rows;
         const int64_t n = last_columns ? j->outputs - column : j->tile_columns;
         if (!mmf_blas_panel_run(j->kernels[last_rows][last_columns], j->x->data + row * j->inputs,
-                                j->panels + column / MMF_PANEL * panel_size(j->inputs), sums))
+                                j->panels + column / MMF_PANEL * panel_size(j->inputs),
+                                j->b ? j->b->data + column : NULL, sums))
             __atomic_store_n(j->failed, true, __ATOMIC_RELAXED);
         for (int64_t i = 0; i < m; i++) {
             mmf_real *const y = j->y + (row + i) * j->outputs + column;
             memcpy(y, sums + i * n, (size_t)n * sizeof *y);
-            j->tape->k->bias_act(1, n, j->b ? j->b->data + column : NULL, j->activation, y);
+            if (!by_kernel)
+                j->tape->k->bias_act(1, n, NULL, j->activation, y);
         }
     }
 }

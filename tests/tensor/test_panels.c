@@ -10,12 +10,18 @@
 
 typedef struct layer_case {
     int64_t rows, inputs, outputs;
+    mmf_activation activation;
+    bool has_bias;
 } layer_case;
 
 /* One row, several tiles of rows; outputs and inputs that fill no panel; too small for panels. */
 static const layer_case cases[] = {
-    {1, 512, 512},   {1, 517, 701},    {2, 512, 512},   {14, 512, 512},
-    {100, 512, 300}, {129, 260, 1111}, {65, 131, 1500}, {3, 8, 8},
+    {1, 512, 512, MMF_ACT_RELU, true},    {1, 517, 701, MMF_ACT_NONE, true},
+    {2, 512, 512, MMF_ACT_NONE, true},    {2, 512, 512, MMF_ACT_RELU, false},
+    {2, 512, 512, MMF_ACT_NONE, false},   {14, 512, 512, MMF_ACT_RELU, true},
+    {14, 512, 512, MMF_ACT_GELU, true},   {100, 512, 300, MMF_ACT_TANH, false},
+    {100, 512, 300, MMF_ACT_RELU, true},  {129, 260, 1111, MMF_ACT_SIGMOID, true},
+    {65, 131, 1500, MMF_ACT_RELU, false}, {3, 8, 8, MMF_ACT_RELU, true},
 };
 
 enum { N_CASES = sizeof cases / sizeof *cases };
@@ -38,7 +44,7 @@ static void make(layer *l, const layer_case *c)
         *arrays[i] = mmf_alloc(l->ctx, (size_t)sizes[i] * sizeof **arrays[i]);
         assert_non_null(*arrays[i]);
         for (int64_t e = 0; e < sizes[i]; e++)
-            (*arrays[i])[e] = (mmf_real)mmf_rng_normal(&rng);
+            (*arrays[i])[e] = (mmf_real)(0.3 * mmf_rng_normal(&rng));
     }
 }
 
@@ -57,8 +63,8 @@ static const mmf_tensor *run(layer *l, const layer_case *c, bool fixed)
     mmf_tape_begin(l->tape, &(mmf_pass){.fixed = fixed});
     mmf_tensor *const x = mmf_input(l->tape, l->x, 2, (int64_t[]){c->rows, c->inputs});
     mmf_tensor *const w = mmf_variable(l->tape, l->w, 2, (int64_t[]){c->outputs, c->inputs});
-    mmf_tensor *const b = mmf_variable(l->tape, l->b, 1, &c->outputs);
-    const mmf_tensor *const y = mmf_linear(l->tape, x, w, b, MMF_ACT_RELU);
+    mmf_tensor *const b = c->has_bias ? mmf_variable(l->tape, l->b, 1, &c->outputs) : NULL;
+    const mmf_tensor *const y = mmf_linear(l->tape, x, w, b, c->activation);
     test_ok(l->ctx, mmf_tape_status(l->tape));
     return y;
 }
@@ -93,7 +99,7 @@ static void test_equals_plain_products(void **state)
 static void test_panels_last_as_long_as_parameters(void **state)
 {
     (void)state;
-    const layer_case c = {14, 512, 512};
+    const layer_case c = {14, 512, 512, MMF_ACT_RELU, true};
     layer l;
     make(&l, &c);
     run(&l, &c, true);
@@ -112,7 +118,7 @@ static void test_panels_last_as_long_as_parameters(void **state)
 static void test_one_row(void **state)
 {
     (void)state;
-    const layer_case c = {1, 512, 700};
+    const layer_case c = {1, 512, 700, MMF_ACT_RELU, true};
     layer l;
     make(&l, &c);
     const mmf_tensor *const plain = run(&l, &c, false);

@@ -90,9 +90,9 @@ int mmf_blas_byte_levels(void)
     return 255;
 }
 
-mmf_panel_kernel *mmf_blas_panel_make(mmf_ctx *ctx, int64_t m, int64_t n, int64_t k)
+mmf_panel_kernel *mmf_blas_panel_make(mmf_ctx *ctx, const mmf_panel_shape *shape)
 {
-    (void)ctx, (void)m, (void)n, (void)k;
+    (void)ctx, (void)shape;
     return NULL;
 }
 
@@ -102,9 +102,9 @@ void mmf_blas_panel_free(mmf_ctx *ctx, mmf_panel_kernel *kernel)
 }
 
 bool mmf_blas_panel_run(const mmf_panel_kernel *kernel, const mmf_real *a, const mmf_real *panels,
-                        mmf_real *c)
+                        const mmf_real *bias, mmf_real *c)
 {
-    (void)kernel, (void)a, (void)panels, (void)c;
+    (void)kernel, (void)a, (void)panels, (void)bias, (void)c;
     return false;
 }
 

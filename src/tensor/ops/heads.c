@@ -295,8 +295,9 @@ static bool attend(mmf_tape *tape, attend_job *j, int64_t n_samples)
     const bool by_lanes = j->width <= LANE_WIDTH && j->value_width <= LANE_WIDTH;
     const int64_t widths = j->width + j->value_width;
     const int64_t n = n_samples * (by_lanes ? query_tiles(j) : j->n_heads);
-    const int64_t grain = mmf_grain(by_lanes ? j->n_heads * j->tk * (widths + QUERIES)
-                                             : j->tq * j->tk * widths / 16 + 4 * j->tq * j->tk);
+    const int64_t tile = j->tk * (widths + QUERIES) + QUERIES * widths;
+    const int64_t grain =
+        mmf_grain(by_lanes ? j->n_heads * tile : j->tq * j->tk * widths / 16 + 4 * j->tq * j->tk);
     j->room = by_lanes ? (widths + 2 * j->tk) * QUERIES : 2 * j->tq * j->tk;
     if (!mmf_tape__lanes(tape, n, grain, &j->lanes) ||
         !(j->scratch = mmf_tape__reals(tape, j->lanes.count * j->room)))
