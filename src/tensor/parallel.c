@@ -5,9 +5,12 @@
  * Ranges depend on sizes alone, no two write the same element and partial sums are added in order,
  * so the bits of a result do not depend on the number of threads.
  */
-#include "tensor/tape.h"
-
 #include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "tensor/tape.h"
 
 #ifdef MMF_WITH_OPENMP
 #include <omp.h>
@@ -24,15 +27,17 @@
 #define LOCKSTEP_LOOKS 4096
 /* Multiply-adds below which one product stays on one thread (about 50 us of work). */
 #define GEMM_MIN_WORK ((int64_t)2 << 20)
-/* Elements of a matrix below which one row through it stays on one thread: it takes as long as the
- * matrix takes to come, 60 us from the last level of the cache, and so does waking a thread that
- * sleeps. */
-#define ROW_MIN_WORK ((int64_t)1 << 21)
+/* Elements of a matrix from which one row through it waits for the matrix to come, and from which
+ * it has pieces. */
 #define ROW_MIN_ELEMENTS ((int64_t)1 << 18)
+#define ROW_MIN_WORK ((int64_t)1 << 19)
+/* Elements from which it is worth waking a thread that sleeps, which takes 60 us as well. */
+#define ROW_WAKING_ELEMENTS ((int64_t)1 << 21)
 /* Pieces of a product, and of a large one: few, because every piece packs its operands again. */
 #define GEMM_PIECES 2
 #define GEMM_LARGE_PIECES 4
-/* Of one row through a matrix, which packs nothing: a thread that has to be woken takes fewer. */
+/* Of one row through a large matrix, which packs nothing: a thread that has to be woken takes
+ * fewer. */
 #define ROW_PIECES 8
 /* Columns (or rows) of C in a piece are a multiple of a back end's register block. */
 #define GEMM_BLOCK 16
@@ -45,17 +50,22 @@ int64_t mmf_grain(int64_t cost_per_item)
     return grain > 0 ? grain : 1;
 }
 
-void mmf_tape__parallel(const mmf_tape *tape, int64_t n, int64_t grain, mmf_range_fn *fn,
-                        void *argument)
+bool mmf_threads_sleep(void)
 {
-    if (n <= grain || tape->n_threads == 1) {
+    const char *const policy = getenv("OMP_WAIT_POLICY"), *const spins = getenv("GOMP_SPINCOUNT");
+    return (policy && strcasecmp(policy, "passive") == 0) || (spins && strcmp(spins, "0") == 0);
+}
+
+static void run_ranges(int n_threads, int64_t n, int64_t grain, mmf_range_fn *fn, void *argument)
+{
+    if (n <= grain || n_threads == 1) {
         for (int64_t begin = 0; begin < n; begin += grain)
             fn(argument, begin, begin + grain < n ? begin + grain : n);
         return;
     }
 #ifdef MMF_WITH_OPENMP
     const int64_t n_ranges = (n + grain - 1) / grain;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(tape->n_threads)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads)
     for (int64_t r = 0; r < n_ranges; r++) {
         const int64_t begin = r * grain;
         fn(argument, begin, begin + grain < n ? begin + grain : n);
@@ -64,6 +74,12 @@ void mmf_tape__parallel(const mmf_tape *tape, int64_t n, int64_t grain, mmf_rang
     for (int64_t begin = 0; begin < n; begin += grain)
         fn(argument, begin, begin + grain < n ? begin + grain : n);
 #endif
+}
+
+void mmf_tape__parallel(const mmf_tape *tape, int64_t n, int64_t grain, mmf_range_fn *fn,
+                        void *argument)
+{
+    run_ranges(tape->n_threads, n, grain, fn, argument);
 }
 
 /* ---- Steps in order ---------------------------------------------------------------------- */
@@ -147,7 +163,7 @@ void mmf_lane_give(const mmf_lanes *lanes, int64_t lane)
 
 /* ---- Matrix products --------------------------------------------------------------------- */
 
-/* One row through a matrix that no first cache level holds: then it waits for memory. */
+/* One row through a matrix that no first cache level holds. */
 static bool is_row(const mmf_gemm *g)
 {
     return g->m == 1 && g->n * g->k >= ROW_MIN_ELEMENTS && !g->transpose_a &&
@@ -237,7 +253,7 @@ static void add_parts(void *argument, int64_t begin, int64_t end)
     }
 }
 
-static void split_inner(mmf_tape *tape, const mmf_gemm *gemm, int64_t n_pieces)
+static void split_inner(mmf_tape *tape, const mmf_gemm *gemm, int64_t n_pieces, int n_threads)
 {
     inner_job job = {.k = tape->k, .whole = *gemm};
     const int64_t terms = (gemm->k + n_pieces - 1) / n_pieces;
@@ -247,8 +263,8 @@ static void split_inner(mmf_tape *tape, const mmf_gemm *gemm, int64_t n_pieces)
     job.partial = mmf_tape__reals(tape, job.n_parts * gemm->m * gemm->n);
     if (!job.partial)
         return;
-    mmf_tape__parallel(tape, gemm->k, job.terms, run_inner, &job);
-    mmf_tape__parallel(tape, gemm->m, mmf_grain(gemm->n * job.n_parts), add_parts, &job);
+    run_ranges(n_threads, gemm->k, job.terms, run_inner, &job);
+    run_ranges(n_threads, gemm->m, mmf_grain(gemm->n * job.n_parts), add_parts, &job);
     mmf_arena_rewind(&tape->arena, mark);
 }
 
@@ -267,17 +283,22 @@ void mmf_tape__gemm(mmf_tape *tape, const mmf_gemm *gemm)
 {
     mmf_tape__count_products(tape, 1, gemm->m, gemm->n, gemm->k);
     const int64_t work = gemm->m * gemm->n * gemm->k;
-    if (work < (is_row(gemm) ? ROW_MIN_WORK : GEMM_MIN_WORK)) {
+    const bool row = is_row(gemm);
+    if (work < (row ? ROW_MIN_WORK : GEMM_MIN_WORK)) {
         product(tape->k, gemm);
         return;
     }
-    const int64_t few = work >= 16 * GEMM_MIN_WORK ? GEMM_LARGE_PIECES : GEMM_PIECES;
-    const int64_t n_pieces = is_row(gemm) ? ROW_PIECES : few;
+    const bool large = work >= (row ? ROW_WAKING_ELEMENTS : 16 * GEMM_MIN_WORK);
+    const int64_t many = row ? ROW_PIECES : GEMM_LARGE_PIECES;
+    const int64_t n_pieces = large ? many : GEMM_PIECES;
+    /* Pieces depend on sizes alone, who runs them does not. */
+    const bool alone = row && !large && tape->threads_sleep;
+    const int n_threads = alone ? 1 : tape->n_threads;
     piece_job job = {tape->k, *gemm};
     if (gemm->k > gemm->m && gemm->k > gemm->n && gemm->k >= n_pieces * GEMM_MIN_TERMS)
-        split_inner(tape, gemm, n_pieces);
+        split_inner(tape, gemm, n_pieces, n_threads);
     else if (gemm->n >= gemm->m)
-        mmf_tape__parallel(tape, gemm->n, piece_size(gemm->n, n_pieces), run_columns, &job);
+        run_ranges(n_threads, gemm->n, piece_size(gemm->n, n_pieces), run_columns, &job);
     else
-        mmf_tape__parallel(tape, gemm->m, piece_size(gemm->m, n_pieces), run_rows, &job);
+        run_ranges(n_threads, gemm->m, piece_size(gemm->m, n_pieces), run_rows, &job);
 }

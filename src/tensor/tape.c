@@ -24,6 +24,7 @@ mmf_status mmf_tape_create(mmf_ctx *ctx, mmf_tape **out)
     mmf_arena_init(&tape->arena, ctx);
     mmf_arena_init(&tape->kept_arena, ctx);
     tape->kept_arena.is_roomy = true;
+    tape->threads_sleep = mmf_threads_sleep();
     *out = tape;
     return MMF_OK;
 }

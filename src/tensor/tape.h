@@ -55,6 +55,7 @@ struct mmf_tape {
     mmf_pass pass;
     const mmf_kernels *k;
     int n_threads;
+    bool threads_sleep; /* as soon as they have no work; they take long to wake */
     mmf_node *last;
     int64_t n_nodes;
     double flops;           /* of the products of this pass */
@@ -126,6 +127,10 @@ typedef void mmf_range_fn(void *argument, int64_t begin, int64_t end);
  */
 void mmf_tape__parallel(const mmf_tape *tape, int64_t n, int64_t grain, mmf_range_fn *fn,
                         void *argument);
+/** Whether the environment tells OpenMP that threads without work shall sleep; it cannot be asked.
+ */
+bool mmf_threads_sleep(void);
+
 #define MMF_LOCKSTEP_MOST_PIECES 16
 
 typedef void mmf_step_fn(void *argument, int64_t step, int64_t piece);

@@ -1,5 +1,6 @@
 /* test_fixed_pass.c: what passes over fixed parameters keep, and when they forget it. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "mmfuse/tensor.h"
@@ -171,6 +172,32 @@ static void recurrent_layers_have_the_same_states(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* One row through a matrix: with threads that are woken for it, and where they had better sleep. */
+static void how_threads_wait_changes_no_bits(void **state)
+{
+    (void)state;
+    enum { FROM = 1024, TO = 700 };
+    static mmf_real x[FROM], w[TO * FROM], y[2][TO];
+    mmf_ctx *const ctx = test_ctx();
+    mmf_ctx_set_threads(ctx, 2);
+    for (int64_t i = 0; i < TO * FROM; i++)
+        x[i % FROM] = w[i] = (mmf_real)(i % 1013 - 506) / 500;
+    for (int asleep = 0; asleep < 2; asleep++) {
+        mmf_tape *tape = NULL;
+        assert_int_equal(setenv("OMP_WAIT_POLICY", asleep ? "PASSIVE" : "active", 1), 0);
+        test_ok(ctx, mmf_tape_create(ctx, &tape));
+        mmf_tape_begin(tape, &(mmf_pass){0});
+        const mmf_tensor *const product =
+            mmf_linear(tape, mmf_input(tape, x, 2, (const int64_t[]){1, FROM}),
+                       mmf_input(tape, w, 2, (const int64_t[]){TO, FROM}), NULL, MMF_ACT_NONE);
+        test_ok(ctx, mmf_tape_status(tape));
+        memcpy(y[asleep], product->data, sizeof y[asleep]);
+        mmf_tape_free(tape);
+    }
+    assert_memory_equal(y[0], y[1], sizeof y[0]);
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +205,7 @@ int main(void)
         cmocka_unit_test(another_pass_forgets_old_values),
         cmocka_unit_test(steady_passes_allocate_nothing),
         cmocka_unit_test(recurrent_layers_have_the_same_states),
+        cmocka_unit_test(how_threads_wait_changes_no_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
