@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "tensor/tape.h"
 
@@ -27,12 +28,13 @@
 #define LOCKSTEP_LOOKS 4096
 /* Multiply-adds below which one product stays on one thread (about 50 us of work). */
 #define GEMM_MIN_WORK ((int64_t)2 << 20)
-/* Elements of a matrix from which one row through it waits for the matrix to come, and from which
- * it has pieces. */
-#define ROW_MIN_ELEMENTS ((int64_t)1 << 18)
-#define ROW_MIN_WORK ((int64_t)1 << 19)
+/* Elements of a matrix from which one row through it waits for the matrix to come, and has pieces.
+ */
+#define ROW_MIN_ELEMENTS ((int64_t)1 << 17)
 /* Elements from which it is worth waking a thread that sleeps, which takes 60 us as well. */
 #define ROW_WAKING_ELEMENTS ((int64_t)1 << 21)
+/* Threads that spin for a while before they sleep are still awake so long after they had work. */
+#define AWAKE_NANOSECONDS 30000
 /* Pieces of a product, and of a large one: few, because every piece packs its operands again. */
 #define GEMM_PIECES 2
 #define GEMM_LARGE_PIECES 4
@@ -56,6 +58,21 @@ bool mmf_threads_sleep(void)
     return (policy && strcasecmp(policy, "passive") == 0) || (spins && strcmp(spins, "0") == 0);
 }
 
+/* When this thread's team last had work. */
+static _Thread_local int64_t last_met;
+
+static int64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static bool others_are_awake(const mmf_tape *tape)
+{
+    return !tape->threads_sleep && now() - last_met < AWAKE_NANOSECONDS;
+}
+
 static void run_ranges(int n_threads, int64_t n, int64_t grain, mmf_range_fn *fn, void *argument)
 {
     if (n <= grain || n_threads == 1) {
@@ -70,6 +87,7 @@ static void run_ranges(int n_threads, int64_t n, int64_t grain, mmf_range_fn *fn
         const int64_t begin = r * grain;
         fn(argument, begin, begin + grain < n ? begin + grain : n);
     }
+    last_met = now();
 #else
     for (int64_t begin = 0; begin < n; begin += grain)
         fn(argument, begin, begin + grain < n ? begin + grain : n);
@@ -132,6 +150,7 @@ void mmf_tape__lockstep(const mmf_tape *tape, int64_t n_steps, int64_t n_pieces,
 #ifdef MMF_WITH_OPENMP
 #pragma omp parallel num_threads(n_threads) if (n_threads > 1)
     walk_steps(&w, omp_get_thread_num(), omp_get_num_threads());
+    last_met = n_threads > 1 ? now() : last_met;
 #else
     (void)n_threads;
     walk_steps(&w, 0, 1);
@@ -170,9 +189,9 @@ static bool is_row(const mmf_gemm *g)
            g->alpha == (mmf_real)1 && g->beta == (mmf_real)0;
 }
 
-static void product(const mmf_kernels *k, const mmf_gemm *g)
+static void product(const mmf_kernels *k, const mmf_gemm *g, bool row)
 {
-    if (!is_row(g))
+    if (!row)
         mmf_blas_gemm(g);
     else if (g->transpose_b)
         k->dot_rows(g->n, g->k, g->b, g->ldb, g->a, g->c);
@@ -183,6 +202,7 @@ static void product(const mmf_kernels *k, const mmf_gemm *g)
 typedef struct piece_job {
     const mmf_kernels *k;
     mmf_gemm whole;
+    bool row;
 } piece_job;
 
 static mmf_gemm column_piece(const mmf_gemm *whole, int64_t begin, int64_t end)
@@ -207,14 +227,14 @@ static void run_columns(void *argument, int64_t begin, int64_t end)
 {
     const piece_job *const j = argument;
     const mmf_gemm piece = column_piece(&j->whole, begin, end);
-    product(j->k, &piece);
+    product(j->k, &piece, j->row);
 }
 
 static void run_rows(void *argument, int64_t begin, int64_t end)
 {
     const piece_job *const j = argument;
     const mmf_gemm piece = row_piece(&j->whole, begin, end);
-    product(j->k, &piece);
+    mmf_blas_gemm(&piece);
 }
 
 /* Where the inner dimension is the longest one: each piece sums a range of it into a matrix of its
@@ -222,6 +242,7 @@ static void run_rows(void *argument, int64_t begin, int64_t end)
 typedef struct inner_job {
     const mmf_kernels *k;
     mmf_gemm whole;
+    bool row;
     int64_t terms;     /* of a piece */
     int64_t n_parts;   /* matrices beside C */
     mmf_real *partial; /* (n_parts, m, n) */
@@ -240,7 +261,7 @@ static void run_inner(void *argument, int64_t begin, int64_t end)
         piece.ldc = piece.n;
         piece.beta = 0;
     }
-    product(j->k, &piece);
+    product(j->k, &piece, j->row);
 }
 
 static void add_parts(void *argument, int64_t begin, int64_t end)
@@ -255,7 +276,7 @@ static void add_parts(void *argument, int64_t begin, int64_t end)
 
 static void split_inner(mmf_tape *tape, const mmf_gemm *gemm, int64_t n_pieces, int n_threads)
 {
-    inner_job job = {.k = tape->k, .whole = *gemm};
+    inner_job job = {.k = tape->k, .whole = *gemm, .row = is_row(gemm)};
     const int64_t terms = (gemm->k + n_pieces - 1) / n_pieces;
     job.terms = (terms + GEMM_BLOCK - 1) / GEMM_BLOCK * GEMM_BLOCK;
     job.n_parts = (gemm->k + job.terms - 1) / job.terms - 1;
@@ -284,17 +305,17 @@ void mmf_tape__gemm(mmf_tape *tape, const mmf_gemm *gemm)
     mmf_tape__count_products(tape, 1, gemm->m, gemm->n, gemm->k);
     const int64_t work = gemm->m * gemm->n * gemm->k;
     const bool row = is_row(gemm);
-    if (work < (row ? ROW_MIN_WORK : GEMM_MIN_WORK)) {
-        product(tape->k, gemm);
+    if (!row && work < GEMM_MIN_WORK) {
+        mmf_blas_gemm(gemm);
         return;
     }
     const bool large = work >= (row ? ROW_WAKING_ELEMENTS : 16 * GEMM_MIN_WORK);
     const int64_t many = row ? ROW_PIECES : GEMM_LARGE_PIECES;
     const int64_t n_pieces = large ? many : GEMM_PIECES;
     /* Pieces depend on sizes alone, who runs them does not. */
-    const bool alone = row && !large && tape->threads_sleep;
+    const bool alone = row && !large && !others_are_awake(tape);
     const int n_threads = alone ? 1 : tape->n_threads;
-    piece_job job = {tape->k, *gemm};
+    piece_job job = {tape->k, *gemm, row};
     if (gemm->k > gemm->m && gemm->k > gemm->n && gemm->k >= n_pieces * GEMM_MIN_TERMS)
         split_inner(tape, gemm, n_pieces, n_threads);
     else if (gemm->n >= gemm->m)

@@ -198,6 +198,35 @@ static void how_threads_wait_changes_no_bits(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* One row reads statistics that the first pass worked out, until a pass is not fixed. */
+static void a_row_keeps_its_statistics(void **state)
+{
+    (void)state;
+    enum { CHANNELS = 5 };
+    mmf_real x[CHANNELS] = {1, -2, 3, 0, 5}, w[CHANNELS] = {1, 2, -1, 3, 1};
+    mmf_real b[CHANNELS] = {0, 1, 2, 3, 4}, mean[CHANNELS] = {0, 1, 0, 1, 0};
+    mmf_real var[CHANNELS] = {1, 4, 9, 16, 25};
+    const bool fixed[] = {false, true, true, true, false};
+    const mmf_real last[] = {5, 5, 5, 5, 4.5}; /* of the last channel: 4 + 5 / sqrt(var) */
+    const int64_t n = CHANNELS;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_tape *tape = NULL;
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    for (int pass = 0; pass < 5; pass++) {
+        var[CHANNELS - 1] = pass < 3 ? 25 : 100;
+        mmf_tape_begin(tape, &(mmf_pass){.fixed = fixed[pass]});
+        const mmf_tensor *const y =
+            mmf_batch_norm(tape, mmf_input(tape, x, 2, (const int64_t[]){1, n}),
+                           mmf_variable(tape, w, 1, &n), mmf_variable(tape, b, 1, &n),
+                           mmf_input(tape, mean, 1, &n), mmf_input(tape, var, 1, &n), 1, 0.1, 0);
+        test_ok(ctx, mmf_tape_status(tape));
+        assert_true(fabs((double)y->data[1] - (1 + 2 * (-2 - 1) / 2.0)) < 1e-6);
+        assert_true(fabs((double)(y->data[CHANNELS - 1] - last[pass])) < 1e-6);
+    }
+    mmf_tape_free(tape);
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +235,7 @@ int main(void)
         cmocka_unit_test(steady_passes_allocate_nothing),
         cmocka_unit_test(recurrent_layers_have_the_same_states),
         cmocka_unit_test(how_threads_wait_changes_no_bits),
+        cmocka_unit_test(a_row_keeps_its_statistics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -166,6 +166,15 @@ static void batch_statistics(mmf_tape *tape, const batch_norm_node *n, double *m
     mmf_tape__parallel(tape, n->channels, mmf_grain(n->outer * n->inner), statistics_range, &job);
 }
 
+/* Of single values a channel, in a loop that the compiler makes vectors of. */
+static void apply_values(int64_t n, const mmf_real *restrict x, const mmf_real *restrict mean,
+                         const mmf_real *restrict rstd, const mmf_real *restrict w,
+                         const mmf_real *restrict b, mmf_real *restrict y)
+{
+    for (int64_t c = 0; c < n; c++)
+        y[c] = (x[c] - mean[c]) * (w ? rstd[c] * w[c] : rstd[c]) + (b ? b[c] : (mmf_real)0);
+}
+
 static void apply_range(void *argument, int64_t begin, int64_t end)
 {
     const batch_norm_job *const j = argument;
@@ -173,14 +182,16 @@ static void apply_range(void *argument, int64_t begin, int64_t end)
     const mmf_real *const w = n->weight ? n->weight->data : NULL;
     const mmf_real *const b = n->bias ? n->bias->data : NULL;
     for (int64_t o = 0; o < n->outer; o++) {
+        const int64_t first = o * n->channels + begin;
+        if (n->inner == 1) {
+            apply_values(end - begin, n->x->data + first, n->mean + begin, n->rstd + begin,
+                         w ? w + begin : NULL, b ? b + begin : NULL, j->y + first);
+            continue;
+        }
         for (int64_t c = begin; c < end; c++) {
             const int64_t at = (o * n->channels + c) * n->inner;
-            const mmf_real scale = n->rstd[c] * (w ? w[c] : 1), shift = b ? b[c] : 0;
-            if (n->inner == 1)
-                j->y[at] = (n->x->data[at] - n->mean[c]) * scale + shift;
-            else
-                j->tape->k->centered_affine(n->inner, n->x->data + at, n->mean[c], scale, shift,
-                                            j->y + at);
+            j->tape->k->centered_affine(n->inner, n->x->data + at, n->mean[c],
+                                        n->rstd[c] * (w ? w[c] : 1), b ? b[c] : 0, j->y + at);
         }
     }
 }
@@ -263,9 +274,29 @@ static void batch_norm_backward(mmf_tape *tape, mmf_node *node)
         mmf_tape__parallel(tape, n->channels, grain, input_gradient_range, &job);
 }
 
+/* Running statistics, which passes of one row over fixed parameters work out once; a batch shares
+ * the work. */
+static bool use_kept(mmf_tape *tape, batch_norm_node *n, const mmf_batch_norm_state *state)
+{
+    const size_t size = (size_t)(2 * n->channels) * sizeof(mmf_real);
+    const bool is_row = n->outer == 1 && n->inner == 1;
+    bool is_new = false;
+    mmf_real *const kept =
+        is_row && n->weight ? mmf_tape__keep(tape, n->weight, "statistics", size, &is_new) : NULL;
+    if (!kept)
+        return false;
+    n->mean = kept;
+    n->rstd = kept + n->channels;
+    if (is_new)
+        mmf_norm_use_running(state, &(mmf_norm_used){n->mean, n->rstd});
+    return true;
+}
+
 /* Fills mean and rstd; in training also moves the running statistics. */
 static bool choose_statistics(mmf_tape *tape, batch_norm_node *n, const mmf_batch_norm_state *state)
 {
+    if (!n->batch_statistics && use_kept(tape, n, state))
+        return true;
     n->mean = mmf_tape__reals(tape, n->channels);
     n->rstd = mmf_tape__reals(tape, n->channels);
     double *const scratch = mmf_tape__alloc(tape, (size_t)(2 * n->channels) * sizeof *scratch);
