@@ -134,8 +134,11 @@ static void walk_steps(walk *w, int64_t thread, int64_t n_threads)
         for (int64_t piece = 0; piece < w->n_pieces; piece++)
             try_piece(w, step, piece);
         const int64_t wanted = (step + 1) * w->n_pieces;
-        for (int looks = 0; __atomic_load_n(&w->done.n, __ATOMIC_ACQUIRE) < wanted; looks++) {
-            if (looks >= LOCKSTEP_LOOKS)
+        int looks = 0;
+        while (__atomic_load_n(&w->done.n, __ATOMIC_ACQUIRE) < wanted) {
+            if (looks < LOCKSTEP_LOOKS)
+                looks++;
+            else
                 sched_yield();
         }
     }
