@@ -6,10 +6,10 @@
 #include "tensor/kernels/panel_kernel.h"
 
 /* A tile of C: its rows and columns stay in the second cache level. */
-#define TILE_ROWS 64
-#define TILE_COLUMNS (4 * MMF_PANEL)
+#define TILE_ROWS 128
+#define TILE_COLUMNS (2 * MMF_PANEL)
 /* Columns of a tile where there are few, so that two threads have some each. */
-#define SMALL_TILE_COLUMNS (2 * MMF_PANEL)
+#define SMALL_TILE_COLUMNS MMF_PANEL
 #define FEW_COLUMNS (4 * TILE_COLUMNS)
 
 struct mmf_panels_cached {
