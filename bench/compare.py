@@ -30,7 +30,7 @@ PAGE = ROOT / "docs" / "performance.md"
 TRAIN = ["joint-concat", "lmf", "weighted", "late-mean", "tfn", "lmf-sequence", "ef-lstm", "gatv2",
          "gmu", "misa", "mult", "mfb", "mcan"]
 # Works whose latency is measured with linear layers in eight bits as well, against the same peer.
-INT8 = ["mfb", "mcan"]
+INT8 = ["gmu", "mfb", "mcan"]
 ROWS = [row for name in TRAIN for row in ([name, f"{name} int8"] if name in INT8 else [name])]
 HEAD = ["work", "kind", "round", "variant", "us", "cpu_us", "load"]
 VARIANTS = ["eager", "compile", "fused", "compile-all"]

@@ -39,11 +39,18 @@ bool mmf_int8_linear(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w, c
     return false; /* the double build is there to be exact */
 }
 
+bool mmf_int8_product(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w, mmf_tensor *y)
+{
+    (void)tape, (void)x, (void)w, (void)y;
+    return false;
+}
+
 #else
 
-/* A weight (outputs, inputs) in bytes: tiles of rows one behind the other. */
+/* A weight in bytes: tiles of rows (outputs, inputs) one behind the other. */
 typedef struct packed_weight {
     int64_t outputs, inputs, n_tiles;
+    bool by_input;                       /* the weight is (inputs, outputs) */
     bool is_plain;                       /* rows as they are */
     const mmf_byte_kernel *whole, *rest; /* of full tiles, and of the last one; NULL: none */
     size_t tile_bytes, rest_bytes;
@@ -61,7 +68,7 @@ typedef struct int8_job {
     int64_t rows;
     mmf_byte_rows in; /* x */
     int16_t *wide;    /* the bytes of few rows; NULL: there are many */
-    bool *failed;     /* by the back end */
+    bool failed;      /* by the back end */
 } int8_job;
 
 static int64_t at_most(int64_t n, int64_t limit)
@@ -89,9 +96,12 @@ static size_t bytes_of(const mmf_byte_kernel *kernel, int64_t n, int64_t k)
     return (bytes + 63) & ~(size_t)63;
 }
 
-static packed_weight plan(mmf_tape *tape, const mmf_tensor *w, bool is_plain)
+static packed_weight plan(mmf_tape *tape, const mmf_tensor *w, bool by_input, bool is_plain)
 {
-    packed_weight p = {.outputs = w->shape[0], .inputs = w->shape[1], .is_plain = is_plain};
+    packed_weight p = {.outputs = w->shape[by_input],
+                       .inputs = w->shape[!by_input],
+                       .by_input = by_input,
+                       .is_plain = is_plain};
     p.n_tiles = (p.outputs + TILE_COLUMNS - 1) / TILE_COLUMNS;
     const int64_t rest = p.outputs - (p.n_tiles - 1) * TILE_COLUMNS;
     p.whole = p.n_tiles > 1 && !is_plain ? kernel_of(tape, TILE_COLUMNS, p.inputs) : NULL;
@@ -124,8 +134,19 @@ static void quantise_weight_row(const float *row, int64_t n, int8_t *bytes, floa
     }
 }
 
-/* @param plain  room for a tile */
-static bool pack(const mmf_tensor *w, const packed_weight *p, int8_t *plain)
+/* Row `o` of the weight, copied together where it is a column. */
+static const float *weight_row(const mmf_tensor *w, const packed_weight *p, int64_t o, float *room)
+{
+    if (!p->by_input)
+        return w->data + o * p->inputs;
+    for (int64_t i = 0; i < p->inputs; i++)
+        room[i] = w->data[i * p->outputs + o];
+    return room;
+}
+
+/* @param plain  room for a tile
+ * @param row    room for a row */
+static bool pack(const mmf_tensor *w, const packed_weight *p, int8_t *plain, float *row)
 {
     bool fine = true;
     for (int64_t t = 0; t < p->n_tiles; t++) {
@@ -133,7 +154,7 @@ static bool pack(const mmf_tensor *w, const packed_weight *p, int8_t *plain)
         const mmf_byte_kernel *const kernel = t + 1 < p->n_tiles ? p->whole : p->rest;
         int8_t *const to = p->bytes + (size_t)t * p->tile_bytes;
         for (int64_t o = 0; o < n; o++)
-            quantise_weight_row(w->data + (first + o) * p->inputs, p->inputs, plain + o * p->inputs,
+            quantise_weight_row(weight_row(w, p, first + o, row), p->inputs, plain + o * p->inputs,
                                 &p->scale[first + o], &p->sums[first + o]);
         if (kernel)
             fine = fine && mmf_blas_bytes_pack(kernel, plain, to);
@@ -184,7 +205,7 @@ static void few_rows_range(void *argument, int64_t begin, int64_t end)
 /* Tile t: rows t / n_tiles, columns t % n_tiles. */
 static void tile_range(void *argument, int64_t begin, int64_t end)
 {
-    const int8_job *const j = argument;
+    int8_job *const j = argument;
     const packed_weight *const p = &j->weight;
     int32_t sums[TILE_ROWS * TILE_COLUMNS];
     for (int64_t t = begin; t < end; t++) {
@@ -198,17 +219,18 @@ static void tile_range(void *argument, int64_t begin, int64_t end)
         if (!kernel)
             mmf_blas_gemm_bytes(m, n, p->inputs, a, b, sums);
         else if (!mmf_blas_bytes_run(kernel, a, b, sums))
-            __atomic_store_n(j->failed, true, __ATOMIC_RELAXED);
+            __atomic_store_n(&j->failed, true, __ATOMIC_RELAXED);
         finish_tile(j, row, m, column, n, sums);
     }
 }
 
 /* The weight in bytes, made by the first pass that asks; false where there is no memory for it. */
-static bool packed(mmf_tape *tape, const mmf_tensor *w, bool is_plain, packed_weight *p)
+static bool packed(mmf_tape *tape, const mmf_tensor *w, bool by_input, bool is_plain,
+                   packed_weight *p)
 {
-    const size_t rows = (size_t)w->shape[0];
     bool is_new = false;
-    *p = plan(tape, w, is_plain);
+    *p = plan(tape, w, by_input, is_plain);
+    const size_t rows = (size_t)p->outputs;
     unsigned char *const kept = mmf_tape__keep(tape, w, is_plain ? "int8, plain" : "int8",
                                                weight_bytes(p) + rows * 8, &is_new);
     if (!kept)
@@ -220,7 +242,8 @@ static bool packed(mmf_tape *tape, const mmf_tensor *w, bool is_plain, packed_we
         return true;
     const mmf_arena_mark mark = mmf_arena_here(&tape->arena);
     int8_t *const plain = mmf_tape__alloc(tape, (size_t)(TILE_COLUMNS * p->inputs));
-    const bool fine = plain && pack(w, p, plain);
+    float *const row = mmf_tape__reals(tape, p->inputs);
+    const bool fine = plain && row && pack(w, p, plain, row);
     if (!fine)
         mmf_tape__fail(tape, MMF_NOMEM, "linear", "the weight could not be brought to bytes");
     mmf_arena_rewind(&tape->arena, mark);
@@ -261,35 +284,40 @@ static bool widen(mmf_tape *tape, int8_job *job)
     return job->wide != NULL;
 }
 
-bool mmf_int8_linear(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w, const mmf_tensor *b,
-                     mmf_activation activation, mmf_tensor *y)
+static bool multiply(mmf_tape *tape, int8_job *job, const mmf_tensor *w, bool by_input)
 {
-    const int64_t inputs = w->shape[1], outputs = w->shape[0];
+    const int64_t inputs = w->shape[!by_input], outputs = w->shape[by_input];
     if (!tape->pass.int8 || inputs < MIN_INPUTS || outputs < MIN_OUTPUTS ||
         inputs > MMF_BLAS_MAX_BYTE_TERMS)
         return false;
-    bool failed = false;
-    int8_job job = {.tape = tape,
-                    .x = x,
-                    .b = b,
-                    .activation = activation,
-                    .y = y,
-                    .rows = x->count / inputs,
-                    .failed = &failed};
-    const bool has_few = job.rows <= FEW_ROWS;
-    if (!packed(tape, w, has_few, &job.weight) || !quantised(tape, &job, inputs) ||
-        (has_few && !widen(tape, &job)))
+    job->rows = job->x->count / inputs;
+    const bool has_few = job->rows <= FEW_ROWS;
+    if (!packed(tape, w, by_input, has_few, &job->weight) || !quantised(tape, job, inputs) ||
+        (has_few && !widen(tape, job)))
         return false;
-    const int64_t n_row_tiles = (job.rows + TILE_ROWS - 1) / TILE_ROWS;
-    const int64_t n_tiles = job.weight.n_tiles * (has_few ? 1 : n_row_tiles);
+    const int64_t n_row_tiles = (job->rows + TILE_ROWS - 1) / TILE_ROWS;
+    const int64_t n_tiles = job->weight.n_tiles * (has_few ? 1 : n_row_tiles);
     /* Few rows cost the bytes that they wait for, many their products. */
     const int64_t cost = TILE_COLUMNS * inputs / (has_few ? 8 : 64 / TILE_ROWS);
-    mmf_tape__parallel(tape, n_tiles, mmf_grain(cost), has_few ? few_rows_range : tile_range, &job);
-    mmf_tape__count_products(tape, 1, job.rows, outputs, inputs);
-    if (failed)
+    mmf_tape__parallel(tape, n_tiles, mmf_grain(cost), has_few ? few_rows_range : tile_range, job);
+    mmf_tape__count_products(tape, 1, job->rows, outputs, inputs);
+    if (job->failed)
         mmf_tape__fail(tape, MMF_INTERNAL, "linear", "%s refused a product of bytes",
                        mmf_blas_name());
     return true;
+}
+
+bool mmf_int8_linear(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w, const mmf_tensor *b,
+                     mmf_activation activation, mmf_tensor *y)
+{
+    int8_job job = {.tape = tape, .x = x, .b = b, .activation = activation, .y = y};
+    return multiply(tape, &job, w, false);
+}
+
+bool mmf_int8_product(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w, mmf_tensor *y)
+{
+    int8_job job = {.tape = tape, .x = x, .activation = MMF_ACT_NONE, .y = y};
+    return multiply(tape, &job, w, true);
 }
 
 #endif

@@ -17,6 +17,10 @@
 bool mmf_int8_linear(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w, const mmf_tensor *b,
                      mmf_activation activation, mmf_tensor *y);
 
+/** x W for x (rows, inputs) and a weight (inputs, outputs), as some papers' code has them; as
+ * above. */
+bool mmf_int8_product(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w, mmf_tensor *y);
+
 /** Frees what a tape keeps for these products. */
 void mmf_int8_free(mmf_ctx *ctx, struct mmf_byte_cached *first);
 

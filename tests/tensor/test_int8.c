@@ -134,6 +134,31 @@ static void test_close_elsewhere(void **state)
     drop(&l);
 }
 
+/* A weight (inputs, outputs) has the same bytes as its transpose in a linear layer. */
+static void test_rows_by_input(void **state)
+{
+    (void)state;
+    for (int64_t rows = 1; rows <= 100; rows += 99) {
+        layer l = make(2, rows, 384, 300);
+        fill_normal(&l);
+        memset(l.b, 0, (size_t)l.outputs * sizeof *l.b);
+        const size_t n = (size_t)(l.rows * l.outputs);
+        memcpy(l.exact, run(&l, bytes, MMF_ACT_NONE), n * sizeof *l.exact);
+        mmf_real *const w = room(l.inputs * l.outputs);
+        for (int64_t i = 0; i < l.inputs * l.outputs; i++)
+            w[i] = l.w[i % l.outputs * l.inputs + i / l.outputs];
+        mmf_tape_begin(l.tape, &bytes);
+        const mmf_tensor *const y =
+            mmf_matmul(l.tape, mmf_input(l.tape, l.x, 2, (int64_t[]){l.rows, l.inputs}),
+                       mmf_variable(l.tape, w, 2, (int64_t[]){l.inputs, l.outputs}), false, false);
+        test_ok(l.ctx, mmf_tape_status(l.tape));
+        for (size_t i = 0; i < n; i++)
+            assert_true(y->data[i] == l.exact[i]);
+        test_free(w);
+        drop(&l);
+    }
+}
+
 static void test_threads_agree(void **state)
 {
     (void)state;
@@ -231,9 +256,13 @@ static void test_inputs_are_told_apart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_numbers_are_exact), cmocka_unit_test(test_close_elsewhere),
-        cmocka_unit_test(test_threads_agree),           cmocka_unit_test(test_odd_rows),
-        cmocka_unit_test(test_only_where_asked),        cmocka_unit_test(test_rows_are_alone),
+        cmocka_unit_test(test_whole_numbers_are_exact),
+        cmocka_unit_test(test_close_elsewhere),
+        cmocka_unit_test(test_rows_by_input),
+        cmocka_unit_test(test_threads_agree),
+        cmocka_unit_test(test_odd_rows),
+        cmocka_unit_test(test_only_where_asked),
+        cmocka_unit_test(test_rows_are_alone),
         cmocka_unit_test(test_inputs_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 /* matmul.c: matrix products, batched, with any transposition; outer products. */
+#include "tensor/int8.h"
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
@@ -151,6 +152,8 @@ mmf_tensor *mmf_matmul(mmf_tape *tape, mmf_tensor *a, mmf_tensor *b, bool transp
     mmf_tensor *const y = mmf_tape__tensor(tape, wide->n_dims, shape);
     if (!y)
         return NULL;
+    if (b->n_dims == 2 && !transpose_a && !transpose_b && mmf_int8_product(tape, a, b, y))
+        return y;
     product p = {.gemm = {transpose_a, transpose_b, m, n, k, 1, a->data, sa[1], b->data, sb[1], 0,
                           y->data, n},
                  .step_a = matrix_step(a, batches),
