@@ -172,28 +172,32 @@ static void recurrent_layers_have_the_same_states(void **state)
     mmf_ctx_free(ctx);
 }
 
-/* One row through a matrix: with threads that are woken for it, and where they had better sleep. */
+/* One row through a matrix, right after a product that had a region of its own, so that the other
+ * thread is awake still; and where threads sleep. */
 static void how_threads_wait_changes_no_bits(void **state)
 {
     (void)state;
-    enum { FROM = 1024, TO = 700 };
-    static mmf_real x[FROM], w[TO * FROM], y[2][TO];
+    enum { FROM = 1024, TO = 700, ROWS = 8 };
+    static mmf_real x[ROWS * FROM], w[TO * FROM], y[2][TO];
     mmf_ctx *const ctx = test_ctx();
     mmf_ctx_set_threads(ctx, 2);
     for (int64_t i = 0; i < TO * FROM; i++)
-        x[i % FROM] = w[i] = (mmf_real)(i % 1013 - 506) / 500;
+        x[i % (ROWS * FROM)] = w[i] = (mmf_real)(i % 1013 - 506) / 500;
     for (int asleep = 0; asleep < 2; asleep++) {
         mmf_tape *tape = NULL;
         assert_int_equal(setenv("OMP_WAIT_POLICY", asleep ? "PASSIVE" : "active", 1), 0);
         test_ok(ctx, mmf_tape_create(ctx, &tape));
         mmf_tape_begin(tape, &(mmf_pass){0});
-        const mmf_tensor *const product =
-            mmf_linear(tape, mmf_input(tape, x, 2, (const int64_t[]){1, FROM}),
-                       mmf_input(tape, w, 2, (const int64_t[]){TO, FROM}), NULL, MMF_ACT_NONE);
+        mmf_tensor *const matrix = mmf_input(tape, w, 2, (const int64_t[]){TO, FROM});
+        mmf_tensor *const rows = mmf_input(tape, x, 2, (const int64_t[]){ROWS, FROM});
+        mmf_tensor *const row = mmf_input(tape, x, 2, (const int64_t[]){1, FROM});
+        mmf_linear(tape, rows, matrix, NULL, MMF_ACT_NONE);
+        const mmf_tensor *const product = mmf_linear(tape, row, matrix, NULL, MMF_ACT_NONE);
         test_ok(ctx, mmf_tape_status(tape));
         memcpy(y[asleep], product->data, sizeof y[asleep]);
         mmf_tape_free(tape);
     }
+    assert_int_equal(unsetenv("OMP_WAIT_POLICY"), 0);
     assert_memory_equal(y[0], y[1], sizeof y[0]);
     mmf_ctx_free(ctx);
 }
