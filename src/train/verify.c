@@ -3,104 +3,32 @@
  * and buffers after a training step.
  *
  * The gradients are those of `loss` in the metadata, "sum(output.NAME * cotangent)" or a scalar
- * output's name. Tolerance: `tolerance` times the tensor's largest magnitude.
+ * output's name. What is allowed is in golden_check.h.
  */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "mmfuse/tool.h"
 #include "tasks/golden_metrics.h"
+#include "train/golden_check.h"
 #include "train/model_parts.h"
 
-#define DEFAULT_TOLERANCE 1e-4
-/* Gradients that are zero in exact arithmetic may be this, times the file's largest gradient. */
-#define ZERO_TOLERANCE 1e-5
 #define MAX_INPUTS 64
 
 typedef struct verifier {
     mmf_ctx *ctx;
     mmf_archive *archive;
-    mmf_verify_watch *watch;
-    void *user;
-    double tolerance, largest_gradient;
-    json_t *config, *zero_gradients;
+    mmf_check check;
+    json_t *config;
     mmf_module *module;
     mmf_tape *tape;
     mmf_named in, out;
     mmf_real **inputs; /* memory of real inputs, one an entry of the archive */
     int64_t **integers;
-    bool passed;
 } verifier;
-
-/* ---- Comparing --------------------------------------------------------------------------- */
-
-static void tell(verifier *v, const char *name, double error, double relative, bool passed,
-                 const char *problem)
-{
-    const mmf_verify_line line = {name, error, relative, passed, problem};
-    v->passed = v->passed && passed;
-    if (v->watch)
-        v->watch(v->user, &line);
-}
-
-static bool is_zero_gradient(const verifier *v, const char *name)
-{
-    for (size_t i = 0; i < json_array_size(v->zero_gradients); i++) {
-        const char *const zero = json_string_value(json_array_get(v->zero_gradients, i));
-        if (zero && (strcmp(zero, name) == 0 ||
-                     (strncmp(name, "grad.", 5) == 0 && strcmp(zero, name + 5) == 0)))
-            return true;
-    }
-    return false;
-}
-
-/* Reads element i of what we computed. */
-typedef double read_fn(const void *values, int64_t i);
-
-static double read_real(const void *values, int64_t i)
-{
-    return (double)((const mmf_real *)values)[i];
-}
-
-static double read_int(const void *values, int64_t i)
-{
-    return (double)((const int64_t *)values)[i];
-}
-
-static double read_double(const void *values, int64_t i)
-{
-    return ((const double *)values)[i];
-}
-
-static void compare(verifier *v, const char *name, const mmf_array *stored, const void *values,
-                    int64_t count, read_fn *read, bool absolute)
-{
-    const int64_t n = mmf_array_count(stored);
-    if (n != count) {
-        char problem[160];
-        snprintf(problem, sizeof problem, "has %lld elements, we computed %lld", (long long)n,
-                 (long long)count);
-        tell(v, name, NAN, NAN, false, problem);
-        return;
-    }
-    double error = 0, largest = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const double wanted = mmf_array_number(stored, i), found = read(values, i);
-        if (isnan(wanted) && isnan(found))
-            continue;
-        const double difference = wanted == found ? 0 : fabs(wanted - found);
-        error = isnan(difference) ? INFINITY : fmax(error, difference);
-        largest = fmax(largest, fabs(wanted));
-    }
-    double allowed = absolute ? v->tolerance : v->tolerance * largest;
-    if (is_zero_gradient(v, name))
-        allowed = ZERO_TOLERANCE * fmax(1, v->largest_gradient);
-    tell(v, name, error, largest > 0 ? error / largest : error, error <= allowed, NULL);
-}
 
 static mmf_status load(verifier *v, size_t i, mmf_array *out)
 {
@@ -194,8 +122,9 @@ static mmf_status put_input(verifier *v, size_t i)
     const int64_t n = mmf_array_count(&array);
     mmf_tensor *tensor = NULL;
     const char *const dot = strrchr(name, '.');
-    const bool is_presence = dot && strcmp(dot, ".present") == 0; /* 0/1, stored as either type */
-    if (mmf_dtype_is_integer(array.dtype) && !is_presence) {
+    /* 0/1, stored as either type */
+    const bool is_flag = (dot && strcmp(dot, ".present") == 0) || strcmp(name, "adjacency") == 0;
+    if (mmf_dtype_is_integer(array.dtype) && !is_flag) {
         v->integers[i] = mmf_alloc(v->ctx, ((size_t)n + 1) * sizeof **v->integers);
         if (!v->integers[i])
             return MMF_NOMEM;
@@ -239,13 +168,13 @@ static mmf_status load_weight(verifier *v, const mmf_param *param)
         /* Constants of the configuration need no weight in the file; what serves losses of training
          * alone shows in them. */
         if (param->role != MMF_PARAM_FIXED && !param->for_losses && !is_stored(v, param))
-            tell(v, key, NAN, NAN, false, "is not in the file");
+            mmf_check_tell(&v->check, key, NAN, NAN, false, "is not in the file");
         return MMF_OK;
     }
     mmf_array array = {0};
     MMF_TRY(load(v, (size_t)place, &array));
     const mmf_tensor *const t = param->tensor;
-    if (mmf_array_count(&array) != t->count)
+    if (!mmf_check_same_shape(&array, t))
         return mmf_fail(v->ctx, MMF_SHAPE, "%s has shape %s, our parameter has %s", key,
                         mmf_shape_text(found, sizeof found, array.shape, array.n_dims),
                         mmf_shape_text(wanted, sizeof wanted, t->shape, t->n_dims));
@@ -255,10 +184,12 @@ static mmf_status load_weight(verifier *v, const mmf_param *param)
 }
 
 /* Books that references keep in their state and nothing is computed from: the batches that batch
- * norm has seen, the format version of fairseq's layers, the type of its position table. */
+ * norm has seen, the format version of fairseq's layers, the type of its position table, the
+ * numbers 0, 1, 2, ... of BERT's positions. */
 static bool is_bookkeeping(const char *name)
 {
-    static const char *const ends[] = {"num_batches_tracked", ".version", "._float_tensor"};
+    static const char *const ends[] = {"num_batches_tracked", ".version", "._float_tensor",
+                                       "position_ids"};
     const size_t length = strlen(name);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         const size_t n = strlen(ends[i]);
@@ -277,7 +208,7 @@ static mmf_status load_weights(verifier *v)
         const char *const entry = mmf_archive_name(v->archive, i);
         const char *const name = after(entry, "weight.");
         if (name && !is_bookkeeping(name) && !mmf_params_find(params, name))
-            tell(v, entry, NAN, NAN, false, "is not a parameter of the model");
+            mmf_check_tell(&v->check, entry, NAN, NAN, false, "is not a parameter of the model");
     }
     return MMF_OK;
 }
@@ -361,8 +292,10 @@ static mmf_status backward(verifier *v, bool *done)
     const int64_t place = mmf_archive_find(v->archive, "cotangent");
     mmf_array array = {0};
     mmf_status status = place >= 0 ? load(v, (size_t)place, &array) : MMF_OK;
-    if (status == MMF_OK && place >= 0 && mmf_array_count(&array) != out->count)
-        status = mmf_fail(v->ctx, MMF_FORMAT, "cotangent and output.%s differ in size", name);
+    if (place < 0 && out->count > 1)
+        status = mmf_fail(v->ctx, MMF_FORMAT, "there is no cotangent for output.%s", name);
+    if (status == MMF_OK && place >= 0 && !mmf_check_same_shape(&array, out))
+        status = mmf_fail(v->ctx, MMF_FORMAT, "cotangent and output.%s differ in shape", name);
     for (int64_t i = 0; status == MMF_OK && i < out->count; i++)
         cotangent[i] = place >= 0 ? (mmf_real)mmf_array_number(&array, i) : 1;
     if (status == MMF_OK)
@@ -382,11 +315,10 @@ static void check_output(verifier *v, const char *entry, const char *name, const
         buffer ? mmf_params_find(mmf_module_params(v->module), buffer) : NULL;
     const mmf_tensor *const t = p ? p->tensor : mmf_named_get(&v->out, name);
     if (!t) {
-        tell(v, entry, NAN, NAN, false, "is not an output of the model");
+        mmf_check_tell(&v->check, entry, NAN, NAN, false, "is not an output of the model");
         return;
     }
-    const void *const values = t->is_int ? (const void *)t->ints : (const void *)t->data;
-    compare(v, entry, stored, values, t->count, t->is_int ? read_int : read_real, false);
+    mmf_check_tensor(&v->check, entry, stored, t);
 }
 
 static void check_gradient(verifier *v, const char *entry, const char *name,
@@ -396,7 +328,8 @@ static void check_gradient(verifier *v, const char *entry, const char *name,
     const mmf_param *const p = mmf_params_find(mmf_module_params(v->module), name);
     const mmf_tensor *const t = input ? mmf_named_get(&v->in, input) : (p ? p->tensor : NULL);
     if (!t) {
-        tell(v, entry, NAN, NAN, false, "is not a parameter or input of the model");
+        mmf_check_tell(&v->check, entry, NAN, NAN, false,
+                       "is not a parameter or input of the model");
         return;
     }
     const bool reached = mmf_tensor_has_grad(v->tape, t) || p;
@@ -404,34 +337,25 @@ static void check_gradient(verifier *v, const char *entry, const char *name,
         reached ? NULL : mmf_alloc_zero(v->ctx, (size_t)t->count + 1, sizeof *zeros);
     const mmf_real *const values = reached ? t->grad : zeros;
     if (values)
-        compare(v, entry, stored, values, t->count, read_real, false);
+        mmf_check_gradient(&v->check, entry, stored, t, values);
     else
-        tell(v, entry, NAN, NAN, false, "has no gradient");
+        mmf_check_tell(&v->check, entry, NAN, NAN, false, "has no gradient");
     mmf_free(v->ctx, zeros);
-}
-
-static mmf_status find_largest_gradient(verifier *v)
-{
-    for (size_t i = 0; i < mmf_archive_count(v->archive); i++) {
-        mmf_array array = {0};
-        if (!after(mmf_archive_name(v->archive, i), "grad."))
-            continue;
-        MMF_TRY(load(v, i, &array));
-        for (int64_t j = 0; j < mmf_array_count(&array); j++)
-            v->largest_gradient = fmax(v->largest_gradient, fabs(mmf_array_number(&array, j)));
-    }
-    return MMF_OK;
 }
 
 static mmf_status check_all(verifier *v, bool differentiated)
 {
-    MMF_TRY(find_largest_gradient(v));
     for (size_t i = 0; i < mmf_archive_count(v->archive); i++) {
         const char *const entry = mmf_archive_name(v->archive, i);
         const char *const output = after(entry, "output."), *const grad = after(entry, "grad.");
         mmf_array stored = {0};
-        if (!output && !(grad && differentiated))
+        if (!output && !grad)
             continue;
+        if (grad && !differentiated) {
+            mmf_check_tell(&v->check, entry, NAN, NAN, false,
+                           "is of nothing: the metadata's loss names no output");
+            continue;
+        }
         MMF_TRY(load(v, i, &stored));
         if (output)
             check_output(v, entry, output, &stored);
@@ -461,7 +385,7 @@ static void check_metric(void *user, const char *name, const double *values, int
     const int64_t place = mmf_archive_find(v->archive, entry);
     mmf_array stored = {0};
     if (place >= 0 && load(v, (size_t)place, &stored) == MMF_OK) {
-        compare(v, entry, &stored, values, count, read_double, true);
+        mmf_check_metric(&v->check, entry, &stored, values, count);
         v->integers[place] = mmf_alloc(v->ctx, sizeof **v->integers); /* marks it as checked */
     }
 }
@@ -484,7 +408,7 @@ static mmf_status verify_metrics(verifier *v)
     for (size_t i = 0; status == MMF_OK && i < n; i++) {
         const char *const entry = mmf_archive_name(v->archive, i);
         if (after(entry, "output.") && !v->integers[i])
-            tell(v, entry, NAN, NAN, false, "is not computed");
+            mmf_check_tell(&v->check, entry, NAN, NAN, false, "is not computed");
     }
     mmf_free(v->ctx, inputs);
     return status;
@@ -495,19 +419,16 @@ static mmf_status verify_metrics(verifier *v)
 static mmf_status verify_archive(verifier *v)
 {
     const char *const model = mmf_archive_metadata(v->archive, "model");
-    const char *const tolerance = mmf_archive_metadata(v->archive, "tolerance");
     const char *const config = mmf_archive_metadata(v->archive, "config");
-    const char *const zeros = mmf_archive_metadata(v->archive, "zero_gradients");
     const size_t n = mmf_archive_count(v->archive);
-    v->tolerance = tolerance ? strtod(tolerance, NULL) : DEFAULT_TOLERANCE;
     v->config = json_loads(config ? config : "{}", 0, NULL);
-    v->zero_gradients = zeros ? json_loads(zeros, 0, NULL) : NULL;
     v->inputs = mmf_alloc_zero(v->ctx, n + 1, sizeof *v->inputs);
     v->integers = mmf_alloc_zero(v->ctx, n + 1, sizeof *v->integers);
     if (!v->inputs || !v->integers)
         return MMF_NOMEM;
     if (!model)
         return mmf_fail(v->ctx, MMF_FORMAT, "not a golden file: the metadata names no model");
+    MMF_TRY(mmf_check_open(v->ctx, &v->check, v->archive));
     return strcmp(model, "metrics") == 0 ? verify_metrics(v) : verify_model(v);
 }
 
@@ -521,7 +442,7 @@ static void release(verifier *v)
     mmf_free(v->ctx, v->inputs);
     mmf_free(v->ctx, v->integers);
     json_decref(v->config);
-    json_decref(v->zero_gradients);
+    mmf_check_close(&v->check);
     mmf_tape_free(v->tape);
     mmf_module_free(v->module);
     mmf_archive_close(v->archive);
@@ -530,7 +451,7 @@ static void release(verifier *v)
 mmf_status mmf_verify(mmf_ctx *ctx, const char *path, mmf_verify_watch *watch, void *user,
                       bool *passed)
 {
-    verifier v = {.ctx = ctx, .watch = watch, .user = user, .passed = true};
+    verifier v = {.ctx = ctx, .check = {.watch = watch, .user = user}};
     *passed = false;
     const char *const dot = strrchr(path, '.');
     if (dot && strcmp(dot, ".json") == 0)
@@ -541,7 +462,7 @@ mmf_status mmf_verify(mmf_ctx *ctx, const char *path, mmf_verify_watch *watch, v
     status = verify_archive(&v);
     if (status != MMF_OK)
         status = mmf_fail_within(ctx, status, "%s: ", path);
-    *passed = status == MMF_OK && v.passed;
+    *passed = status == MMF_OK && v.check.passed;
     release(&v);
     return status;
 }

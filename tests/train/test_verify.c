@@ -3,6 +3,7 @@
  * not.
  */
 #include <dirent.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "mmfuse/io.h"
@@ -210,12 +211,139 @@ static void files_that_are_not_golden_are_refused(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* ---- Files of our own -------------------------------------------------------------------- */
+
+/* The mean of two predictions (2, 3), with the gradients of the sum of cotangent times output. */
+typedef struct own_file {
+    float a[6], b[6], output[6], cotangent[6], gradient[6];
+    int64_t shape[2]; /* of the output */
+    mmf_metadata metadata[5];
+    bool without_cotangent;
+} own_file;
+
+static own_file mean_of_two(void)
+{
+    own_file f = {.a = {.5f, .25f, .25f, .125f, .75f, .125f},
+                  .b = {.25f, .5f, .25f, .125f, .125f, .75f},
+                  .cotangent = {1, -2, 3, .5f, 0, 2},
+                  .shape = {2, 3},
+                  .metadata = {{"model", "late"},
+                               {"config", "{\"rule\": \"mean\", \"modalities\": [\"a\", \"b\"]}"},
+                               {"loss", "sum(output.output * cotangent)"},
+                               {"tolerance", "0.0001"},
+                               {"zero_gradients", "[]"}}};
+    for (int i = 0; i < 6; i++) {
+        f.output[i] = (f.a[i] + f.b[i]) / 2;
+        f.gradient[i] = f.cotangent[i] / 2;
+    }
+    return f;
+}
+
+static mmf_status verify_own(mmf_ctx *ctx, const own_file *f, tally *t, bool *passed)
+{
+    const char *const path = test_path("own.safetensors");
+    mmf_named_array arrays[] = {
+        {"input.a", {MMF_F32, 2, {2, 3}, 4, f->a}},
+        {"input.b", {MMF_F32, 2, {2, 3}, 4, f->b}},
+        {"output.output", {MMF_F32, 2, {f->shape[0], f->shape[1]}, 4, f->output}},
+        {"grad.input.a", {MMF_F32, 2, {2, 3}, 4, f->gradient}},
+        {"cotangent", {MMF_F32, 2, {2, 3}, 4, f->cotangent}}};
+    *t = (tally){0};
+    test_ok(ctx,
+            mmf_safetensors_save(ctx, path, arrays, f->without_cotangent ? 4 : 5, f->metadata, 5));
+    return mmf_verify(ctx, path, watch, t, passed);
+}
+
+static void what_is_stored_is_held_to(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    tally t;
+    bool passed = false;
+    own_file f = mean_of_two();
+    test_ok(ctx, verify_own(ctx, &f, &t, &passed));
+    assert_true(passed && t.n_lines == 2);
+
+    f.output[0] = INFINITY; /* which must not widen what the others may be off by */
+    f.output[1] += 1;
+    test_ok(ctx, verify_own(ctx, &f, &t, &passed));
+    assert_false(passed);
+
+    f = mean_of_two();
+    f.shape[0] = 3;
+    f.shape[1] = 2;
+    test_ok(ctx, verify_own(ctx, &f, &t, &passed));
+    assert_false(passed);
+    assert_non_null(strstr(t.first_bad, "has shape (3, 2), ours has (2, 3)"));
+
+    f = mean_of_two();
+    f.metadata[2].value = "none";
+    test_ok(ctx, verify_own(ctx, &f, &t, &passed));
+    assert_false(passed);
+    assert_non_null(strstr(t.first_bad, "loss names no output"));
+    mmf_ctx_free(ctx);
+}
+
+static void metadata_must_make_sense(void **state)
+{
+    (void)state;
+    static const struct {
+        int place;
+        const char *value, *piece;
+    } cases[] = {{3, "small", "tolerance \"small\""},
+                 {3, "-1", "tolerance"},
+                 {3, "inf", "tolerance"},
+                 {4, "grad.input.a", "zero_gradients"},
+                 {2, "sum(output.none * cotangent)", "\"none\" is not computed"}};
+    mmf_ctx *const ctx = test_ctx();
+    tally t;
+    bool passed = false;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        own_file f = mean_of_two();
+        f.metadata[cases[i].place].value = cases[i].value;
+        test_fails(ctx, verify_own(ctx, &f, &t, &passed), MMF_FORMAT, cases[i].piece);
+    }
+    own_file f = mean_of_two();
+    f.without_cotangent = true;
+    test_fails(ctx, verify_own(ctx, &f, &t, &passed), MMF_FORMAT, "no cotangent for output.output");
+    mmf_ctx_free(ctx);
+}
+
+/* Metrics are held to an absolute error, but not to less than a float can say. */
+static void a_large_metric_is_as_near_as_its_type(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    const char *const path = test_path("metric.safetensors");
+    const float curve[] = {-2266.25f, 1.5f, 3.25f, 900.125f}, late[] = {1, 2, 3, 4};
+    const float relative =
+        (float)(0.1 * ((-2266.25 + 1.5) / 2 + (1.5 + 3.25) / 2 + (3.25 + 900.125) / 2));
+    const mmf_metadata metadata[] = {{"model", "metrics"},
+                                     {"config", "{\"kind\": \"robustness\", \"step\": 0.1}"},
+                                     {"tolerance", "1e-06"}};
+    float stored = relative;
+    const mmf_named_array arrays[] = {{"input.curve", {MMF_F32, 2, {1, 4}, 4, curve}},
+                                      {"input.late_fusion", {MMF_F32, 1, {4}, 4, late}},
+                                      {"output.relative", {MMF_F32, 1, {1}, 4, &stored}}};
+    for (int far = 0; far < 2; far++) {
+        bool passed = false;
+        stored = far ? relative + 0.001f : relative;
+        test_ok(ctx, mmf_safetensors_save(ctx, path, arrays, 3, metadata, 3));
+        test_ok(ctx, mmf_verify(ctx, path, NULL, NULL, &passed));
+        assert_true(passed == !far);
+    }
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_files_of_the_catalogue_agree),
         cmocka_unit_test(damaged_copies_differ),
         cmocka_unit_test(files_that_are_not_golden_are_refused),
+        cmocka_unit_test(what_is_stored_is_held_to),
+        cmocka_unit_test(metadata_must_make_sense),
+        cmocka_unit_test(a_large_metric_is_as_near_as_its_type),
     };
     return cmocka_run_group_tests_name("verify", tests, NULL, NULL);
 }
