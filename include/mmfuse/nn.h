@@ -176,10 +176,11 @@ typedef struct mmf_param {
     int group; /**< optimizer group, 0 unless the model says otherwise */
     mmf_init init;
     mmf_tensor *tensor;
-    bool is_alias;   /**< a second name of a parameter further up: the same tensor */
-    bool for_losses; /**< serves losses of training alone: files of weights may lack it */
-    bool reordered;  /**< inference reads another layout of it, see src/nn/builder.h */
-    double lr_scale; /**< times the learning rate; 1 unless mmf_params_set_lr_scale changed it */
+    bool is_alias;    /**< a second name of a parameter further up: the same tensor */
+    bool for_losses;  /**< serves losses of training alone: files of weights may lack it */
+    bool reordered;   /**< inference reads another layout of it, see src/nn/builder.h */
+    double lr_scale;  /**< times the learning rate; 1 unless mmf_params_set_lr_scale changed it */
+    double low, high; /**< an optimizer's step ends within; equal: no bounds */
 } mmf_param;
 
 /** All parameters of a module in the order of declaration: values, gradients and state in flat
@@ -235,6 +236,9 @@ MMF_API void mmf_builder_for_losses(mmf_builder *builder, bool for_losses);
 /** Declares a parameter; the tensor's values are there once the module was created. */
 MMF_API mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role,
                                       mmf_init init, int n_dims, const int64_t *shape);
+/** Every step of an optimizer puts the elements of the parameter declared last back into
+ * [low, high]. */
+MMF_API void mmf_builder_bound(mmf_builder *builder, double low, double high);
 /**
  * Gives a parameter that was declared before a second name: one tensor under both, which is what
  * tied weights are in a state_dict. Files hold both names; both read the same gradient.

@@ -3,8 +3,8 @@
  *
  * Radford et al., ICML 2021, figure 3; structure of mlfoundations/open_clip's ClipLoss, where the
  * logarithm of the scale is learned. With more than two modalities it is the mean over all pairs.
- * The loss itself does not clamp the scale; a training pass first puts its logarithm back into
- * [0, log 100], where their training keeps it after every step.
+ * The loss itself does not clamp the scale; a step of training keeps its logarithm in [0, log 100],
+ * as theirs does.
  */
 #include <math.h>
 
@@ -41,6 +41,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     loss->logit_scale = mmf_builder_param(
         b, "logit_scale", MMF_PARAM_TRAINED,
         mmf_init_constant(mmf_config_real(config, "logit_scale_init")), 1, (int64_t[]){1});
+    mmf_builder_bound(b, 0, MAX_LOG_SCALE);
     *self = loss;
     return mmf_builder_status(b);
 }
@@ -80,10 +81,8 @@ static mmf_tensor *pair_loss(mmf_tape *tape, const clip_loss *l, size_t i, size_
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
                 mmf_named *out)
 {
+    (void)step;
     const clip_loss *const l = self;
-    if (step->training)
-        l->logit_scale->data[0] =
-            (mmf_real)fmin(fmax((double)l->logit_scale->data[0], 0), MAX_LOG_SCALE);
     const size_t n = l->views.inputs->count;
     mmf_tensor *sum = NULL;
     mmf_views_run(tape, &l->views, in);

@@ -174,6 +174,16 @@ static void run_ranges(const mmf_optimizer *o, int64_t n, mmf_range_fn *fn, step
     mmf_tape__parallel(&threads, n, STEP_GRAIN, fn, job);
 }
 
+static void keep_bounds(const mmf_params *params)
+{
+    for (size_t i = 0; i < params->count; i++) {
+        const mmf_param *const p = &params->items[i];
+        const bool is_bound = p->low < p->high && p->role == MMF_PARAM_TRAINED && !p->is_alias;
+        for (int64_t k = 0; is_bound && k < p->tensor->count; k++)
+            p->tensor->data[k] = (mmf_real)fmin(fmax((double)p->tensor->data[k], p->low), p->high);
+    }
+}
+
 void mmf_optimizer_step(mmf_optimizer *optimizer, double lr_scale)
 {
     const mmf_optimizer_options *const o = &optimizer->options;
@@ -206,6 +216,7 @@ void mmf_optimizer_step(mmf_optimizer *optimizer, double lr_scale)
         run_ranges(optimizer, span->end - span->begin, o->kind == MMF_SGD ? sgd_range : adam_range,
                    &job);
     }
+    keep_bounds(optimizer->params);
 }
 
 int64_t mmf_optimizer_steps(const mmf_optimizer *optimizer)

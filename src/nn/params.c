@@ -381,6 +381,15 @@ void mmf_builder_for_losses(mmf_builder *builder, bool for_losses)
     builder->for_losses = for_losses;
 }
 
+void mmf_builder_bound(mmf_builder *builder, double low, double high)
+{
+    mmf_params *const params = builder->params;
+    if (builder->status != MMF_OK || params->count == 0)
+        return;
+    params->items[params->count - 1].low = low;
+    params->items[params->count - 1].high = high;
+}
+
 void mmf_builder_reordered(mmf_builder *builder, bool reordered)
 {
     builder->reordered = reordered;
@@ -514,8 +523,16 @@ mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_
     if (role == MMF_PARAM_TRAINED && builder->frozen &&
         mmf_scopes_freeze(builder->frozen, params, stored))
         role = MMF_PARAM_FIXED;
-    params->items[params->count++] = (mmf_param){
-        stored, role, builder->group, init, tensor, false, builder->for_losses, builder->reordered,
-        1};
+    params->items[params->count++] = (mmf_param){stored,
+                                                 role,
+                                                 builder->group,
+                                                 init,
+                                                 tensor,
+                                                 false,
+                                                 builder->for_losses,
+                                                 builder->reordered,
+                                                 1,
+                                                 0,
+                                                 0};
     return builder->status == MMF_OK ? tensor : NULL;
 }

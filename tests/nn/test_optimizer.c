@@ -3,6 +3,7 @@
  * precision, torch 2.13), clipping, groups, and their state for checkpoints.
  */
 #include <math.h>
+#include <string.h>
 
 #include "mmfuse/nn.h"
 #include "support.h"
@@ -24,6 +25,9 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     mmf_builder_param(b, "between", MMF_PARAM_BUFFER, zero, 1, &width);
     mmf_builder_group(b, 1);
     mmf_builder_param(b, "second", MMF_PARAM_TRAINED, zero, 1, &width);
+    mmf_builder_group(b, 0);
+    mmf_builder_param(b, "bound", MMF_PARAM_TRAINED, mmf_init_constant(0.5), 1, &width);
+    mmf_builder_bound(b, 0, 1);
     return mmf_builder_status(b);
 }
 
@@ -314,6 +318,29 @@ static void the_schedule_scales_the_rate(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Every step ends within a parameter's bounds; others have none. */
+static void bounds_are_kept(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_module *const module = make(ctx);
+    mmf_params *const params = mmf_module_params(module);
+    mmf_optimizer_options o = MMF_OPTIMIZER_OPTIONS_INIT;
+    mmf_optimizer *optimizer = NULL;
+    o.kind = MMF_SGD;
+    o.lr = 1;
+    test_ok(ctx, mmf_optimizer_create(ctx, &optimizer, params, &o));
+    put_gradient(params, 0, true);
+    memcpy(mmf_params_find(params, "bound")->tensor->grad, (mmf_real[]){2, -2, .25},
+           WIDTH * sizeof(mmf_real));
+    mmf_optimizer_step(optimizer, 1);
+    assert_values(params, "bound", (double[]){0, 1, 0.25});
+    assert_values(params, "first", (double[]){0.4, -0.85, 1.98});
+    mmf_optimizer_free(optimizer);
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
 /* Moments and the step count carried over into a second optimizer continue bit for bit. */
 static void the_state_is_complete(void **state)
 {
@@ -361,6 +388,7 @@ int main(void)
         cmocka_unit_test(the_norm_is_that_before_clipping),
         cmocka_unit_test(groups_have_their_own_rate),
         cmocka_unit_test(the_schedule_scales_the_rate),
+        cmocka_unit_test(bounds_are_kept),
         cmocka_unit_test(the_state_is_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
