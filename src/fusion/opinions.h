@@ -24,7 +24,7 @@ typedef struct mmf_opinions {
 #define MMF_OPINION_OPTIONS                                                                        \
     MMF_ORDER_OPTION,                                                                              \
         {"classes",                                                                                \
-         NULL,                                                                                     \
+         "n_classes",                                                                              \
          MMF_OPTION_INT,                                                                           \
          1,                                                                                        \
          1000000,                                                                                  \

@@ -44,8 +44,7 @@ static const mmf_option options[] = {
      "image layers before each connection; -1: 0, 1, ..., one a layer"},
     {"t_biattention_id", NULL, MMF_OPTION_INTS, AS_IN_THE_PAPER, 256, "-", "-1",
      "text layers before each connection; -1: the last ones, one a layer"},
-    {"fusion_method", "pooling_method", MMF_OPTION_TEXT, 0, 0, "mul|sum", "mul",
-     "how the pooled vectors meet"},
+    {"fusion_method", NULL, MMF_OPTION_TEXT, 0, 0, "mul|sum", "mul", "how the pooled vectors meet"},
     {"global_region", NULL, MMF_OPTION_TEXT, 0, 0, "given|add", "given",
      "whether the first region stands for the whole image, or their mean is put in front; cells of "
      "images always get it"},

@@ -95,7 +95,7 @@ const mmf_def mmf_layer_cca = {
 /* ---- DCCA -------------------------------------------------------------------------------- */
 
 static const mmf_option dcca_options[] = {
-    {"components", NULL, MMF_OPTION_INT, 1, 1e6, NULL, "",
+    {"components", "outdim_size", MMF_OPTION_INT, 1, 1e6, NULL, "",
      "correlations that the loss sums; default: all"},
     {"all", "use_all_singular_values", MMF_OPTION_BOOL, 0, 0, NULL, "false",
      "sum all of them, whatever `components` says"},

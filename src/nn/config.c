@@ -15,6 +15,8 @@
 
 #define MAX_NAMES 256
 #define MAX_LIST 4096
+/* Doubles hold every whole number up to this. */
+#define MAX_WHOLE 9e15
 
 struct mmf_config {
     mmf_ctx *ctx;
@@ -32,6 +34,40 @@ static const mmf_option common[] = {
     {"mode", NULL, MMF_OPTION_TEXT, 0, 0, "eval|train", "eval", "how `verify` runs the file"},
     {0},
 };
+
+/* Keys of published configurations from which nothing is computed here, with the value they must
+ * have if another would mean another network. ViLBERT reads its `fusion_method`, and never the
+ * three behind `use_cache`. */
+static const struct silent {
+    const char *name, *value;
+} silent[] = {{"architectures", NULL},
+              {"model_type", NULL},
+              {"torch_dtype", NULL},
+              {"transformers_version", NULL},
+              {"gradient_checkpointing", NULL},
+              {"pad_token_id", NULL},
+              {"initializer_range", NULL},
+              {"v_initializer_range", NULL},
+              {"use_cache", NULL},
+              {"pooling_method", NULL},
+              {"bi_attention_type", NULL},
+              {"bi_intermediate_size", NULL},
+              {"feature_dims", NULL},
+              {"need_normalized", NULL},
+              {"position_embedding_type", "absolute"},
+              {"with_coattention", "true"},
+              {"fast_mode", "false"},
+              {"predict_feature", "false"},
+              {"in_batch_pairs", "false"},
+              {"intra_gate", "false"},
+              {"fixed_t_layer", "0"},
+              {"fixed_v_layer", "0"},
+              {"bias", "true"},
+              {"proj_size", "0"},
+              {"dropout", "0"},
+              {"add_bias_kv", "false"},
+              {"add_zero_attn", "false"},
+              {"no_imgnorm", "false"}};
 
 /* ---- Rows -------------------------------------------------------------------------------- */
 
@@ -127,7 +163,8 @@ static json_t *parse_scalar(const mmf_option *row, const char *text, size_t n)
         return NULL;
     case MMF_OPTION_INT:
     case MMF_OPTION_INTS:
-        if (!mmf_text_number(text, n, &number) || number != floor(number) || fabs(number) > 9e15)
+        if (!mmf_text_number(text, n, &number) || number != floor(number) ||
+            fabs(number) > MAX_WHOLE)
             return NULL;
         return json_integer((json_int_t)number);
     case MMF_OPTION_REAL:
@@ -301,24 +338,68 @@ mmf_status mmf_config_set(mmf_config *config, const char *name, const char *valu
     return json_object_set_new(config->values, row->name, parsed) == 0 ? MMF_OK : MMF_NOMEM;
 }
 
+/* JSON as other programs write it, in an option's own type: 1 for true, 3.0 for 3, 2 for 2.0. Takes
+ * `value`; what does not fit stays, and is refused by the check. */
+static json_t *in_own_type(const mmf_option *row, json_t *value)
+{
+    const double number = json_number_value(value);
+    json_t *own = NULL;
+    if (row->type == MMF_OPTION_BOOL && json_is_integer(value) && (number == 0 || number == 1))
+        own = json_boolean(number == 1);
+    else if ((row->type == MMF_OPTION_INT || row->type == MMF_OPTION_INTS) && json_is_real(value) &&
+             number == floor(number) && fabs(number) <= MAX_WHOLE)
+        own = json_integer((json_int_t)number);
+    else if (row->type == MMF_OPTION_REAL && json_is_integer(value))
+        own = json_real(number);
+    if (!own)
+        return value;
+    json_decref(value);
+    return own;
+}
+
+/* One value stands for all of a list. Takes `value`. */
+static json_t *in_own_form(const mmf_option *row, json_t *value)
+{
+    if (!is_list(row))
+        return in_own_type(row, value);
+    json_t *const list = json_array();
+    const size_t n = json_is_array(value) ? json_array_size(value) : 1;
+    for (size_t i = 0; i < n; i++) {
+        json_t *const one = json_is_array(value) ? json_array_get(value, i) : value;
+        json_array_append_new(list, in_own_type(row, json_incref(one)));
+    }
+    json_decref(value);
+    return list;
+}
+
+static bool is_value(const json_t *value, const char *text)
+{
+    if (json_is_boolean(value))
+        return strcmp(json_is_true(value) ? "true" : "false", text) == 0;
+    if (json_is_number(value))
+        return json_number_value(value) == strtod(text, NULL);
+    return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
+}
+
+static bool is_silent(const char *name, const json_t *value)
+{
+    for (size_t i = 0; i < sizeof silent / sizeof *silent; i++) {
+        if (strcmp(silent[i].name, name) == 0)
+            return !silent[i].value || is_value(value, silent[i].value);
+    }
+    return false;
+}
+
 static mmf_status set_value(mmf_config *config, const char *name, json_t *value)
 {
     const mmf_option *const row = mmf_option_find(config->def, name);
     if (!row)
-        return unknown_option(config, name);
+        return is_silent(name, value) ? MMF_OK : unknown_option(config, name);
     const bool none = json_is_null(value);
     /* Python's None: "no such thing" where the option can say so, otherwise "not given". */
     if (none && !(row->choices && has_choice(row->choices, "none", strlen("none"))))
         return MMF_OK;
-    json_t *const given = none ? json_string("none") : json_incref(value);
-    json_t *stored = given;
-    if (is_list(row) && !json_is_array(given)) { /* one value stands for all */
-        stored = json_array();
-        json_array_append_new(stored, given);
-    } else if (row->type == MMF_OPTION_REAL && json_is_integer(given)) {
-        stored = json_real(json_number_value(given));
-        json_decref(given);
-    }
+    json_t *const stored = in_own_form(row, none ? json_string("none") : json_incref(value));
     const mmf_status status = check(config, row, stored);
     if (status != MMF_OK) {
         json_decref(stored);

@@ -184,6 +184,42 @@ static void json_takes_our_names_and_the_references(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* 2.0 for 2 and 1 for true are what other programs write. */
+static void json_is_brought_to_an_options_type(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_config *const c = make(ctx);
+    test_ok(ctx, mmf_config_set_json(
+                     c, "{\"width\": 2.0, \"gated\": 1, \"rate\": 0, \"sizes\": [3.0, 4]}"));
+    assert_int_equal(mmf_config_int(c, "width"), 2);
+    assert_true(mmf_config_bool(c, "gated"));
+    assert_true(mmf_config_real(c, "rate") == 0);
+    assert_true(mmf_config_number_at(c, "sizes", 0) == 3);
+    mmf_config_free(c);
+    mmf_ctx_free(ctx);
+}
+
+/* What a published configuration says beside what is computed passes; what would be another network
+ * does not. */
+static void keys_that_change_nothing_are_silent(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_config *const c = make(ctx);
+    test_ok(ctx, mmf_config_set_json(
+                     c, "{\"model_type\": \"bert\", \"initializer_range\": 0.02, \"width\": 3, "
+                        "\"position_embedding_type\": \"absolute\", \"bias\": true, "
+                        "\"fixed_t_layer\": 0}"));
+    assert_int_equal(mmf_config_int(c, "width"), 3);
+    static const char *const others[] = {"{\"position_embedding_type\": \"relative_key\"}",
+                                         "{\"bias\": false}", "{\"fixed_t_layer\": 4}"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        test_fails(ctx, mmf_config_set_json(c, others[i]), MMF_ARG, "has no option");
+    mmf_config_free(c);
+    mmf_ctx_free(ctx);
+}
+
 typedef struct json_refusal {
     const char *json;
     mmf_status status;
@@ -196,12 +232,12 @@ static const json_refusal refused_json[] = {
     {"[1]", MMF_FORMAT, "not an object"},
     {"{\"width\": 1} x", MMF_FORMAT, "line 1"},
     {"{\"width\": 1, \"width\": 2}", MMF_FORMAT, "width"},
-    {"{\"width\": 2.0}", MMF_ARG, "a whole number"},
+    {"{\"width\": 2.5}", MMF_ARG, "a whole number"},
     {"{\"width\": \"2\"}", MMF_ARG, "a whole number"},
     {"{\"width\": 0}", MMF_ARG, "1 to 64"},
     {"{\"hidden_size\": 100}", MMF_ARG, "option width is 100"},
     {"{\"width\": 9223372036854775807}", MMF_ARG, "1 to 64"},
-    {"{\"gated\": 1}", MMF_ARG, "true or false"},
+    {"{\"gated\": 2}", MMF_ARG, "true or false"},
     {"{\"note\": 3}", MMF_ARG, "a name"},
     {"{\"sizes\": [1, [2]]}", MMF_ARG, "whole numbers"},
     {"{\"sizes\": {\"a\": 1}}", MMF_ARG, "whole numbers"},
@@ -341,6 +377,8 @@ int main(void)
         cmocka_unit_test(bad_text_changes_nothing),
         cmocka_unit_test(json_takes_our_names_and_the_references),
         cmocka_unit_test(null_is_none_where_that_is_a_choice),
+        cmocka_unit_test(json_is_brought_to_an_options_type),
+        cmocka_unit_test(keys_that_change_nothing_are_silent),
         cmocka_unit_test(bad_json_is_refused),
         cmocka_unit_test(copies_are_independent),
         cmocka_unit_test(every_option_table_is_sound),
