@@ -36,9 +36,9 @@ mmf_masking mmf_masking_read(mmf_builder *b, const mmf_config *config, int64_t v
 }
 
 mmf_transform mmf_transform_build(mmf_builder *b, const char *dense, const char *norm,
-                                  int64_t width, double eps)
+                                  int64_t width, double eps, mmf_bert_activation activation)
 {
-    mmf_transform t = {0};
+    mmf_transform t = {.activation = activation};
     t.dense = mmf_bert_linear_build(b, dense, width, width);
     t.norm = mmf_layer_norm_build(b, norm, width, eps);
     return t;
@@ -46,7 +46,7 @@ mmf_transform mmf_transform_build(mmf_builder *b, const char *dense, const char 
 
 mmf_tensor *mmf_transform_run(mmf_tape *tape, const mmf_transform *t, mmf_tensor *x)
 {
-    return mmf_layer_norm_run(tape, &t->norm, mmf_linear_run(tape, &t->dense, x, MMF_ACT_GELU));
+    return mmf_layer_norm_run(tape, &t->norm, mmf_bert_activate(tape, &t->dense, x, t->activation));
 }
 
 mmf_word_head mmf_word_head_build(mmf_builder *b, const mmf_bert_sizes *s, mmf_tensor *words)
@@ -56,7 +56,7 @@ mmf_word_head mmf_word_head_build(mmf_builder *b, const mmf_bert_sizes *s, mmf_t
     head.decoder.bias =
         mmf_builder_param(b, "bias", MMF_PARAM_TRAINED, mmf_init_constant(0), 1, &s->vocab);
     mmf_builder_enter(b, "transform");
-    head.transform = mmf_transform_build(b, "dense", "LayerNorm", s->width, s->eps);
+    head.transform = mmf_transform_build(b, "dense", "LayerNorm", s->width, s->eps, s->activation);
     mmf_builder_leave(b);
     mmf_builder_alias(b, "decoder.weight", words);
     mmf_builder_leave(b);

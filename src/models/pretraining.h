@@ -46,14 +46,15 @@ bool mmf_is_pretraining(const mmf_config *config);
 /** Reads the rows above; the list of special tokens lives as long as the module. */
 mmf_masking mmf_masking_read(mmf_builder *builder, const mmf_config *config, int64_t vocab);
 
-/** LN(gelu(W x + b)): what stands before a decoder. */
+/** LN(act(W x + b)): what stands before a decoder. */
 typedef struct mmf_transform {
     mmf_linear_layer dense;
     mmf_layer_norm_layer norm;
+    mmf_bert_activation activation;
 } mmf_transform;
 /** Layers called `dense` and `norm` in the scope that the caller has entered. */
 mmf_transform mmf_transform_build(mmf_builder *builder, const char *dense, const char *norm,
-                                  int64_t width, double eps);
+                                  int64_t width, double eps, mmf_bert_activation activation);
 mmf_tensor *mmf_transform_run(mmf_tape *tape, const mmf_transform *transform, mmf_tensor *x);
 
 /** BERT's `cls.predictions`: the transform, then the word table itself as decoder. */

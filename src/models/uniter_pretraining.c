@@ -34,11 +34,11 @@ void mmf_uniter_heads_build(mmf_builder *b, const mmf_config *config, mmf_uniter
     mmf_builder_alias(b, "weight", m->image.weight);
     h->feature_bias =
         mmf_builder_param(b, "bias", MMF_PARAM_TRAINED, mmf_init_constant(0), 1, &features);
-    h->feature = mmf_transform_build(b, "net.0", "net.2", d, eps);
+    h->feature = mmf_transform_build(b, "net.0", "net.2", d, eps, MMF_BERT_GELU);
     mmf_builder_leave(b);
     if (h->n_targets > 0) {
         mmf_builder_enter(b, "region_classifier");
-        h->region = mmf_transform_build(b, "net.0", "net.2", d, eps);
+        h->region = mmf_transform_build(b, "net.0", "net.2", d, eps, MMF_BERT_GELU);
         h->region_classes = mmf_bert_linear_build(b, "net.3", d, h->n_targets);
         mmf_builder_leave(b);
     }

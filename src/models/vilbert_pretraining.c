@@ -27,7 +27,9 @@ void mmf_vilbert_heads_build(mmf_builder *b, const mmf_config *config, mmf_vilbe
     if (h->n_targets > 0) {
         mmf_builder_enter(b, "imagePredictions");
         mmf_builder_enter(b, "transform");
-        h->image_transform = mmf_transform_build(b, "dense", "LayerNorm", m->v.width, m->v.eps);
+        /* As released: of the text, whatever v_hidden_act says. */
+        h->image_transform =
+            mmf_transform_build(b, "dense", "LayerNorm", m->v.width, m->v.eps, m->t.activation);
         mmf_builder_leave(b);
         h->image_decoder = mmf_bert_linear_build(b, "decoder", m->v.width, h->n_targets);
         mmf_builder_leave(b);

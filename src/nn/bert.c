@@ -20,14 +20,17 @@ mmf_bert_activation mmf_bert_activation_read(mmf_builder *b, const mmf_config *c
     } all[] = {{"gelu", MMF_BERT_GELU},
                {"gelu_new", MMF_BERT_GELU_TANH},
                {"gelu_pytorch_tanh", MMF_BERT_GELU_TANH},
-               {"relu", MMF_BERT_RELU}};
+               {"relu", MMF_BERT_RELU},
+               {"swish", MMF_BERT_SWISH},
+               {"silu", MMF_BERT_SWISH}};
     const char *const name = mmf_config_text(config, option);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (strcmp(all[i].name, name) == 0)
             return all[i].activation;
     }
-    mmf_builder_fail(b, MMF_ARG, "%s is \"%s\", not gelu, gelu_new, gelu_pytorch_tanh or relu",
-                     option, name);
+    mmf_builder_fail(b, MMF_ARG,
+                     "%s is \"%s\", not gelu, gelu_new, gelu_pytorch_tanh, relu or swish", option,
+                     name);
     return MMF_BERT_GELU;
 }
 
@@ -131,9 +134,12 @@ mmf_tensor *mmf_bert_activate(mmf_tape *tape, const mmf_linear_layer *layer, mmf
 {
     static const mmf_activation fused[] = {[MMF_BERT_GELU] = MMF_ACT_GELU,
                                            [MMF_BERT_GELU_TANH] = MMF_ACT_NONE,
-                                           [MMF_BERT_RELU] = MMF_ACT_RELU};
+                                           [MMF_BERT_RELU] = MMF_ACT_RELU,
+                                           [MMF_BERT_SWISH] = MMF_ACT_NONE};
     mmf_tensor *const y = mmf_linear_run(tape, layer, x, fused[activation]);
-    return activation == MMF_BERT_GELU_TANH ? mmf_gelu_tanh(tape, y) : y;
+    if (activation == MMF_BERT_GELU_TANH)
+        return mmf_gelu_tanh(tape, y);
+    return activation == MMF_BERT_SWISH ? mmf_mul(tape, y, mmf_sigmoid(tape, y)) : y;
 }
 
 /* ---- Embeddings -------------------------------------------------------------------------- */

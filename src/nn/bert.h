@@ -12,7 +12,8 @@
 typedef enum mmf_bert_activation {
     MMF_BERT_GELU, /**< exact */
     MMF_BERT_GELU_TANH,
-    MMF_BERT_RELU
+    MMF_BERT_RELU,
+    MMF_BERT_SWISH /**< x sigmoid(x) */
 } mmf_bert_activation;
 
 typedef struct mmf_bert_sizes {

@@ -3,6 +3,7 @@
  * models around it have the properties that they are published with.
  */
 #include "models/layer_case.h"
+#include "models/pretraining.h"
 
 enum { B = 2, T = 6, D = 8, V = 30 };
 
@@ -125,6 +126,44 @@ static const char small[] = "{\"hidden_size\": 8, \"num_attention_heads\": 2, "
                             "\"max_position_embeddings\": 12}";
 
 /* What the pooler reads does not depend on how much padding follows, nor on what it holds. */
+/* LN(act(W x)) with the activation that the configuration names, in front of every decoder. */
+static void transforms_have_the_activation_asked_for(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_tape *tape = NULL;
+    mmf_real x[D], one[D], zero[D] = {0}, identity[D * D] = {0};
+    const int64_t width = D;
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    draw(x, D, 4);
+    for (int i = 0; i < D; i++)
+        one[i] = identity[i * D + i] = 1;
+    for (mmf_bert_activation act = MMF_BERT_GELU; act <= MMF_BERT_SWISH; act++) {
+        mmf_tape_begin(tape, &(mmf_pass){0});
+        const mmf_transform t = {
+            .dense = {mmf_input(tape, identity, 2, (int64_t[]){D, D}), NULL},
+            .norm = {mmf_input(tape, one, 1, &width), mmf_input(tape, zero, 1, &width), 1e-12},
+            .activation = act};
+        mmf_real wanted[D];
+        for (int i = 0; i < D; i++) {
+            const double v = (double)x[i], cube = 0.7978845608 * (v + 0.044715 * v * v * v);
+            wanted[i] = (mmf_real)(act == MMF_BERT_GELU        ? v * 0.5 * (1 + erf(v / sqrt(2)))
+                                   : act == MMF_BERT_GELU_TANH ? v * 0.5 * (1 + tanh(cube))
+                                   : act == MMF_BERT_RELU      ? fmax(v, 0)
+                                                               : v / (1 + exp(-v)));
+        }
+        const int64_t row[] = {1, D};
+        const mmf_tensor *const y = mmf_transform_run(tape, &t, mmf_input(tape, x, 2, row));
+        const mmf_tensor *const z =
+            mmf_layer_norm_run(tape, &t.norm, mmf_input(tape, wanted, 2, row));
+        test_ok(ctx, mmf_tape_status(tape));
+        for (int i = 0; i < D; i++)
+            assert_true(fabs((double)(y->data[i] - z->data[i])) < 2e-5);
+    }
+    mmf_tape_free(tape);
+    mmf_ctx_free(ctx);
+}
+
 static void padding_does_not_reach_the_first_token(void **state)
 {
     (void)state;
@@ -355,6 +394,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_layer_is_the_transformer_layer),
+        cmocka_unit_test(transforms_have_the_activation_asked_for),
         cmocka_unit_test(padding_does_not_reach_the_first_token),
         cmocka_unit_test(a_text_without_a_key_attends_to_all),
         cmocka_unit_test(inference_needs_the_memory_of_one_layer),

@@ -472,7 +472,7 @@ static void what_does_not_fit_is_said(void **state)
                  {"vilbert", "bi_num_attention_heads", "3", "not a multiple of 3 heads"},
                  {"vilbert", "head", "answers", "not tasks or pretraining"},
                  {"vilbert", "v_feature_size", "7", "has 6 features"},
-                 {"vilbert", "hidden_act", "swish", "not gelu"},
+                 {"vilbert", "hidden_act", "mish", "not gelu"},
                  {"uniter", "type_vocab_size", "1", "words and regions are two"},
                  {"uniter", "mask_token", "12", "there are 12 words"}};
     mmf_ctx *const ctx = test_ctx();
