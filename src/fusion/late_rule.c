@@ -122,20 +122,19 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     return mmf_builder_status(b);
 }
 
-/* sum_m w_m p_m with the weights of absent modalities moved to the others; weights (1, M). */
+/* sum_m w_m p_m / sum_m w_m over the modalities that are there; weights (1, M). Divided last, so
+ * that equal sums stay equal. */
 static mmf_tensor *weighted_mean(mmf_tape *tape, const late_operator *op, mmf_tensor *stack,
                                  mmf_tensor *weights, mmf_tensor *present)
 {
-    mmf_tensor *rows = weights;
-    if (present) {
-        mmf_tensor *const kept = mmf_mul(tape, present, weights);
-        mmf_tensor *const total =
-            mmf_clamp(tape, mmf_sum(tape, kept, 1), MIN_PROBABILITY, INFINITY);
-        rows = mmf_div(tape, kept, mmf_reshape(tape, total, 2, (int64_t[]){-1, 1}));
-        rows = mmf_reshape(tape, rows, 3, (int64_t[]){-1, 1, (int64_t)op->inputs->count});
-    }
+    mmf_tensor *const kept = present ? mmf_mul(tape, present, weights) : weights;
+    mmf_tensor *const total = mmf_clamp(tape, mmf_sum(tape, kept, 1), MIN_PROBABILITY, INFINITY);
+    const int64_t a_row_each[] = {-1, 1, (int64_t)op->inputs->count};
+    mmf_tensor *const rows = present ? mmf_reshape(tape, kept, 3, a_row_each) : weights;
     mmf_tensor *const sum = mmf_matmul(tape, rows, stack, false, false); /* (B, 1, K) */
-    return sum ? mmf_reshape(tape, sum, 2, (int64_t[]){-1, sum->shape[2]}) : NULL;
+    const int64_t k = sum ? sum->shape[2] : 1;
+    return mmf_div(tape, mmf_reshape(tape, sum, 2, (int64_t[]){-1, k}),
+                   mmf_reshape(tape, total, 2, (int64_t[]){-1, 1}));
 }
 
 static mmf_tensor *rule_weights(mmf_tape *tape, const late_operator *op)
@@ -145,8 +144,7 @@ static mmf_tensor *rule_weights(mmf_tape *tape, const late_operator *op)
     if (op->rule == WEIGHTED || op->rule == SOFT_VOTE)
         return mmf_reshape(tape, mmf_concat(tape, op->predictions, (int)op->inputs->count, 0), 2,
                            (int64_t[]){1, -1});
-    return mmf_full(tape, 2, (int64_t[]){1, (int64_t)op->inputs->count},
-                    1.0 / (double)op->inputs->count);
+    return mmf_full(tape, 2, (int64_t[]){1, (int64_t)op->inputs->count}, 1);
 }
 
 /* Predictions of absent modalities become zeros, which neither win a maximum nor count as a vote.

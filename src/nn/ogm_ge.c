@@ -10,11 +10,19 @@
  */
 #include "nn/ogm_ge.h"
 
+#include <math.h>
 #include <string.h>
 
+#define MAX_MODALITIES 64
+/* A modality that gives the right classes less than this altogether counts as giving this. */
+#define LEAST_SCORE 1e-30
+/* Of a mean of equal scores. */
+#define ROUNDING 1e-6
+
 static const mmf_option options[] = {
-    {"fusion", NULL, MMF_OPTION_TEXT, 0, 0, "sum|concat|film|gated", "concat", "the head"},
-    {"classes", NULL, MMF_OPTION_INT, 1, 1000000, NULL, "2", "outputs"},
+    {"fusion", "fusion_method", MMF_OPTION_TEXT, 0, 0, "sum|concat|film|gated", "concat",
+     "the head"},
+    {"classes", "n_classes", MMF_OPTION_INT, 1, 1000000, NULL, "2", "outputs"},
     {"alpha", NULL, MMF_OPTION_REAL, 0, 1e6, NULL, "0.1", "strength of the modulation"},
     {"condition", NULL, MMF_OPTION_TEXT, 0, 0, NULL, "",
      "film, gated: the modality that conditions the other; default: the first"},
@@ -36,29 +44,36 @@ static mmf_tensor *score_of(mmf_tape *tape, mmf_tensor *logits, const mmf_tensor
     return mmf_sum(tape, mmf_reshape(tape, right, 1, (int64_t[]){-1}), MMF_ALL_AXES);
 }
 
+/* The mean of all scores but that of m. */
+static mmf_tensor *score_of_others(mmf_tape *tape, mmf_tensor *const *scores, size_t n, size_t m)
+{
+    mmf_tensor *others[MAX_MODALITIES];
+    int n_others = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i != m)
+            others[n_others++] = scores[i];
+    }
+    mmf_tensor *const sum = mmf_sum(tape, mmf_concat(tape, others, n_others, 0), MMF_ALL_AXES);
+    return mmf_clamp(tape, mmf_affine(tape, sum, 1 / (double)n_others, 0), LEAST_SCORE, INFINITY);
+}
+
 mmf_ogm mmf_ogm_balance(mmf_tape *tape, mmf_tensor *const *logits, size_t n_modalities,
                         const mmf_tensor *classes, double alpha)
 {
-    enum { MAX_MODALITIES = 64 };
-    mmf_tensor *scores[MAX_MODALITIES];
+    mmf_tensor *scores[MAX_MODALITIES], *ratios[MAX_MODALITIES];
     mmf_ogm result = {0};
     if (n_modalities < 2 || n_modalities > MAX_MODALITIES)
         return result;
     for (size_t m = 0; m < n_modalities; m++)
         scores[m] = score_of(tape, logits[m], classes);
-    mmf_tensor *const s = mmf_concat(tape, scores, (int)n_modalities, 0);
-    /* The mean of the others from differences: of equal scores it is that score, to the last bit,
-     * where a rounded sum could put rho above 1, which a jump damps. */
-    const int64_t n = (int64_t)n_modalities;
-    mmf_tensor *const column = mmf_reshape(tape, s, 2, (int64_t[]){n, 1});
-    mmf_tensor *const row = mmf_reshape(tape, s, 2, (int64_t[]){1, n});
-    mmf_tensor *const gaps = mmf_sum(tape, mmf_sub(tape, row, column), -1);
-    mmf_tensor *const rest = mmf_add(tape, s, mmf_affine(tape, gaps, 1 / (double)(n - 1), 0));
-    mmf_tensor *const rho = mmf_div(tape, s, rest);
-    /* 1 where rho > 1, else 0: at rho = 1 itself nothing is damped. */
-    mmf_tensor *const ahead = mmf_clamp(tape, mmf_sign(tape, mmf_affine(tape, rho, 1, -1)), 0, 1);
+    for (size_t m = 0; m < n_modalities; m++)
+        ratios[m] = mmf_div(tape, scores[m], score_of_others(tape, scores, n_modalities, m));
+    mmf_tensor *const rho = mmf_concat(tape, ratios, (int)n_modalities, 0);
+    /* 1 where rho > 1, else 0: nothing is damped at 1 itself, where rounding may end above. */
+    mmf_tensor *const ahead =
+        mmf_clamp(tape, mmf_sign(tape, mmf_affine(tape, rho, 1, -1 - ROUNDING)), 0, 1);
     mmf_tensor *const damped = mmf_tanh(tape, mmf_affine(tape, rho, alpha, 0));
-    result.score = s;
+    result.score = mmf_concat(tape, scores, (int)n_modalities, 0);
     result.ratio = rho;
     result.coefficient = mmf_affine(tape, mmf_mul(tape, ahead, damped), -1, 1);
     return result;

@@ -191,6 +191,22 @@ static void ties_go_where_the_option_says(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Classes whose probabilities sum to the same go to the lowest, however many modalities there are.
+ */
+static void equal_means_are_a_tie(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    const setting mean[] = {{"rule", "mean"}, {0}};
+    features f = {.m = 3,
+                  .b = 1,
+                  .width = {2, 2, 2},
+                  .values = {{.125f, .875f}, {.625f, .375f}, {.75f, .25f}}};
+    const output label = once(ctx, "late", &f, mean, "label");
+    assert_true(label.values[0] == 0);
+    mmf_ctx_free(ctx);
+}
+
 /* With one of two absent every rule falls back on the other; its values are not read. */
 static void rules_leave_the_absent_out(void **state)
 {
@@ -258,6 +274,7 @@ int main(void)
         cmocka_unit_test(equal_predictors_agree),
         cmocka_unit_test(a_soft_vote_of_one_hot_rows_is_a_hard_vote),
         cmocka_unit_test(ties_go_where_the_option_says),
+        cmocka_unit_test(equal_means_are_a_tie),
         cmocka_unit_test(rules_leave_the_absent_out),
         cmocka_unit_test(rules_refuse_what_they_cannot_do),
     };

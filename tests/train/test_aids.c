@@ -106,6 +106,11 @@ static void coefficients_are_those_of_the_paper(void **state)
     near((double)three.ratio->data[0], 3, 1e-5);
     near((double)three.coefficient->data[0], 1 - tanh(1.5), 1e-5);
     near((double)three.coefficient->data[1], 1, 0);
+    /* A modality that has learned nothing makes the ratio large, never another modality's rounding.
+     */
+    const double alone[] = {0.999, 1e-6};
+    const mmf_ogm far = balance_of(ctx, tape, alone, 2, 0.1);
+    near((double)far.ratio->data[0] / 999000, 1, 1e-5);
     mmf_tape_free(tape);
     mmf_ctx_free(ctx);
 }
