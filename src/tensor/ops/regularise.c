@@ -113,7 +113,12 @@ mmf_tensor *mmf_gradient_reversal(mmf_tape *tape, mmf_tensor *x, double scale)
 
 mmf_tensor *mmf_detach(mmf_tape *tape, mmf_tensor *x)
 {
-    return x ? mmf_input(tape, x->data, x->n_dims, x->shape) : mmf_tape__missing(tape, "detach");
+    static const char op[] = "detach";
+    if (!x)
+        return mmf_tape__missing(tape, op);
+    if (x->is_int)
+        return mmf_tape__fail(tape, MMF_DTYPE, op, "takes reals, got integers");
+    return mmf_input(tape, x->data, x->n_dims, x->shape);
 }
 
 /* ---- Examples ---------------------------------------------------------------------------- */

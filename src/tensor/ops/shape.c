@@ -147,12 +147,11 @@ mmf_tensor *mmf_concat(mmf_tape *tape, mmf_tensor *const *parts, int n_parts, in
 mmf_tensor *mmf_stack(mmf_tape *tape, mmf_tensor *const *parts, int n_parts, int axis)
 {
     static const char op[] = "stack";
-    mmf_tensor *raised[MMF_MAX_DIMS * 16];
-    const int limit = (int)(sizeof raised / sizeof *raised);
     if (n_parts < 1 || !parts[0])
         return mmf_tape__missing(tape, op);
-    if (n_parts > limit)
-        return mmf_tape__fail(tape, MMF_LIMIT, op, "%d tensors, at most %d", n_parts, limit);
+    mmf_tensor **const raised = mmf_tape__alloc(tape, (size_t)n_parts * sizeof *raised);
+    if (!raised)
+        return NULL;
     const int d = axis < 0 ? axis + parts[0]->n_dims + 1 : axis;
     if (d < 0 || d > parts[0]->n_dims || parts[0]->n_dims + 1 > MMF_MAX_DIMS)
         return mmf_tape__fail(tape, MMF_SHAPE, op, "axis %d of %d dimensions", axis,
