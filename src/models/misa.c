@@ -313,7 +313,7 @@ static mmf_tensor *reconstruction(mmf_tape *tape, const misa_model *model, mmf_n
     return mmf_affine(tape, sum, 1 / (double)model->count, 0);
 }
 
-/* The three terms, and in training what they add to the task's loss. Given numbers to predict, the
+/* The three terms, and in training what they add to the task's loss. Given what to predict, the
  * authors' whole loss is put out as well. */
 static void put_losses(mmf_tape *tape, const misa_model *model, const mmf_named *in,
                        const mmf_step *step, mmf_named *out)
@@ -334,9 +334,11 @@ static void put_losses(mmf_tape *tape, const misa_model *model, const mmf_named 
     mmf_named_put(tape, out, "loss.reconstruction", weighted[2]);
     mmf_tensor *const label = mmf_named_get(in, "label");
     mmf_tensor *const y = mmf_named_get(out, "prediction");
-    if (!label || !y)
+    mmf_tensor *const logits = mmf_named_get(out, "logits");
+    if (!label || (!y && !logits))
         return;
-    mmf_tensor *const task = mmf_mse_loss(tape, y, label);
+    mmf_tensor *const task =
+        y ? mmf_mse_loss(tape, y, label) : mmf_cross_entropy(tape, logits, label, NULL, 0);
     mmf_tensor *loss = task;
     for (int i = 0; i < 3; i++)
         loss = mmf_add(tape, loss, weighted[i]);

@@ -10,8 +10,10 @@
 #define LOGVAR_LIMIT 8
 /* The entropy is taken of a projection to a quarter of the width. */
 #define PROJECTION 4
-/* Added to variances: keeps the determinant of rows that do not vary finite. */
+/* Added to variances, as a share of their mean and at least: keeps the determinant of rows that
+ * hardly vary finite. */
 #define RIDGE 1e-7
+#define LEAST_RIDGE 1e-10
 
 /* ---- Contrastive predictive coding ------------------------------------------------------- */
 
@@ -141,7 +143,9 @@ static mmf_tensor *log_spread(mmf_tape *tape, mmf_tensor *rows)
         return NULL;
     mmf_tensor *const s =
         mmf_affine(tape, mmf_matmul(tape, d, d, true, false), 1 / (double)rows->shape[0], 0);
-    mmf_tensor *const ridge = mmf_affine(tape, mmf_identity(tape, rows->shape[1]), RIDGE, 0);
+    mmf_tensor *const variance = mmf_mean(tape, mmf_mul(tape, d, d), MMF_ALL_AXES);
+    mmf_tensor *const size = mmf_affine(tape, mmf_detach(tape, variance), RIDGE, LEAST_RIDGE);
+    mmf_tensor *const ridge = mmf_mul(tape, mmf_identity(tape, rows->shape[1]), size);
     return mmf_log_determinant(tape, mmf_add(tape, s, ridge));
 }
 
@@ -157,8 +161,9 @@ void mmf_mi_entropy(mmf_tape *tape, mmf_mi_bound *bound, mmf_tensor *y, mmf_tens
         mmf_tensor *const now = which ? mmf_index_select(tape, projected, which) : NULL;
         mmf_tensor *const before = remembered(tape, bound, g, given);
         result->samples[g] = now;
-        if (now && before && before->shape[0] + now->shape[0] > now->shape[1]) {
-            mmf_tensor *const both = mmf_concat(tape, (mmf_tensor *[]){before, now}, 2, 0);
+        mmf_tensor *const both =
+            before && now ? mmf_concat(tape, (mmf_tensor *[]){before, now}, 2, 0) : before;
+        if (both && both->shape[0] > both->shape[1]) {
             mmf_tensor *const spread = log_spread(tape, both);
             result->entropy = known++ > 0 ? mmf_add(tape, result->entropy, spread) : spread;
         }

@@ -92,12 +92,13 @@ static const mmf_option options[] = {
     {"bidirectional", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "false",
      "a second direction from the end"},
     {"batch_first", NULL, MMF_OPTION_BOOL, 0, 0, NULL, "true",
-     "inputs are (B, T, D); must be true"},
+     "sequences come and go as (B, T, D); false: (T, B, D)"},
     {0},
 };
 
 typedef struct lstm_layer {
     const char *input;
+    bool batch_first;
     mmf_rnn_layer rnn;
 } lstm_layer;
 
@@ -109,8 +110,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
         return mmf_builder_status(b);
     if (inputs->count != 1 || inputs->inputs[0].n_dims != 2)
         return mmf_builder_fail(b, MMF_SHAPE, "lstm takes one sequence (B, T, D)");
-    if (!mmf_config_bool(config, "batch_first"))
-        return mmf_builder_fail(b, MMF_UNSUPPORTED, "lstm: batch_first must be true");
+    layer->batch_first = mmf_config_bool(config, "batch_first");
     layer->input = inputs->inputs[0].name;
     const mmf_rnn_options o = {.inputs = inputs->inputs[0].shape[1],
                                .hidden = mmf_config_int(config, "hidden_size"),
@@ -126,9 +126,12 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 {
     (void)step;
     const lstm_layer *const layer = self;
-    const mmf_rnn_result r = mmf_rnn_run(tape, &layer->rnn, mmf_named_get(in, layer->input),
-                                         mmf_named_part(in, layer->input, "length"), true);
-    mmf_named_put(tape, out, "output", r.sequence);
+    mmf_tensor *const x = mmf_named_get(in, layer->input);
+    const mmf_rnn_result r =
+        mmf_rnn_run(tape, &layer->rnn, layer->batch_first ? x : mmf_transpose(tape, x, 0, 1),
+                    mmf_named_part(in, layer->input, "length"), true);
+    mmf_named_put(tape, out, "output",
+                  layer->batch_first ? r.sequence : mmf_transpose(tape, r.sequence, 0, 1));
     mmf_named_put(tape, out, "h_n", r.h_n);
     mmf_named_put(tape, out, "c_n", r.c_n);
 }

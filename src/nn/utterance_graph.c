@@ -100,6 +100,7 @@ typedef struct mmgcn_layer {
     int64_t n_modalities, width;
     mmf_embedding_layer speakers;
     mmf_tensor *modal; /* (M, D) */
+    int64_t *rows;     /* of it, one a modality */
     mmf_gcnii net;
     mmf_linear_layer out;
     mmf_tensor **nodes;
@@ -117,7 +118,8 @@ static mmf_status choose_modalities(mmf_builder *b, const mmf_config *config,
     const size_t most = wanted > inputs->count ? wanted : inputs->count;
     layer->names = mmf_builder_alloc(b, most * sizeof *layer->names);
     layer->nodes = mmf_builder_alloc(b, most * sizeof *layer->nodes);
-    if (!layer->names || !layer->nodes)
+    layer->rows = mmf_builder_alloc(b, most * sizeof *layer->rows);
+    if (!layer->names || !layer->nodes || !layer->rows)
         return mmf_builder_status(b);
     for (size_t i = 0; i < (wanted > 0 ? wanted : inputs->count); i++) {
         const char *const name =
@@ -139,6 +141,35 @@ static mmf_status choose_modalities(mmf_builder *b, const mmf_config *config,
     return MMF_OK;
 }
 
+static int64_t place_of(const mmgcn_layer *layer, const char *name)
+{
+    int64_t m = 0;
+    while (m < layer->n_modalities && strcmp(layer->names[m], name) != 0)
+        m++;
+    return m;
+}
+
+/* Rows of the modalities' vectors: the released code has three, whichever of its modalities there
+ * are; others have one each. @return how many rows */
+static int64_t number_modalities(mmgcn_layer *layer)
+{
+    static const char *const released[] = {"audio", "vision", "text"};
+    enum { N_RELEASED = sizeof released / sizeof *released };
+    int64_t n_known = 0;
+    for (int64_t r = 0; r < N_RELEASED; r++) {
+        const int64_t m = place_of(layer, released[r]);
+        if (m < layer->n_modalities) {
+            layer->rows[m] = r;
+            n_known++;
+        }
+    }
+    if (n_known == layer->n_modalities)
+        return N_RELEASED;
+    for (int64_t m = 0; m < layer->n_modalities; m++)
+        layer->rows[m] = m;
+    return layer->n_modalities;
+}
+
 static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
                         void **self)
 {
@@ -146,12 +177,13 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     if (!layer || choose_modalities(b, config, inputs, layer) != MMF_OK)
         return mmf_builder_status(b);
     mmf_builder_enter(b, "graph_model");
-    if (mmf_config_bool(config, "use_speaker") && mmf_schema_find(inputs, "speaker"))
+    if (mmf_config_bool(config, "use_speaker") && mmf_schema_find(inputs, "speaker") &&
+        place_of(layer, "text") < layer->n_modalities)
         layer->speakers = mmf_embedding_build(b, "speaker_embeddings",
                                               mmf_config_int(config, "speakers"), layer->width, -1);
     if (mmf_config_bool(config, "use_modal"))
         layer->modal =
-            mmf_embedding_build(b, "modal_embeddings", layer->n_modalities, layer->width, -1)
+            mmf_embedding_build(b, "modal_embeddings", number_modalities(layer), layer->width, -1)
                 .weight;
     mmf_builder_enter(b, "graph_net");
     layer->net = mmf_gcnii_build(b, config, layer->width);
@@ -173,7 +205,7 @@ static mmf_tensor *make_nodes(mmf_tape *tape, const mmgcn_layer *layer, const mm
                 tape, x,
                 mmf_index_select(tape, layer->speakers.weight, mmf_named_get(in, "speaker")));
         if (layer->modal)
-            x = mmf_add(tape, x, mmf_slice(tape, layer->modal, 0, m, 1));
+            x = mmf_add(tape, x, mmf_slice(tape, layer->modal, 0, layer->rows[m], 1));
         layer->nodes[m] = x;
     }
     return mmf_concat(tape, layer->nodes, (int)layer->n_modalities, 0);

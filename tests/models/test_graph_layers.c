@@ -145,6 +145,41 @@ static void damaged_rows_are_refused(void **state)
 
 enum { U = 5 };
 
+/* The released code has rows for audio, vision and text in this order, whichever are there. */
+static void vectors_of_modalities_go_by_name(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_real text[U * WIDTH], audio[U * WIDTH];
+    int64_t speaker[] = {0, 1, 0, 1, 1};
+    draw(text, U * WIDTH, 1);
+    draw(audio, U * WIDTH, 2);
+    const char *const json = "{\"hidden\": 3, \"layers\": 2, \"use_modal\": true}";
+    value in[] = {{"text", text, NULL, 2, {U, WIDTH}},
+                  {"audio", audio, NULL, 2, {U, WIDTH}},
+                  {"speaker", NULL, speaker, 1, {U}}};
+    mmf_module *module = make(ctx, "mmgcn", json, in, 3);
+    const mmf_tensor *const rows = case_tensor(module, "graph_model.modal_embeddings.weight");
+    assert_int_equal(rows->shape[0], 3);
+    const shown before = run(ctx, module, in, 3, "feature", NULL);
+    rows->data[WIDTH] += 1; /* vision's */
+    const shown same = run(ctx, module, in, 3, "feature", NULL);
+    assert_same(&before, &same, 0);
+    rows->data[0] += 1; /* audio's */
+    const shown other = run(ctx, module, in, 3, "feature", NULL);
+    assert_true(differs(&before, &other));
+    mmf_module_free(module);
+
+    /* Speakers are added to the text: without one they have no vectors. */
+    in[0].name = "depth";
+    module = make(ctx, "mmgcn", json, in, 3);
+    assert_int_equal(case_tensor(module, "graph_model.modal_embeddings.weight")->shape[0], 2);
+    assert_null(
+        mmf_params_find(mmf_module_params(module), "graph_model.speaker_embeddings.weight"));
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
 static void utterances_are_not_changed(void **state)
 {
     (void)state;
@@ -475,6 +510,7 @@ int main(void)
         cmocka_unit_test(a_sparse_adjacency_is_the_dense_one),
         cmocka_unit_test(a_node_without_edges_has_the_bias),
         cmocka_unit_test(damaged_rows_are_refused),
+        cmocka_unit_test(vectors_of_modalities_go_by_name),
         cmocka_unit_test(utterances_are_not_changed),
         cmocka_unit_test(a_convolution_without_weights_propagates),
         cmocka_unit_test(dialogues_are_blocks),
