@@ -68,11 +68,10 @@ static int unknown_name(const char *name)
 static int describe(const cli_session *session, const char *name, const cli_data *data,
                     const cli_split *split, bool as_json)
 {
-    const bool exists = access(name, F_OK) == 0;
-    const mmf_def *const def = exists ? NULL : find_definition(name);
+    const mmf_def *const def = find_definition(name); /* a file of that name is ./name */
     if (def)
         return cli_info_definition(def, as_json);
-    if (!exists && !strpbrk(name, "./"))
+    if (access(name, F_OK) != 0 && !strpbrk(name, "./"))
         return unknown_name(name);
     const size_t n = strlen(name);
     if (cli_is_model_file(name) || (n > 4 && strcmp(name + n - 4, ".mmf") == 0))

@@ -11,7 +11,10 @@ static mmf_activation activation(const mmf_config *config, const char *option)
     static const struct {
         const char *name;
         mmf_activation activation;
-    } rows[] = {{"relu", MMF_ACT_RELU}, {"tanh", MMF_ACT_TANH}, {"sigmoid", MMF_ACT_SIGMOID}};
+    } rows[] = {{"relu", MMF_ACT_RELU},
+                {"gelu", MMF_ACT_GELU},
+                {"tanh", MMF_ACT_TANH},
+                {"sigmoid", MMF_ACT_SIGMOID}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (strcmp(mmf_config_text(config, option), rows[i].name) == 0)
             return rows[i].activation;

@@ -71,7 +71,7 @@ mmf_chunk *mmf_bilinear_chunks(mmf_builder *builder, int64_t mm_dim, int64_t n);
 #define MMF_BILINEAR_TAKES (MMF_TAKES_VECTORS | MMF_TWO_ONLY | MMF_MISSING_OK | MMF_STANDS_IN)
 
 /* Rows. Activations: the references' None is "none". */
-#define MMF_BILINEAR_ACTIVATIONS "none|relu|tanh|sigmoid"
+#define MMF_BILINEAR_ACTIVATIONS "none|relu|gelu|tanh|sigmoid"
 #define MMF_MM_DIM_OPTION(standard)                                                                \
     {                                                                                              \
         "mm_dim", NULL, MMF_OPTION_INT, 1, 65536, NULL, standard, "width that both are brought to" \
