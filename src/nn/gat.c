@@ -36,7 +36,8 @@ mmf_gat_layer mmf_gat_build(mmf_builder *b, const char *name, const mmf_gat_opti
     mmf_builder_enter(b, name);
     if (o->v2) {
         layer.lin_l = projection(b, "lin_l", o, true);
-        layer.lin_r = o->share_weights ? layer.lin_l : projection(b, "lin_r", o, true);
+        layer.lin_r = o->share_weights ? mmf_linear_alias(b, "lin_r", &layer.lin_l)
+                                       : projection(b, "lin_r", o, true);
         layer.att = mmf_builder_param(b, "att", MMF_PARAM_TRAINED, init, 3, shape);
     } else {
         layer.lin = projection(b, "lin", o, false);
@@ -153,10 +154,10 @@ mmf_tensor *mmf_gat_run_edges(mmf_tape *tape, const mmf_gat_layer *layer, mmf_te
          NULL,                                                                                     \
          MMF_OPTION_INT,                                                                           \
          1,                                                                                        \
-         2,                                                                                        \
+         64,                                                                                       \
          NULL,                                                                                     \
          "1",                                                                                      \
-         "one layer, or two: the first concatenates its heads, the second averages"},              \
+         "of several all but the last put their heads side by side, the last averages"},           \
         {"classes",                                                                                \
          NULL,                                                                                     \
          MMF_OPTION_INT,                                                                           \
@@ -164,7 +165,7 @@ mmf_tensor *mmf_gat_run_edges(mmf_tape *tape, const mmf_gat_layer *layer, mmf_te
          1000000,                                                                                  \
          NULL,                                                                                     \
          "0",                                                                                      \
-         "outputs of a node after two layers; 0: `hidden`"},                                       \
+         "outputs of a node after several layers; 0: `hidden`"},                                   \
         {"concat", NULL, MMF_OPTION_BOOL, 0,                                                       \
          0,        NULL, "true",          "one layer: heads side by side; else their mean"},       \
         {"activation",                                                                             \
@@ -174,7 +175,7 @@ mmf_tensor *mmf_gat_run_edges(mmf_tape *tape, const mmf_gat_layer *layer, mmf_te
          0,                                                                                        \
          "none|elu|relu",                                                                          \
          "none",                                                                                   \
-         "after one layer, or between two"},                                                       \
+         "after a single layer, or between layers"},                                               \
     {                                                                                              \
         "negative_slope", NULL, MMF_OPTION_REAL, 0, 1, NULL, "0.2", "of the leaky ReLU"            \
     }
@@ -188,10 +189,30 @@ static const mmf_option gatv2_options[] = {
 };
 
 typedef struct gat_network {
-    mmf_gat_layer layers[2];
+    mmf_gat_layer *layers;
+    const char **attention; /* names of outputs */
     int64_t n_layers;
     char activation; /* 'n', 'e' or 'r' */
 } gat_network;
+
+/* @param o  of the first layer, but for its heads */
+static void build_layers(mmf_builder *b, const mmf_config *config, gat_network *net,
+                         mmf_gat_options o)
+{
+    const int64_t classes = mmf_config_int(config, "classes");
+    const bool single = net->n_layers == 1;
+    for (int64_t l = 0; l < net->n_layers; l++) {
+        const bool last = l + 1 == net->n_layers;
+        const long long number = (long long)l + 1;
+        o.heads = (int64_t)mmf_config_number_at(config, "heads", (size_t)l);
+        o.concat = single ? mmf_config_bool(config, "concat") : !last;
+        o.width = last && !single && classes > 0 ? classes : o.width;
+        net->layers[l] =
+            mmf_gat_build(b, single ? "" : mmf_builder_text(b, "conv%lld", number), &o);
+        net->attention[l] = single ? "attention" : mmf_builder_text(b, "attention.%lld", number);
+        o.inputs = o.heads * o.width;
+    }
+}
 
 static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
                         void **self)
@@ -206,24 +227,17 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
                                 "%s takes node (N, D) and adjacency (N, N), or adjacency.indptr "
                                 "(N + 1) and .indices (E)",
                                 def->name);
-    const int64_t classes = mmf_config_int(config, "classes");
     mmf_gat_options o = {.inputs = node->shape[0],
                          .width = mmf_config_int(config, "hidden"),
-                         .heads = (int64_t)mmf_config_number_at(config, "heads", 0),
                          .v2 = mmf_option_find(def, "share_weights") != NULL,
                          .slope = mmf_config_real(config, "negative_slope")};
+    o.share_weights = o.v2 && mmf_config_bool(config, "share_weights");
     net->n_layers = mmf_config_int(config, "layers");
     net->activation = *mmf_config_text(config, "activation");
-    o.share_weights = o.v2 && mmf_config_bool(config, "share_weights");
-    o.concat = net->n_layers == 2 || mmf_config_bool(config, "concat");
-    net->layers[0] = mmf_gat_build(b, net->n_layers == 2 ? "conv1" : "", &o);
-    if (net->n_layers == 2) {
-        o.inputs = o.heads * o.width;
-        o.heads = (int64_t)mmf_config_number_at(config, "heads", 1);
-        o.width = classes > 0 ? classes : o.width;
-        o.concat = false;
-        net->layers[1] = mmf_gat_build(b, "conv2", &o);
-    }
+    net->layers = mmf_builder_alloc(b, (size_t)net->n_layers * sizeof *net->layers);
+    net->attention = mmf_builder_alloc(b, (size_t)net->n_layers * sizeof *net->attention);
+    if (net->layers && net->attention)
+        build_layers(b, config, net, o);
     *self = net;
     return mmf_builder_status(b);
 }
@@ -235,18 +249,13 @@ static mmf_tensor *activate(mmf_tape *tape, const gat_network *net, mmf_tensor *
     return net->activation == 'e' ? mmf_elu(tape, h, 1) : mmf_relu(tape, h);
 }
 
-static void run_sparse(mmf_tape *tape, const gat_network *net, const mmf_named *in, mmf_named *out)
+/* (1, 1, N, N): where there is an edge, and every node itself. */
+static mmf_tensor *edge_mask(mmf_tape *tape, mmf_tensor *adjacency)
 {
-    mmf_tensor *const x = mmf_named_get(in, "node"), *attention = NULL;
-    const mmf_edges edges = mmf_edges_of_csr(tape, in, x ? x->shape[0] : 1, 1);
-    mmf_tensor *h =
-        activate(tape, net, mmf_gat_run_edges(tape, &net->layers[0], x, &edges, &attention));
-    mmf_named_put(tape, out, net->n_layers == 2 ? "attention.1" : "attention", attention);
-    if (net->n_layers == 2) {
-        h = mmf_gat_run_edges(tape, &net->layers[1], h, &edges, &attention);
-        mmf_named_put(tape, out, "attention.2", attention);
-    }
-    mmf_named_put(tape, out, "output", h);
+    const int64_t n = adjacency ? adjacency->shape[0] : 1;
+    mmf_tensor *const edges = mmf_sign(tape, mmf_abs(tape, mmf_detach(tape, adjacency)));
+    return mmf_reshape(tape, mmf_maximum(tape, edges, mmf_identity(tape, n)), 4,
+                       (int64_t[]){1, 1, n, n});
 }
 
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
@@ -254,22 +263,25 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
 {
     (void)step;
     const gat_network *const net = self;
-    if (mmf_graph_is_sparse(in)) {
-        run_sparse(tape, net, in, out);
-        return;
-    }
-    mmf_tensor *const a = mmf_named_get(in, "adjacency");
+    const bool sparse = mmf_graph_is_sparse(in);
     mmf_tensor *const x = mmf_named_get(in, "node");
-    const int64_t n = a ? a->shape[0] : 1, width = x ? x->shape[1] : 1;
-    mmf_tensor *const edges = mmf_sign(tape, mmf_abs(tape, mmf_detach(tape, a)));
-    mmf_tensor *const mask = mmf_reshape(tape, mmf_maximum(tape, edges, mmf_identity(tape, n)), 4,
-                                         (int64_t[]){1, 1, n, n});
-    mmf_tensor *h = mmf_reshape(tape, x, 3, (int64_t[]){1, n, width}), *attention = NULL;
-    h = activate(tape, net, mmf_gat_run(tape, &net->layers[0], h, mask, &attention));
-    mmf_named_put(tape, out, net->n_layers == 2 ? "attention.1" : "attention", attention);
-    if (net->n_layers == 2) {
-        h = mmf_gat_run(tape, &net->layers[1], h, mask, &attention);
-        mmf_named_put(tape, out, "attention.2", attention);
+    const int64_t n = x ? x->shape[0] : 1, width = x ? x->shape[1] : 1;
+    mmf_edges edges = {0};
+    mmf_tensor *mask = NULL, *h = x;
+    if (sparse) {
+        edges = mmf_edges_of_csr(tape, in, n, 1);
+    } else {
+        mask = edge_mask(tape, mmf_named_get(in, "adjacency"));
+        h = mmf_reshape(tape, x, 3, (int64_t[]){1, n, width});
+    }
+    for (int64_t l = 0; l < net->n_layers; l++) {
+        const mmf_gat_layer *const layer = &net->layers[l];
+        mmf_tensor *attention = NULL;
+        h = sparse ? mmf_gat_run_edges(tape, layer, h, &edges, &attention)
+                   : mmf_gat_run(tape, layer, h, mask, &attention);
+        if (l + 1 < net->n_layers || net->n_layers == 1)
+            h = activate(tape, net, h);
+        mmf_named_put(tape, out, net->attention[l], attention);
     }
     mmf_named_put(tape, out, "output", mmf_reshape(tape, h, 2, (int64_t[]){n, -1}));
 }

@@ -143,6 +143,18 @@ static mmf_status put_input(verifier *v, size_t i)
     return MMF_OK;
 }
 
+/* "sum(output.NAME * cotangent)" or "output.NAME" or "NAME"; false if nothing is differentiated. */
+static bool loss_output(const char *loss, char *out, size_t size)
+{
+    if (!loss || strncmp(loss, "none", 4) == 0 || strcmp(loss, "-") == 0)
+        return false;
+    const char *const start = strstr(loss, "output.");
+    const char *const name = start ? start + strlen("output.") : loss;
+    const size_t n = strcspn(name, " *)");
+    snprintf(out, size, "%.*s", (int)n, name);
+    return true;
+}
+
 /* ---- Weights ----------------------------------------------------------------------------- */
 
 /* A tied weight may be stored under all of its names or under one. */
@@ -199,6 +211,16 @@ static bool is_bookkeeping(const char *name)
     return false;
 }
 
+/* Of a file with gradients: nothing that it differentiates depends on the weight. */
+static bool is_unused(const verifier *v, const char *name)
+{
+    char key[700];
+    char loss[300];
+    snprintf(key, sizeof key, "grad.%s", name);
+    return loss_output(mmf_archive_metadata(v->archive, "loss"), loss, sizeof loss) &&
+           mmf_archive_find(v->archive, key) < 0;
+}
+
 static mmf_status load_weights(verifier *v)
 {
     const mmf_params *const params = mmf_module_params(v->module);
@@ -207,7 +229,7 @@ static mmf_status load_weights(verifier *v)
     for (size_t i = 0; i < mmf_archive_count(v->archive); i++) {
         const char *const entry = mmf_archive_name(v->archive, i);
         const char *const name = after(entry, "weight.");
-        if (name && !is_bookkeeping(name) && !mmf_params_find(params, name))
+        if (name && !is_bookkeeping(name) && !is_unused(v, name) && !mmf_params_find(params, name))
             mmf_check_tell(&v->check, entry, NAN, NAN, false, "is not a parameter of the model");
     }
     return MMF_OK;
@@ -262,18 +284,6 @@ static mmf_status run(verifier *v)
     }
     mmf_module_run(v->module, v->tape, &v->in, &step, &v->out);
     return mmf_tape_status(v->tape);
-}
-
-/* "sum(output.NAME * cotangent)" or "output.NAME" or "NAME"; false if nothing is differentiated. */
-static bool loss_output(const char *loss, char *out, size_t size)
-{
-    if (!loss || strncmp(loss, "none", 4) == 0 || strcmp(loss, "-") == 0)
-        return false;
-    const char *const start = strstr(loss, "output.");
-    const char *const name = start ? start + strlen("output.") : loss;
-    const size_t n = strcspn(name, " *)");
-    snprintf(out, size, "%.*s", (int)n, name);
-    return true;
 }
 
 static mmf_status backward(verifier *v, bool *done)

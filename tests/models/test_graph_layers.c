@@ -57,6 +57,8 @@ static void a_sparse_adjacency_is_the_dense_one(void **state)
         {"gat", "{\"heads\": 3, \"hidden\": 2}"},
         {"gat", "{\"heads\": [2, 3], \"layers\": 2, \"classes\": 3, \"activation\": \"elu\"}"},
         {"gatv2", "{\"heads\": 2, \"hidden\": 3, \"concat\": false}"},
+        {"gatv2",
+         "{\"heads\": [2, 3, 2, 1], \"hidden\": 3, \"layers\": 4, \"activation\": \"relu\"}"},
         {"gatv2", "{\"heads\": 2, \"hidden\": 3, \"share_weights\": true}"}};
     mmf_ctx *const ctx = test_ctx();
     both_forms g;

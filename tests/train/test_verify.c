@@ -284,6 +284,29 @@ static void what_is_stored_is_held_to(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* References keep weights that nothing reads; one that is read has a gradient. */
+static void weights_that_nothing_reads_may_be_stored(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    const own_file f = mean_of_two();
+    const char *const path = test_path("unused.safetensors");
+    const mmf_named_array arrays[] = {{"input.a", {MMF_F32, 2, {2, 3}, 4, f.a}},
+                                      {"input.b", {MMF_F32, 2, {2, 3}, 4, f.b}},
+                                      {"output.output", {MMF_F32, 2, {2, 3}, 4, f.output}},
+                                      {"weight.unused", {MMF_F32, 2, {2, 3}, 4, f.a}},
+                                      {"cotangent", {MMF_F32, 2, {2, 3}, 4, f.cotangent}},
+                                      {"grad.unused", {MMF_F32, 2, {2, 3}, 4, f.gradient}}};
+    for (size_t n = 5; n <= 6; n++) {
+        tally t = {0};
+        bool passed = n == 6;
+        test_ok(ctx, mmf_safetensors_save(ctx, path, arrays, n, f.metadata, 5));
+        test_ok(ctx, mmf_verify(ctx, path, watch, &t, &passed));
+        assert_true(passed == (n == 5));
+    }
+    mmf_ctx_free(ctx);
+}
+
 static void metadata_must_make_sense(void **state)
 {
     (void)state;
@@ -342,6 +365,7 @@ int main(void)
         cmocka_unit_test(damaged_copies_differ),
         cmocka_unit_test(files_that_are_not_golden_are_refused),
         cmocka_unit_test(what_is_stored_is_held_to),
+        cmocka_unit_test(weights_that_nothing_reads_may_be_stored),
         cmocka_unit_test(metadata_must_make_sense),
         cmocka_unit_test(a_large_metric_is_as_near_as_its_type),
     };
