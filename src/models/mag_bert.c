@@ -56,7 +56,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->bert = mmf_bert_build(b, "bert", &sizes, true);
     model->mag = mmf_mag_build(b, "bert.MAG", config, inputs, text, sizes.width);
     model->classifier =
-        mmf_bert_linear_build(b, "classifier", sizes.width, given ? given : mmf_n_outputs(config));
+        mmf_bert_linear_build(b, "classifier", sizes.width, mmf_n_answers(b, config, "num_labels"));
     model->is_regression = mmf_is_value(config) || given == 1;
     *self = model;
     return mmf_builder_status(b);

@@ -179,7 +179,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
         return mmf_builder_status(b);
     if (inputs->count != 2)
         return mmf_builder_fail(b, MMF_SHAPE, "mcan takes two modalities");
-    const int64_t outputs = mmf_config_int(config, "answer_size");
+    const int64_t outputs = mmf_n_answers(b, config, "answer_size");
     const int64_t fused = mmf_config_int(config, "flat_out_size");
     model->n_layers = mmf_config_int(config, "layer");
     model->dropout = mmf_config_real(config, "dropout");
@@ -197,8 +197,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->flat_image = build_flat(b, config, "attflat_img");
     model->flat_text = build_flat(b, config, "attflat_lang");
     model->norm = build_norm(b, "proj_norm", fused);
-    model->proj =
-        mmf_linear_build(b, "proj", fused, outputs ? outputs : mmf_n_outputs(config), true);
+    model->proj = mmf_linear_build(b, "proj", fused, outputs, true);
     *self = model;
     return mmf_builder_status(b);
 }

@@ -124,9 +124,9 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->img_embeddings = mmf_linear_build(b, "enc.img_embeddings.img_embeddings",
                                              model->image.width, sizes.width, true);
     const int64_t given = mmf_config_int(config, "n_classes");
-    model->clf =
-        mmf_linear_build(b, "clf", sizes.width, given ? given : mmf_n_outputs(config), true);
-    keep_unused(b, sizes.width, given ? given : mmf_n_outputs(config));
+    const int64_t outputs = mmf_n_answers(b, config, "n_classes");
+    model->clf = mmf_linear_build(b, "clf", sizes.width, outputs, true);
+    keep_unused(b, sizes.width, outputs);
     model->is_regression = given ? given == 1 : mmf_is_value(config);
     *self = model;
     return mmf_builder_status(b);

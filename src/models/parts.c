@@ -27,6 +27,17 @@ int64_t mmf_n_outputs(const mmf_config *config)
     return mmf_is_regression(config) ? 1 : mmf_config_int(config, "num_classes");
 }
 
+int64_t mmf_n_answers(mmf_builder *b, const mmf_config *config, const char *option)
+{
+    const int64_t given = mmf_config_int(config, option), wanted = mmf_n_outputs(config);
+    if (given > 0 && given != wanted && mmf_config_is_set(config, "num_classes"))
+        mmf_builder_fail(b, MMF_ARG,
+                         "%s: option %s is %lld, but the task has %lld output%s; leave it out",
+                         mmf_config_def(config)->name, option, (long long)given, (long long)wanted,
+                         wanted == 1 ? "" : "s");
+    return given > 0 ? given : wanted;
+}
+
 void mmf_put_result(mmf_tape *tape, mmf_named *out, bool is_regression, mmf_tensor *y)
 {
     mmf_named_put(tape, out, is_regression ? "prediction" : "logits", y);

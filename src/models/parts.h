@@ -32,6 +32,9 @@ bool mmf_is_regression(const mmf_config *config);
 bool mmf_is_value(const mmf_config *config);
 /** Outputs of the head: 1 for regression, else the classes. */
 int64_t mmf_n_outputs(const mmf_config *config);
+/** As mmf_n_outputs, or what the option under a reference's own name says; the builder fails where
+ * a task has decided otherwise. */
+int64_t mmf_n_answers(mmf_builder *builder, const mmf_config *config, const char *option);
 /** Puts `y` under the name that its task gives it: `prediction` (B, 1) or `logits` (B, K). */
 void mmf_put_result(mmf_tape *tape, mmf_named *out, bool is_regression, mmf_tensor *y);
 

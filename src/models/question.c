@@ -81,11 +81,10 @@ mmf_steps mmf_question_regions(mmf_tape *tape, const mmf_question *q, const mmf_
 mmf_answers mmf_answers_build(mmf_builder *b, const mmf_config *config, int64_t hidden,
                               double dropout)
 {
-    const int64_t given = mmf_config_int(config, "num_ans_candidates");
     mmf_answers a = {.dropout = dropout, .is_regression = mmf_is_regression(config)};
     a.hidden = mmf_normed_linear_build(b, "classifier.main.0", hidden, 2 * hidden);
     a.out = mmf_normed_linear_build(b, "classifier.main.3", 2 * hidden,
-                                    given ? given : mmf_n_outputs(config));
+                                    mmf_n_answers(b, config, "num_ans_candidates"));
     return a;
 }
 

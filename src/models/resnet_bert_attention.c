@@ -128,7 +128,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
         model->img_pooler = mmf_bert_linear_build(b, "img_pooler.dense", d, d);
     model->classifier =
         mmf_bert_linear_build(b, "classifier", model->pooling == POOL_BOTH ? 2 * d : d,
-                              given ? given : mmf_n_outputs(config));
+                              mmf_n_answers(b, config, "num_labels"));
     model->is_regression = given ? given == 1 : mmf_is_value(config);
     *self = model;
     return mmf_builder_status(b);

@@ -72,11 +72,11 @@ static void build_image(mmf_builder *b, mmf_uniter *m)
 static void build_answers(mmf_builder *b, const mmf_config *config, uniter_model *model)
 {
     const mmf_bert_sizes *const s = &model->stream.bert.sizes;
-    const int64_t given = mmf_config_int(config, "num_answer"), wide = 2 * s->width;
+    const int64_t wide = 2 * s->width;
     mmf_builder_enter(b, "vqa_output");
     model->hidden.dense = mmf_bert_linear_build(b, "0", s->width, wide);
     model->hidden.norm = mmf_layer_norm_build(b, "2", wide, s->eps);
-    model->answers = mmf_bert_linear_build(b, "3", wide, given ? given : mmf_n_outputs(config));
+    model->answers = mmf_bert_linear_build(b, "3", wide, mmf_n_answers(b, config, "num_answer"));
     mmf_builder_leave(b);
 }
 

@@ -181,10 +181,10 @@ static void build_streams(mmf_builder *b, const mmf_config *config, mmf_vilbert 
 static void build_tasks(mmf_builder *b, const mmf_config *config, vilbert_model *model)
 {
     const mmf_vilbert *const m = &model->streams;
-    const int64_t given = mmf_config_int(config, "num_labels"), bi = m->bi_width;
+    const int64_t bi = m->bi_width;
     model->hidden = mmf_normed_linear_build(b, "vil_prediction.main.0", bi, 2 * bi);
     model->answers = mmf_normed_linear_build(b, "vil_prediction.main.3", 2 * bi,
-                                             given ? given : mmf_n_outputs(config));
+                                             mmf_n_answers(b, config, "num_labels"));
     model->logit = mmf_bert_linear_build(b, "vil_logit", bi, 1);
     model->region_logit = mmf_bert_linear_build(b, "vision_logit", m->v.width, 1);
     model->word_logit = mmf_bert_linear_build(b, "linguisic_logit", m->t.width, 1);

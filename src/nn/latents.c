@@ -125,6 +125,18 @@ static mmf_tensor *vectors(mmf_builder *b, const char *name, int64_t count, int6
                              (int64_t[]){count, width});
 }
 
+/* A task asks one question; `verify` may ask several. */
+static void check_queries(mmf_builder *b, const mmf_config *config, const mmf_input_schema *query)
+{
+    const int64_t n = !query               ? mmf_config_int(config, "queries")
+                      : query->n_dims == 1 ? 1
+                                           : query->shape[0];
+    if (n != 1 && mmf_config_is_set(config, "train_mode"))
+        mmf_builder_fail(
+            b, MMF_ARG, "perceiver: %lld queries give as many answers, and a task has one; %s",
+            (long long)n, query ? "rename the modality \"query\"" : "leave option queries out");
+}
+
 static void check_query(mmf_builder *b, const mmf_input_schema *query, int64_t width)
 {
     if (query->shape[query->n_dims - 1] != width)
@@ -159,6 +171,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     p->x = mmf_builder_alloc(b, (p->inputs.count + 1) * sizeof(mmf_tensor *));
     p->masks = mmf_builder_alloc(b, (p->inputs.count + 1) * sizeof(mmf_tensor *));
     p->layers = mmf_builder_alloc(b, (size_t)(p->depth + 1) * sizeof *p->layers);
+    check_queries(b, config, query);
     if (query)
         check_query(b, query, d_query);
     else

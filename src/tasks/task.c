@@ -7,6 +7,7 @@
 
 #include "tasks/metric_functions.h"
 #include "tasks/retrieval.h"
+#include "tensor/tape.h"
 
 /* Keeps the logarithm of a combined probability finite. */
 #define MIN_PROBABILITY 1e-12
@@ -132,16 +133,25 @@ static mmf_tensor *all_features(mmf_tape *tape, const mmf_schema *inputs, const 
     return mmf_concat(tape, features, (int)inputs->count, 1);
 }
 
+/* As many numbers a row as the task has, which is what is read of it. */
+static mmf_tensor *held_to(mmf_tape *tape, const mmf_task *task, mmf_tensor *y)
+{
+    if (!y || y->count == y->shape[0] * task->n_outputs)
+        return y;
+    return mmf_tape__fail(tape, MMF_SHAPE, "prediction", "%lld numbers a row, the task has %lld",
+                          (long long)(y->count / y->shape[0]), (long long)task->n_outputs);
+}
+
 mmf_tensor *mmf_task_prediction(mmf_tape *tape, const mmf_task *task, const mmf_schema *inputs,
                                 const mmf_named *outputs)
 {
     if (task->kind == MMF_TARGET_RETRIEVAL)
         return all_features(tape, inputs, outputs);
     if (task->kind == MMF_TARGET_REAL || task->kind == MMF_TARGET_PRETRAINING)
-        return mmf_named_get(outputs, "prediction");
-    mmf_tensor *const logits = mmf_named_get(outputs, "logits");
+        return held_to(tape, task, mmf_named_get(outputs, "prediction"));
+    mmf_tensor *const logits = held_to(tape, task, mmf_named_get(outputs, "logits"));
     if (!logits)
-        return mmf_named_get(outputs, "probability");
+        return held_to(tape, task, mmf_named_get(outputs, "probability"));
     return task->kind == MMF_TARGET_MULTILABEL ? mmf_sigmoid(tape, logits)
                                                : mmf_softmax(tape, logits, NULL, MMF_EMPTY_ZERO);
 }

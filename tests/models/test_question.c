@@ -353,6 +353,37 @@ static void an_image_of_zeros_is_read_evenly(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* An option of the paper's name that contradicts the task is refused: what is read of a result is
+ * what the task has. */
+static void answers_are_those_of_the_task(void **state)
+{
+    (void)state;
+    static const char *const names[][2] = {
+        {"mcan", "answer_size"}, {"butd", "num_ans_candidates"}, {"ban", "num_ans_candidates"}};
+    mmf_ctx *const ctx = test_ctx();
+    mmf_input_schema inputs[] = {
+        {.name = "text", .kind = MMF_TOKENS, .n_dims = 1, .shape = {T}, .vocab_size = VOCAB},
+        {.name = "vision", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {R, D}}};
+    const mmf_schema schema = {2, inputs};
+    for (size_t i = 0; i < 2 * sizeof names / sizeof *names; i++) {
+        const char *const *const name = names[i / 2];
+        mmf_config *config = NULL;
+        mmf_module *module = NULL;
+        test_ok(ctx, mmf_config_create(ctx, &config, mmf_model_find(name[0])));
+        test_ok(ctx, mmf_config_set(config, "num_classes", "3"));
+        test_ok(ctx, mmf_config_set(config, name[1], i % 2 ? "3" : "5"));
+        const mmf_status status =
+            mmf_module_create(ctx, &module, mmf_config_def(config), config, &schema, 1);
+        if (i % 2)
+            test_ok(ctx, status);
+        else
+            test_fails(ctx, status, MMF_ARG, "but the task has 3 outputs");
+        mmf_module_free(module);
+        mmf_config_free(config);
+    }
+    mmf_ctx_free(ctx);
+}
+
 static void a_counter_without_boxes_says_so(void **state)
 {
     (void)state;
@@ -382,6 +413,7 @@ int main(void)
         cmocka_unit_test(a_glimpse_is_one_over_all_pairs),
         cmocka_unit_test(a_glimpse_pools_pairs),
         cmocka_unit_test(an_image_of_zeros_is_read_evenly),
+        cmocka_unit_test(answers_are_those_of_the_task),
         cmocka_unit_test(a_counter_without_boxes_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
