@@ -28,7 +28,8 @@ typedef struct weighted_operator {
     int64_t width;
     bool normalise;
     mmf_linear_layer *projections; /* weight NULL: the vector has the width already */
-    mmf_tensor *weight;            /* (1, M), or (M, width) */
+    mmf_tensor *weight;            /* (1, M), or (M, width); NULL: `given` */
+    mmf_tensor **given;            /* weights that the user fixed, (1) each */
     mmf_tensor **features;
 } weighted_operator;
 
@@ -42,16 +43,34 @@ static weighting parse(const char *text)
     return kind;
 }
 
+/* A constant each, so that what was given is what a model file holds. */
+static mmf_tensor **given_weights(mmf_builder *b, const mmf_config *config,
+                                  const weighted_operator *op)
+{
+    mmf_tensor **const given = mmf_builder_alloc(b, op->inputs->count * sizeof(mmf_tensor *));
+    for (size_t m = 0; given && m < op->inputs->count; m++)
+        given[m] = mmf_builder_param(
+            b, mmf_builder_text(b, "weight.%s", op->inputs->inputs[m].name), MMF_PARAM_FIXED,
+            mmf_init_constant(mmf_config_number_at(config, "weights", m)), 1, (int64_t[]){1});
+    return given;
+}
+
 static void declare_weight(mmf_builder *b, const mmf_config *config, weighted_operator *op)
 {
     const int64_t n = (int64_t)op->inputs->count;
     const bool wide = op->kind >= DIMENSION;
     const bool is_logit = op->kind == SOFTMAX || op->kind == DIMENSION_SOFTMAX;
     const int64_t shape[] = {wide ? n : 1, wide ? op->width : n};
-    if (op->kind == FIXED && mmf_config_count(config, "weights") > 1 &&
-        mmf_config_count(config, "weights") != op->inputs->count)
-        mmf_builder_fail(b, MMF_ARG, "weighted: %zu weights for %zu modalities",
-                         mmf_config_count(config, "weights"), op->inputs->count);
+    const size_t n_given = mmf_config_count(config, "weights");
+    if (n_given > 0 && (op->kind != FIXED || n_given != op->inputs->count))
+        mmf_builder_fail(b, MMF_ARG,
+                         "weighted: %zu weights for %zu modalities, weighting %s; weights are for "
+                         "weighting=fixed, one a modality",
+                         n_given, op->inputs->count, mmf_config_text(config, "weighting"));
+    if (op->kind == FIXED && n_given == op->inputs->count) {
+        op->given = given_weights(b, config, op);
+        return;
+    }
     /* Every kind starts at the mean: free weights at 1/M, logits at 0. */
     op->weight = mmf_builder_param(b, is_logit ? "alpha" : "weights",
                                    op->kind == FIXED ? MMF_PARAM_FIXED : MMF_PARAM_TRAINED,
@@ -85,6 +104,14 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     return mmf_builder_status(b);
 }
 
+static mmf_tensor *free_weights(mmf_tape *tape, const weighted_operator *op)
+{
+    if (!op->given)
+        return op->weight;
+    return mmf_reshape(tape, mmf_concat(tape, op->given, (int)op->inputs->count, 0), 2,
+                       (int64_t[]){1, -1});
+}
+
 /* (B, M) weights for every sample, or (1, M) when nothing is ever absent. */
 static mmf_tensor *modality_weights(mmf_tape *tape, const weighted_operator *op,
                                     mmf_tensor *present)
@@ -94,13 +121,14 @@ static mmf_tensor *modality_weights(mmf_tape *tape, const weighted_operator *op,
             present ? mmf_expand(tape, op->weight, 2, present->shape) : op->weight;
         return mmf_softmax(tape, scores, present, MMF_EMPTY_UNIFORM);
     }
+    mmf_tensor *const weight = free_weights(tape, op);
     if (!present)
-        return op->weight;
+        return weight;
     /* Free weights of the present modalities are scaled up by M / number present. */
     mmf_tensor *const count = mmf_clamp(tape, mmf_mean(tape, present, 1), 1e-6, INFINITY);
     mmf_tensor *const share =
         mmf_div(tape, present, mmf_reshape(tape, count, 2, (int64_t[]){-1, 1}));
-    return mmf_mul(tape, share, op->weight);
+    return mmf_mul(tape, share, weight);
 }
 
 /* (M, D) or (B, M, D) weights. */

@@ -25,6 +25,38 @@ static void softmax_weights_give_the_published_numbers(void **state)
     mmf_ctx_free(ctx);
 }
 
+static void refuses_weights(mmf_ctx *ctx, const char *weighting, const char *weights)
+{
+    mmf_input_schema inputs[] = {{.name = "p", .n_dims = 1, .shape = {2}},
+                                 {.name = "q", .n_dims = 1, .shape = {2}}};
+    const mmf_schema schema = {2, inputs};
+    const mmf_def *const def = find("weighted-sum");
+    mmf_config *config = NULL;
+    mmf_module *module = NULL;
+    test_ok(ctx, mmf_config_create(ctx, &config, def));
+    test_ok(ctx, mmf_config_set(config, "weighting", weighting));
+    test_ok(ctx, mmf_config_set(config, "weights", weights));
+    test_fails(ctx, mmf_module_create(ctx, &module, def, config, &schema, 1), MMF_ARG,
+               "weights are for weighting=fixed");
+    mmf_config_free(config);
+}
+
+/* Fixed weights are those given, one a modality; no other weighting takes any. */
+static void fixed_weights_are_those_given(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    const setting given[] = {
+        {"weighting", "fixed"}, {"weights", "3,-0.5"}, {"normalise", "false"}, {0}};
+    features f = {.m = 2, .b = 1, .width = {2, 2}, .values = {{1, 2}, {4, -2}}};
+    const output o = once(ctx, "weighted-sum", &f, given, "fused");
+    assert_near(&o, (double[]){1, 7}, 2, 1e-6);
+    refuses_weights(ctx, "fixed", "1");
+    refuses_weights(ctx, "fixed", "1,2,3");
+    refuses_weights(ctx, "softmax", "1,2");
+    mmf_ctx_free(ctx);
+}
+
 /* Every kind of weights starts as the mean; a weight a dimension that does not vary is a scalar. */
 static void all_weightings_start_as_the_mean(void **state)
 {
@@ -279,6 +311,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(softmax_weights_give_the_published_numbers),
+        cmocka_unit_test(fixed_weights_are_those_given),
         cmocka_unit_test(all_weightings_start_as_the_mean),
         cmocka_unit_test(weights_of_the_absent_move_on),
         cmocka_unit_test(the_outer_product_is_the_published_one),
