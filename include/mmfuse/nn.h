@@ -291,6 +291,7 @@ enum {
 /** What a step knows beyond its inputs. */
 typedef struct mmf_step {
     bool training;
+    bool all_features; /**< of every modality, also where the prediction needs fewer */
     int64_t epoch, step;
 } mmf_step;
 

@@ -237,7 +237,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         mmf_tensor *const charge =
             mmf_affine(tape, mmf_mean(tape, weight, MMF_ALL_AXES), e->cost, 0);
         cost = cost ? mmf_add(tape, cost, charge) : charge;
-        if (!step->training && !is_chosen(g, i))
+        if (!step->training && !step->all_features && !is_chosen(g, i))
             continue;
         const int n = gather(tape, model, e->sees, in, step, out);
         mmf_tensor *h = mmf_dropout(tape, mmf_concat(tape, model->inputs, n, -1), model->dropout);

@@ -61,6 +61,7 @@ typedef struct misa_model {
     size_t count;
     int64_t hidden;
     bool trio, by_moments, is_regression;
+    mmf_result_kind kind;
     double sim_weight, diff_weight, recon_weight, reversal, dropout;
     mmf_linear_layer shared, discriminator_1, discriminator_2, fusion_1, fusion_3;
     mmf_transformer_layer transformer;
@@ -185,6 +186,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
                           .trio = mmf_is_sentiment_trio(inputs),
                           .by_moments = mmf_config_bool(config, "use_cmd_sim"),
                           .is_regression = mmf_is_value(config),
+                          .kind = mmf_result_kind_of(config),
                           .sim_weight = mmf_config_real(config, "sim_weight"),
                           .diff_weight = mmf_config_real(config, "diff_weight"),
                           .recon_weight = mmf_config_real(config, "recon_weight"),
@@ -338,7 +340,7 @@ static void put_losses(mmf_tape *tape, const misa_model *model, const mmf_named 
     if (!label || (!y && !logits))
         return;
     mmf_tensor *const task =
-        y ? mmf_mse_loss(tape, y, label) : mmf_cross_entropy(tape, logits, label, NULL, 0);
+        y ? mmf_mse_loss(tape, y, label) : mmf_result_loss(tape, model->kind, logits, label);
     mmf_tensor *loss = task;
     for (int i = 0; i < 3; i++)
         loss = mmf_add(tape, loss, weighted[i]);

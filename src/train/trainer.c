@@ -136,19 +136,22 @@ static void drop_modalities(trainer *t, const mmf_pass *pass)
                          mmf_modality_dropout_rate(t->fit->options, step, t->n_steps), &rng);
 }
 
-/* A model with an objective of its own takes no part in smoothing and class weights. */
+/* A model with an objective of its own takes no part in what changes the task's loss. */
 static mmf_status check_objective(trainer *t, const mmf_named *out)
 {
-    if (!mmf_named_get(out, "objective") || !(t->loss.class_weight || t->loss.smoothing > 0))
+    const bool asks = t->loss.class_weight || t->loss.smoothing > 0 || t->loss.regression;
+    if (!asks || !mmf_named_get(out, "objective"))
         return MMF_OK;
     if (!t->fit->options->loss_where_possible)
         return mmf_fail(t->ctx, MMF_UNSUPPORTED,
-                        "%s brings its own loss, which class weights (--balance) and label "
-                        "smoothing (--smoothing) do not reach; leave them out",
+                        "%s brings its own loss, which class weights (--balance), label smoothing "
+                        "(--smoothing) and losses of numbers (--loss) do not reach; leave them out",
                         t->fit->name);
     t->left_aside |= t->loss.smoothing > 0 ? MMF_ASIDE_SMOOTHING : 0;
     t->left_aside |= t->loss.class_weight ? MMF_ASIDE_BALANCE : 0;
+    t->left_aside |= t->loss.regression ? MMF_ASIDE_LOSSES : 0;
     t->loss.smoothing = 0;
+    t->loss.regression = NULL;
     t->loss.class_weight = NULL;
     return MMF_OK;
 }
@@ -157,7 +160,9 @@ static mmf_status check_objective(trainer *t, const mmf_named *out)
 mmf_status mmf_trainer__forward(trainer *t, const int64_t *rows, int64_t n, const mmf_pass *pass,
                                 forward_pass *f)
 {
+    const bool by_features = t->fit->losses->count > 0 || t->fit->aids->count > 0;
     *f = (forward_pass){.step = {.training = pass->training,
+                                 .all_features = by_features,
                                  .epoch = t->state.progress.epoch,
                                  .step = (int64_t)pass->step}};
     MMF_TRY(mmf_trainer__fill(t, rows, n, pass));

@@ -28,7 +28,7 @@ typedef struct mmf_fit {
 
 /** What was asked for and left aside; see loss_where_possible. */
 enum {
-    MMF_ASIDE_LOSSES = 1 << 0, /**< over features */
+    MMF_ASIDE_LOSSES = 1 << 0, /**< over features, or of numbers */
     MMF_ASIDE_AIDS = 1 << 1,
     MMF_ASIDE_SMOOTHING = 1 << 2,
     MMF_ASIDE_BALANCE = 1 << 3

@@ -428,10 +428,43 @@ static void lmf_ignores_a_modality_without_a_factor(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* MISA puts its whole loss out in training, whatever the task. */
+static void misa_learns_every_kind_of_target(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"regression", "classification", "multilabel", "soft"};
+    mmf_ctx *const ctx = test_ctx();
+    case_data data;
+    case_open(&data, &trio, 5);
+    for (int i = 0; i < 4; i++) {
+        mmf_module *const module =
+            case_module(ctx, mmf_model_find("misa"), &data.schema, kinds[i], NULL, NULL);
+        mmf_tape *tape = NULL;
+        mmf_named in = {0}, out = {0};
+        int64_t classes[CASE_ROWS] = {0};
+        test_ok(ctx, mmf_tape_create(ctx, &tape));
+        mmf_tape_begin(tape, &(mmf_pass){.training = true, .record = true});
+        case_put(tape, &data, false, &in);
+        mmf_module_run(module, tape, &in, &(mmf_step){.training = true}, &out);
+        const mmf_tensor *const y = case_result(&out);
+        mmf_named_put(tape, &in, "label",
+                      i == 1 ? mmf_input_ints(tape, classes, 1, y->shape)
+                             : mmf_full(tape, 2, y->shape, 0.25));
+        out = (mmf_named){0};
+        mmf_module_run(module, tape, &in, &(mmf_step){.training = true}, &out);
+        test_ok(ctx, mmf_tape_backward(tape, mmf_named_get(&out, "loss")));
+        mmf_tape_free(tape);
+        mmf_module_free(module);
+    }
+    case_close(&data);
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(outputs_have_the_tasks_shape),
+        cmocka_unit_test(misa_learns_every_kind_of_target),
         cmocka_unit_test(evaluation_does_not_depend_on_the_batch),
         cmocka_unit_test(what_stands_behind_a_length_is_not_read),
         cmocka_unit_test(an_absent_modality_is_not_read),

@@ -297,6 +297,20 @@ static void aids_train_and_are_recorded(void **state)
     }
 }
 
+/* A gate that leaves encoders out does so in predictions alone: aids and losses get all features.
+ */
+static void a_gate_keeps_no_feature_from_aids(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        mmf_train_options o = quick_options(2, 8);
+        o.seed = seed;
+        fitted aided = fit("dynmm", DATA_VECTORS, false, "gradient-blend:1", &o);
+        assert_non_null(strstr(mmf_model_record(aided.model), "gradient-blend"));
+        end(&aided);
+    }
+}
+
 /* ---- Refusals ---------------------------------------------------------------------------- */
 
 static void refuses(const char *model, data_kind kind, bool regression, const char *aid,
@@ -359,6 +373,7 @@ int main(void)
         cmocka_unit_test(modulation_scales_one_encoder_and_no_head),
         cmocka_unit_test(noise_has_mean_zero_and_the_deviation_of_the_gradient),
         cmocka_unit_test(aids_train_and_are_recorded),
+        cmocka_unit_test(a_gate_keeps_no_feature_from_aids),
         cmocka_unit_test(misuse_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
