@@ -57,11 +57,13 @@ static mmf_steps_encoder build_plain(mmf_builder *b, const char *name,
     return e;
 }
 
-/* Does an encoder of this name put out sequences? */
+/* Does an encoder of this name put out sequences? One that there is not is refused. */
 static bool gives_steps(mmf_builder *b, const mmf_input_schema *input, const char *spec)
 {
     const mmf_def *const def =
         mmf_encoder_find(mmf_builder_ctx(b), input, spec, strcspn(spec, ":="));
+    if (!def)
+        mmf_builder_fail(b, MMF_ARG, "%s", mmf_ctx_error(mmf_builder_ctx(b)));
     const mmf_option *const pooling = def ? mmf_option_find(def, "pooling") : NULL;
     return pooling && pooling->choices && strstr(pooling->choices, "none");
 }
@@ -69,7 +71,8 @@ static bool gives_steps(mmf_builder *b, const mmf_input_schema *input, const cha
 const char *mmf_steps_spec(mmf_builder *b, const mmf_config *config, const mmf_input_schema *input)
 {
     const char *const spec = mmf_encoder_spec(config, "encoder", input->name);
-    if (!spec || mmf_builder_status(b) != MMF_OK || gives_steps(b, input, spec))
+    if (!spec || mmf_builder_status(b) != MMF_OK || gives_steps(b, input, spec) ||
+        mmf_builder_status(b) != MMF_OK)
         return spec;
     mmf_ctx_log(mmf_builder_ctx(b), MMF_LOG_WARNING,
                 "encoder \"%s\" of %s does not put out steps: this model, which is over steps, "

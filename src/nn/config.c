@@ -123,9 +123,25 @@ const mmf_option *mmf_option_find(const mmf_def *def, const char *name)
     return by_alias;
 }
 
+/* "a, b, c", as many as there is room for. */
+static const char *names_of(const mmf_def *def, char *out, size_t size)
+{
+    size_t at = 0;
+    const mmf_option *row = NULL;
+    *out = '\0';
+    while ((row = mmf_option_next(def, row))) {
+        const size_t n = strlen(row->name);
+        if (mmf_option_is_common(row) || at + n + 3 > size)
+            continue;
+        at += (size_t)snprintf(out + at, size - at, "%s%s", at > 0 ? ", " : "", row->name);
+    }
+    return out;
+}
+
 static mmf_status unknown_option(const mmf_config *config, const char *name)
 {
     const char *names[MAX_NAMES];
+    char list[400];
     size_t n = 0;
     const mmf_option *row = NULL;
     while ((row = mmf_option_next(config->def, row)) && n < MAX_NAMES)
@@ -134,8 +150,12 @@ static mmf_status unknown_option(const mmf_config *config, const char *name)
     if (nearest)
         return mmf_fail(config->ctx, MMF_ARG, "%s has no option \"%s\"; did you mean \"%s\"?",
                         config->def->name, name, nearest);
-    return mmf_fail(config->ctx, MMF_ARG, "%s has no option \"%s\"; `mmfuse info %s` lists them",
-                    config->def->name, name, config->def->name);
+    if (config->def->kind == MMF_KIND_MODEL)
+        return mmf_fail(config->ctx, MMF_ARG,
+                        "%s has no option \"%s\"; `mmfuse info %s` lists them", config->def->name,
+                        name, config->def->name);
+    return mmf_fail(config->ctx, MMF_ARG, "%s has no option \"%s\"; it has %s", config->def->name,
+                    name, names_of(config->def, list, sizeof list));
 }
 
 /* ---- Parsing text ------------------------------------------------------------------------ */

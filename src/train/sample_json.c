@@ -161,6 +161,15 @@ static void read_id(const json_t *object, char *id, size_t size)
         snprintf(id, size, "%s", json_is_string(value) ? json_string_value(value) : "");
 }
 
+/* As in data without lengths: zeros at the end of tokens are padding. */
+static int64_t steps_of(const mmf_input_schema *in, const parsed *part)
+{
+    int64_t n = part->length;
+    while (in->kind == MMF_TOKENS && !in->has_length && n > 1 && part->tokens[n - 1] == 0)
+        n--;
+    return n;
+}
+
 static mmf_status predict(mmf_model *model, const json_t *object, parsed *parts, double *out)
 {
     const mmf_schema *const schema = mmf_model_inputs(model);
@@ -173,7 +182,7 @@ static mmf_status predict(mmf_model *model, const json_t *object, parsed *parts,
             status = read_companions(model->ctx, in, object, &parts[m]);
         samples[m] = (mmf_sample){.values = parts[m].values,
                                   .tokens = parts[m].tokens,
-                                  .length = parts[m].length,
+                                  .length = steps_of(in, &parts[m]),
                                   .absent = parts[m].absent};
         for (int c = 0; c < MMF_N_COMPANIONS; c++)
             samples[m].companions[c] = parts[m].companions[c];
