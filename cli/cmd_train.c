@@ -57,29 +57,21 @@ static const char *name_checkpoint(train_run *run)
     return n > 0 && (size_t)n < sizeof run->checkpoint ? run->checkpoint : NULL;
 }
 
-static bool has_modality(const mmf_dataset *dataset, const char *name, size_t n)
-{
-    for (size_t m = 0; m < mmf_dataset_n_modalities(dataset); m++) {
-        const char *const known = mmf_dataset_modality(dataset, m)->name;
-        if (strlen(known) == n && strncmp(known, name, n) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* Encoders are of modalities that there are. */
 static int check_encoders(const train_run *run)
 {
     for (size_t i = 0; i < run->train.encoders.count; i++) {
         for (const char *at = run->train.encoders.items[i]; *at;) {
+            char name[256];
             const size_t width = strcspn(at, ","), n = strcspn(at, "=,");
+            snprintf(name, sizeof name, "%.*s", (int)n, at);
             if (n == width)
                 return opt_misuse("train",
                                   "--encoder %.*s: expected MODALITY=NAME[:WIDTH][:OPTION=VALUE]",
                                   (int)width, at);
-            if (!has_modality(run->dataset, at, n))
-                return opt_misuse("train", "--encoder %.*s: %s has no modality \"%.*s\"",
-                                  (int)width, at, run->path, (int)n, at);
+            if (mmf_dataset_find(run->dataset, name) < 0)
+                return opt_misuse("train", "--encoder %.*s: %s has no modality \"%s\"", (int)width,
+                                  at, run->path, name);
             at += width + (at[width] == ',');
         }
     }

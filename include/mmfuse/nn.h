@@ -236,9 +236,6 @@ MMF_API void mmf_builder_for_losses(mmf_builder *builder, bool for_losses);
 /** Declares a parameter; the tensor's values are there once the module was created. */
 MMF_API mmf_tensor *mmf_builder_param(mmf_builder *builder, const char *name, mmf_param_role role,
                                       mmf_init init, int n_dims, const int64_t *shape);
-/** Every step of an optimizer puts the elements of the parameter declared last back into
- * [low, high]. */
-MMF_API void mmf_builder_bound(mmf_builder *builder, double low, double high);
 /**
  * Gives a parameter that was declared before a second name: one tensor under both, which is what
  * tied weights are in a state_dict. Files hold both names; both read the same gradient.

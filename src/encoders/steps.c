@@ -71,8 +71,9 @@ static bool gives_steps(mmf_builder *b, const mmf_input_schema *input, const cha
 const char *mmf_steps_spec(mmf_builder *b, const mmf_config *config, const mmf_input_schema *input)
 {
     const char *const spec = mmf_encoder_spec(config, "encoder", input->name);
-    if (!spec || mmf_builder_status(b) != MMF_OK || gives_steps(b, input, spec) ||
-        mmf_builder_status(b) != MMF_OK)
+    if (!spec || mmf_builder_status(b) != MMF_OK)
+        return spec;
+    if (gives_steps(b, input, spec) || mmf_builder_status(b) != MMF_OK)
         return spec;
     mmf_ctx_log(mmf_builder_ctx(b), MMF_LOG_WARNING,
                 "encoder \"%s\" of %s does not put out steps: this model, which is over steps, "

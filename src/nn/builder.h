@@ -44,6 +44,9 @@ struct mmf_builder {
 /** Whether operations over the parameters declared from here on make another layout of them where
  * they stay fixed: so a loaded model leaves them in its file, and has them in memory once. */
 void mmf_builder_reordered(mmf_builder *builder, bool reordered);
+/** Every step of an optimizer puts the elements of the parameter declared last back into
+ * [low, high]. */
+void mmf_builder_bound(mmf_builder *builder, double low, double high);
 /** Its steps, rows x columns, of an encoder that was asked for steps and has a grid of them. */
 void mmf_builder_set_grid(mmf_builder *builder, int64_t rows, int64_t columns);
 void mmf_builder_grid(const mmf_builder *builder, int64_t *rows, int64_t *columns);

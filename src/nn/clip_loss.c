@@ -8,6 +8,7 @@
  */
 #include <math.h>
 
+#include "nn/builder.h"
 #include "nn/views.h"
 
 /* log(1 / 0.07), the paper's start. */

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "mmfuse/nn.h"
+#include "nn/builder.h"
 #include "support.h"
 
 enum { WIDTH = 3, N_STEPS = 4 };
