@@ -1,5 +1,6 @@
 /* cmd_predict.c: predictions for the rows of a file, or for samples as JSON on standard input. */
 #include <ctype.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,8 @@
 #define MAX_ID_BYTES 512
 #define MAX_SAMPLE_BYTES ((size_t)1 << 30)
 #define LIKELY 0.5
+/* Samples without an answer that are named one by one. */
+#define MAX_NAMED 5
 
 typedef struct predict_values {
     const char *part, *format, *out;
@@ -43,7 +46,7 @@ typedef struct predict_run {
     cli_rows rows;
     uint64_t use;
     out_file out;
-    int64_t n_written;
+    int64_t n_written, n_unanswered;
 } predict_run;
 
 static bool is_json(const predict_run *run)
@@ -125,40 +128,50 @@ static void write_csv_head(const predict_run *run)
     fputc('\n', file);
 }
 
-static void write_csv(const predict_run *run, const char *id, const double *values)
+/* Labels joined by "|". The caller frees it. */
+static char *labels_text(const mmf_task *task, const double *values)
 {
-    const mmf_task *const task = mmf_model_task(run->model);
-    FILE *const file = run->out.file;
+    char *const text = out_alloc((size_t)task->n_outputs, MAX_ID_BYTES);
     char name[32];
-    write_cell(file, id);
-    if (task->kind == MMF_TARGET_REAL) {
-        fprintf(file, ",%.9g\n", values[0]);
-        return;
+    for (int64_t k = 0; k < task->n_outputs; k++) {
+        if (values[k] < LIKELY)
+            continue;
+        const size_t used = strlen(text);
+        snprintf(text + used, (size_t)task->n_outputs * MAX_ID_BYTES - used, "%s%s",
+                 used ? "|" : "", cli_class_name(task, k, name, sizeof name));
     }
-    if (task->kind == MMF_TARGET_RETRIEVAL) {
-        for (int64_t k = 0; k < task->n_outputs; k++)
-            fprintf(file, ",%.9g", values[k]);
-        fputc('\n', file);
-        return;
-    }
+    return text;
+}
+
+/* The cell after the id, of classes and labels. */
+static void write_choice(FILE *file, const mmf_task *task, const double *values)
+{
+    char name[32];
     fputc(',', file);
+    if (mmf_task_first_unanswered(task, values, 1) == 0)
+        return;
     if (task->kind == MMF_TARGET_MULTILABEL) {
-        /* Labels joined by "|", in one cell. */
-        char *const text = out_alloc((size_t)task->n_outputs, MAX_ID_BYTES);
-        for (int64_t k = 0; k < task->n_outputs; k++) {
-            if (values[k] < LIKELY)
-                continue;
-            const size_t used = strlen(text);
-            snprintf(text + used, (size_t)task->n_outputs * MAX_ID_BYTES - used, "%s%s",
-                     used ? "|" : "", cli_class_name(task, k, name, sizeof name));
-        }
+        char *const text = labels_text(task, values);
         write_cell(file, text);
         free(text);
     } else {
         write_cell(file, cli_class_name(task, largest(values, task->n_outputs), name, sizeof name));
     }
-    for (int64_t k = 0; k < task->n_outputs; k++)
-        fprintf(file, ",%.9g", values[k]);
+}
+
+/* What is not a number is an empty cell. */
+static void write_csv(const predict_run *run, const char *id, const double *values)
+{
+    const mmf_task *const task = mmf_model_task(run->model);
+    FILE *const file = run->out.file;
+    write_cell(file, id);
+    if (task->kind != MMF_TARGET_REAL && task->kind != MMF_TARGET_RETRIEVAL)
+        write_choice(file, task, values);
+    for (int64_t k = 0; k < (task->kind == MMF_TARGET_REAL ? 1 : task->n_outputs); k++) {
+        fputc(',', file);
+        if (isfinite(values[k]))
+            fprintf(file, "%.9g", values[k]);
+    }
     fputc('\n', file);
 }
 
@@ -166,6 +179,21 @@ static void write_csv(const predict_run *run, const char *id, const double *valu
 static json_t *class_json(const mmf_task *task, int64_t k)
 {
     return task->class_names ? out_json_text(task->class_names[k]) : json_integer(k);
+}
+
+/* The class, the labels, or null where there is no answer. */
+static json_t *choice_json(const mmf_task *task, const double *values)
+{
+    if (mmf_task_first_unanswered(task, values, 1) == 0)
+        return json_null();
+    if (task->kind != MMF_TARGET_MULTILABEL)
+        return class_json(task, largest(values, task->n_outputs));
+    json_t *const labels = json_array();
+    for (int64_t k = 0; k < task->n_outputs; k++) {
+        if (values[k] >= LIKELY)
+            json_array_append_new(labels, class_json(task, k));
+    }
+    return labels;
 }
 
 static void write_json(const predict_run *run, const char *id, const double *values)
@@ -177,27 +205,28 @@ static void write_json(const predict_run *run, const char *id, const double *val
         json_object_set_new(object, "prediction", out_json_number(values[0]));
     } else if (task->kind == MMF_TARGET_RETRIEVAL) {
         json_object_set_new(object, "features", features_json(run, values));
-    } else if (task->kind == MMF_TARGET_MULTILABEL) {
-        json_t *const labels = json_array();
-        for (int64_t k = 0; k < task->n_outputs; k++) {
-            if (values[k] >= LIKELY)
-                json_array_append_new(labels, class_json(task, k));
-        }
-        json_object_set_new(object, "prediction", labels);
     } else {
-        json_object_set_new(object, "prediction",
-                            class_json(task, largest(values, task->n_outputs)));
-    }
-    if (task->kind != MMF_TARGET_REAL && task->kind != MMF_TARGET_RETRIEVAL) {
         json_t *const probabilities = json_object();
         char name[32];
         for (int64_t k = 0; k < task->n_outputs; k++)
             json_object_set_new(probabilities, cli_class_name(task, k, name, sizeof name),
                                 out_json_number(values[k]));
+        json_object_set_new(object, "prediction", choice_json(task, values));
         json_object_set_new(object, "probabilities", probabilities);
     }
     json_dumpf(object, run->out.file, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(object);
+}
+
+static void write_answer(predict_run *run, const char *id, const double *values)
+{
+    if (mmf_task_first_unanswered(mmf_model_task(run->model), values, 1) == 0 &&
+        run->n_unanswered++ < MAX_NAMED)
+        cli_say("sample %lld (id %s) has no answer: the model's outputs are not numbers; its "
+                "features may be far outside those of training",
+                (long long)run->n_written, id);
+    (is_json(run) ? write_json : write_csv)(run, id, values);
+    run->n_written++;
 }
 
 /* ---- A file ------------------------------------------------------------------------------ */
@@ -215,8 +244,7 @@ static mmf_status predict_chunks(predict_run *run, double *values)
             mmf_dataset_id(run->dataset, run->rows.rows[first + i], id, sizeof id);
             if (is_json(run))
                 fputs(run->n_written ? ",\n" : "\n", run->out.file);
-            (is_json(run) ? write_json : write_csv)(run, id, values + i * n_outputs);
-            run->n_written++;
+            write_answer(run, id, values + i * n_outputs);
         }
     }
     return MMF_OK;
@@ -334,11 +362,10 @@ static int predict_samples(predict_run *run)
         }
         if (!*id)
             snprintf(id, sizeof id, "%lld", (long long)run->n_written);
-        (is_json(run) ? write_json : write_csv)(run, id, values);
+        write_answer(run, id, values);
         if (is_json(run))
             fputc('\n', run->out.file);
         fflush(run->out.file); /* whoever feeds us samples waits for each answer */
-        run->n_written++;
     }
     if (code == CLI_OK && found < 0)
         code = CLI_FAILED;
@@ -369,6 +396,9 @@ static int predict(predict_run *run, const char *model_path)
     if (!out_file_open(&run->out, run->values.out))
         return CLI_FAILED;
     code = strcmp(run->path, "-") == 0 ? predict_samples(run) : predict_file(run);
+    if (run->n_unanswered > MAX_NAMED)
+        cli_say("%lld of %lld samples have no answer", (long long)run->n_unanswered,
+                (long long)run->n_written);
     if (!out_file_close(&run->out, code == CLI_OK) && code == CLI_OK)
         code = CLI_FAILED;
     return code;

@@ -5,7 +5,7 @@
 #include "cli.h"
 
 /**
- * Predicts rows and scores them.
+ * Predicts rows and scores them. Says on stderr if a row's outputs are not numbers.
  *
  * @param task  the model's, or a copy with other sentiment rules
  * @param use   as mmf_model_predict_rows takes it

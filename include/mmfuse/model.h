@@ -71,6 +71,13 @@ MMF_API mmf_status mmf_task_score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task
                                   const mmf_dataset *dataset, const int64_t *rows, int64_t n_rows,
                                   const double *predictions);
 
+/**
+ * The first of n rows of predictions with an output that is not a number or infinite, -1: none.
+ * Features far outside those of training can overflow.
+ */
+MMF_API int64_t mmf_task_first_unanswered(const mmf_task *task, const double *predictions,
+                                          int64_t n);
+
 /* ---- Models ------------------------------------------------------------------------------ */
 
 /** A module with its task, normalisation, names and training record. One thread at a time. */
@@ -141,13 +148,13 @@ MMF_API mmf_status mmf_model_predict(mmf_model *model, const mmf_sample *samples
 MMF_API mmf_status mmf_model_open_data(mmf_ctx *ctx, mmf_dataset **out, const mmf_model *model,
                                        const char *path, const mmf_dataset_options *options);
 
+#define MMF_ALL_MODALITIES UINT64_MAX
 /**
  * Predicts rows of a data set that mmf_model_open_data opened, or that the model was trained on.
  *
  * @param use  bit m: modality m may be used; others count as absent. MMF_ALL_MODALITIES: all
  * @param out  (n_rows, n_outputs)
  */
-#define MMF_ALL_MODALITIES UINT64_MAX
 MMF_API mmf_status mmf_model_predict_rows(mmf_model *model, mmf_dataset *dataset,
                                           const int64_t *rows, int64_t n_rows, uint64_t use,
                                           double *out);

@@ -228,6 +228,15 @@ static mmf_status score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task, in
     return mmf_fail(ctx, MMF_ARG, "the data has no target to score against");
 }
 
+int64_t mmf_task_first_unanswered(const mmf_task *task, const double *predictions, int64_t n)
+{
+    for (int64_t i = 0; i < n * task->n_outputs; i++) {
+        if (!isfinite(predictions[i]))
+            return i / task->n_outputs;
+    }
+    return -1;
+}
+
 mmf_status mmf_task_score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task,
                           const mmf_dataset *dataset, const int64_t *rows, int64_t n_rows,
                           const double *predictions)

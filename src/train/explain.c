@@ -181,6 +181,20 @@ static void put_facts(mmf_explainer *e, const mmf_metrics *whole)
     json_object_set_new(e->json, "metrics", mmf_explain__metrics(whole));
 }
 
+static mmf_status check_answers(const mmf_explainer *e)
+{
+    const int64_t first = mmf_task_first_unanswered(&e->task, e->predictions, e->rows->n);
+    char id[256];
+    if (first < 0)
+        return MMF_OK;
+    const int64_t row = e->rows->rows[first];
+    mmf_dataset_id(e->dataset, row, id, sizeof id);
+    return mmf_fail(e->ctx, MMF_NUMERIC,
+                    "%s: row %lld (id %s): the model's outputs are not numbers, so nothing can be "
+                    "explained; are its features far outside those of training?",
+                    mmf_dataset_path(e->dataset), (long long)row, id);
+}
+
 static mmf_status look_at_whole(mmf_explainer *e, mmf_metrics *whole)
 {
     mmf_output_watch *watch = NULL;
@@ -208,6 +222,7 @@ static mmf_status explain(mmf_explainer *e)
     const size_t n_clean = n_noisy > 0 && e->options->against ? 2 : 1;
     e->n_passes = n_clean + mmf_subsets(e->inputs->count, subsets) + n_noisy;
     MMF_TRY(look_at_whole(e, &whole));
+    MMF_TRY(check_answers(e));
     MMF_TRY(mmf_explain__errors(e));
     MMF_TRY(mmf_explain__contributions(e, &whole));
     return mmf_explain__robustness(e, &whole);
