@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "models/parts.h"
+#include "nn/builder.h"
 
 #define NORM_EPS 1e-6
 
@@ -152,17 +153,19 @@ static void build_streams(mmf_builder *b, const mmf_config *config, const mmf_sc
 {
     const int64_t d = mmf_config_int(config, "hidden_size");
     const int64_t words = mmf_config_int(config, "word_embed_size");
-    const int64_t given = mmf_config_int(config, "token_size");
+    int64_t n_words = mmf_config_int(config, "token_size");
     const mmf_rnn_options lstm = {.inputs = words, .hidden = d, .n_layers = 1};
     mmf_stream_order(inputs, &model->text, &model->image);
     model->has_words = model->text->kind == MMF_TOKENS && !mmf_steps_spec(b, config, model->text);
     model->has_regions =
         model->image->kind == MMF_SEQUENCE && !mmf_steps_spec(b, config, model->image);
-    if (model->has_words)
-        model->embedding =
-            mmf_embedding_build(b, "embedding", given ? given : model->text->vocab_size, words, -1);
-    else
+    if (model->has_words) {
+        n_words = n_words ? n_words : model->text->vocab_size;
+        mmf_builder_check_words(b, "token_size", n_words, n_words, model->text);
+        model->embedding = mmf_embedding_build(b, "embedding", n_words, words, -1);
+    } else {
         model->text_steps = mmf_steps_build(b, config, model->text->name, model->text, words, 0);
+    }
     model->lstm = mmf_rnn_build(b, "lstm", &lstm);
     if (model->has_regions)
         model->image_linear =

@@ -1,6 +1,8 @@
 /* question.c: see question.h. */
 #include "models/question.h"
 
+#include "nn/builder.h"
+
 /* ---- Streams ----------------------------------------------------------------------------- */
 
 mmf_question mmf_question_build(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
@@ -17,6 +19,7 @@ mmf_question mmf_question_build(mmf_builder *b, const mmf_config *config, const 
     q.has_words = n_words > 0 && q.text->kind == MMF_TOKENS && !mmf_steps_spec(b, config, q.text);
     q.has_more_words = more_words;
     if (q.has_words) {
+        mmf_builder_check_words(b, "ntoken", n_words, n_words + 1, q.text);
         q.words = mmf_embedding_build(b, "w_emb.emb", n_words + 1, width, n_words);
         if (more_words)
             q.more_words = mmf_embedding_build(b, "w_emb.emb_", n_words + 1, width, n_words);

@@ -103,6 +103,7 @@ static void build_net(mmf_builder *b, const mmf_config *config, mmf_subnet *net,
         return;
     }
     mmf_builder_enter(b, scope);
+    mmf_builder_place(b, net->input->name);
     build_layers(b, net, hidden);
     if (stand_in && net->input->has_present)
         net->absent =

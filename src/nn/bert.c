@@ -50,9 +50,7 @@ static void check_text(mmf_builder *b, mmf_bert_sizes *s, const mmf_input_schema
     if (s->vocab == 0)
         mmf_builder_fail(b, MMF_ARG, "vocab_size is 0, and %s does not say how many words it has",
                          text->name);
-    if (s->vocab < text->vocab_size)
-        mmf_builder_fail(b, MMF_SHAPE, "vocab_size is %lld, but %s has tokens up to %lld",
-                         (long long)s->vocab, text->name, (long long)text->vocab_size - 1);
+    mmf_builder_check_words(b, "vocab_size", s->vocab, s->vocab, text);
     if (s->positions < n_steps)
         mmf_builder_fail(b, MMF_SHAPE,
                          "max_position_embeddings is %lld, but %s has %lld steps; cut them, or "

@@ -105,6 +105,14 @@ mmf_tensor *mmf_layer_norm_run(mmf_tape *tape, const mmf_layer_norm_layer *layer
     return mmf_layer_norm(tape, x, layer->weight, layer->bias, layer->eps);
 }
 
+void mmf_builder_check_words(mmf_builder *b, const char *option, int64_t value, int64_t rows,
+                             const mmf_input_schema *text)
+{
+    if (rows < text->vocab_size)
+        mmf_builder_fail(b, MMF_SHAPE, "%s is %lld, but %s has tokens up to %lld", option,
+                         (long long)value, text->name, (long long)text->vocab_size - 1);
+}
+
 mmf_embedding_layer mmf_embedding_build(mmf_builder *b, const char *name, int64_t vocab,
                                         int64_t width, int64_t padding)
 {
