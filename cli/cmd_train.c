@@ -57,27 +57,6 @@ static const char *name_checkpoint(train_run *run)
     return n > 0 && (size_t)n < sizeof run->checkpoint ? run->checkpoint : NULL;
 }
 
-/* Encoders are of modalities that there are. */
-static int check_encoders(const train_run *run)
-{
-    for (size_t i = 0; i < run->train.encoders.count; i++) {
-        for (const char *at = run->train.encoders.items[i]; *at;) {
-            char name[256];
-            const size_t width = strcspn(at, ","), n = strcspn(at, "=,");
-            snprintf(name, sizeof name, "%.*s", (int)n, at);
-            if (n == width)
-                return opt_misuse("train",
-                                  "--encoder %.*s: expected MODALITY=NAME[:WIDTH][:OPTION=VALUE]",
-                                  (int)width, at);
-            if (mmf_dataset_find(run->dataset, name) < 0)
-                return opt_misuse("train", "--encoder %.*s: %s has no modality \"%s\"", (int)width,
-                                  at, run->path, name);
-            at += width + (at[width] == ',');
-        }
-    }
-    return OPT_GO_ON;
-}
-
 /* Opens the data, divides it and sets the model's options. */
 static int prepare(train_run *run, const mmf_def *def, const mmf_split_options *split)
 {
@@ -87,8 +66,6 @@ static int prepare(train_run *run, const mmf_def *def, const mmf_split_options *
     if (!out_can_write(run->values.out))
         return CLI_FAILED;
     code = cli_open_data(&run->session, &run->dataset, run->path, &run->data);
-    if (code == OPT_GO_ON)
-        code = check_encoders(run);
     if (code != OPT_GO_ON)
         return code;
     const mmf_status status = mmf_split_make(run->session.ctx, &run->parts, run->dataset, split);

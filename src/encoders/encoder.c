@@ -79,6 +79,24 @@ const char *mmf_encoder_spec(const mmf_config *config, const char *option, const
     return NULL;
 }
 
+mmf_status mmf_encoder_check_list(mmf_ctx *ctx, const char *list, const mmf_schema *inputs,
+                                  const char *of)
+{
+    for (const char *at = list; *at;) {
+        char name[256];
+        const size_t width = strcspn(at, ","), n = strcspn(at, "=,");
+        snprintf(name, sizeof name, "%.*s", (int)n, at);
+        if (n == width)
+            return mmf_fail(ctx, MMF_ARG,
+                            "encoder \"%s\": expected MODALITY=NAME[:WIDTH][:OPTION=VALUE]", name);
+        if (!mmf_schema_find(inputs, name))
+            return mmf_fail(ctx, MMF_ARG, "encoder \"%.*s\": %s has no modality \"%s\"", (int)width,
+                            at, of, name);
+        at += width + (at[width] == ',');
+    }
+    return MMF_OK;
+}
+
 /* ---- Pixels ------------------------------------------------------------------------------ */
 
 /* One number for all channels or one for each; `usual` where the option is not set. */

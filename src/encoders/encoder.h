@@ -134,6 +134,14 @@ typedef struct mmf_encoder_choice {
 mmf_encoder mmf_encoder_build(mmf_builder *builder, const char *name, const mmf_input_schema *input,
                               const mmf_encoder_choice *choice);
 
+/**
+ * Refuses a list such as "audio=lstm:128,image=cnn2d" where an entry has another form, or `inputs`,
+ * those of the file `of`, have no such modality.
+ * @errors ARG
+ */
+mmf_status mmf_encoder_check_list(mmf_ctx *ctx, const char *list, const mmf_schema *inputs,
+                                  const char *of);
+
 /** The specification of a modality in a list option of "modality=spec" entries, NULL if there is
  * none. */
 const char *mmf_encoder_spec(const mmf_config *config, const char *option, const char *modality);

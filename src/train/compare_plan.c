@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "encoders/encoder.h"
 #include "train/compare.h"
 #include "train/trainer.h"
 #include "train/feed.h"
@@ -274,23 +275,6 @@ static mmf_status set_options(mmf_plan *plan, const char *text)
     return status;
 }
 
-static mmf_status check_encoders(mmf_plan *plan, const char *list)
-{
-    char name[NAME_BYTES];
-    for (const char *at = list; *at;) {
-        const size_t width = strcspn(at, ","), n = strcspn(at, "=,");
-        snprintf(name, sizeof name, "%.*s", (int)n, at);
-        if (n == width)
-            return mmf_fail(plan->ctx, MMF_ARG,
-                            "encoder \"%s\": expected MODALITY=NAME[:WIDTH][:OPTION=VALUE]", name);
-        if (!mmf_schema_find(&plan->schema, name))
-            return mmf_fail(plan->ctx, MMF_ARG, "encoder of \"%s\": %s has no such modality", name,
-                            mmf_dataset_path(plan->dataset));
-        at += width + (at[width] == ',');
-    }
-    return MMF_OK;
-}
-
 static mmf_status configure(mmf_plan *plan)
 {
     for (size_t i = 0; i < plan->n_candidates; i++)
@@ -300,7 +284,8 @@ static mmf_status configure(mmf_plan *plan)
     const char *const encoders = plan->options->encoders;
     if (!encoders || !*encoders)
         return MMF_OK;
-    MMF_TRY(check_encoders(plan, encoders));
+    MMF_TRY(mmf_encoder_check_list(plan->ctx, encoders, &plan->schema,
+                                   mmf_dataset_path(plan->dataset)));
     return set_everywhere(plan, "encoder", encoders);
 }
 

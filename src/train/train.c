@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "encoders/encoder.h"
 #include "nn/scopes.h"
 #include "tasks/task.h"
 #include "train/json_values.h"
@@ -221,6 +222,22 @@ static mmf_status complete_config(mmf_ctx *ctx, mmf_config **out, const mmf_def 
     return mmf_config_set(*out, "num_classes", outputs);
 }
 
+/* Encoders are of modalities that there are; a part of a model may not take all of them. */
+static mmf_status check_encoders(mmf_ctx *ctx, const mmf_config *config, const mmf_def *def,
+                                 const mmf_dataset *dataset)
+{
+    mmf_schema inputs = {0};
+    mmf_status status = MMF_OK;
+    if (!mmf_option_find(def, "encoder"))
+        return MMF_OK;
+    MMF_TRY(mmf_schema_of(ctx, &inputs, dataset, NULL));
+    for (size_t i = 0; status == MMF_OK && i < mmf_config_count(config, "encoder"); i++)
+        status = mmf_encoder_check_list(ctx, mmf_config_text_at(config, "encoder", i), &inputs,
+                                        mmf_dataset_path(dataset));
+    mmf_free(ctx, inputs.inputs);
+    return status;
+}
+
 /* What weights of others say about sizes becomes part of the configuration. */
 static mmf_status read_starts(mmf_ctx *ctx, mmf_starts *out, mmf_config *config,
                               const mmf_dataset *dataset, const char *name,
@@ -342,6 +359,8 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
         status = check_classes(ctx, &task, dataset, split);
     if (status == MMF_OK)
         status = complete_config(ctx, &complete, def, config, &task);
+    if (status == MMF_OK)
+        status = check_encoders(ctx, complete, def, dataset);
     if (status == MMF_OK)
         status = read_starts(ctx, &starts, complete, dataset, name, options);
     const mmf_fit fit = {.dataset = dataset,
