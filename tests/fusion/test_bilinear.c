@@ -94,6 +94,21 @@ static void mfb_of_factor_one_is_mlb(void **state)
     mmf_ctx_free(ctx);
 }
 
+static void gelu_is_of_the_normal_distribution(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    const setting plain[] = {SMALL, LINEAR, {0}};
+    const setting gelu[] = {SMALL, {"activ_input", "none"}, {"activ_output", "gelu"}, {0}};
+    features f = random_features(2, MAX_B, 7, 43);
+    output wanted = once(ctx, "mlb", &f, plain, "fused");
+    for (int64_t i = 0; i < wanted.width * f.b; i++)
+        wanted.values[i] *= 0.5 * (1 + erf(wanted.values[i] / sqrt(2)));
+    const output found = once(ctx, "mlb", &f, gelu, "fused");
+    assert_near(&found, wanted.values, wanted.width * f.b, 1e-5);
+    mmf_ctx_free(ctx);
+}
+
 static void mutan_with_identities_is_mlb(void **state)
 {
     (void)state;
@@ -491,6 +506,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mfb_of_factor_one_is_mlb),
+        cmocka_unit_test(gelu_is_of_the_normal_distribution),
         cmocka_unit_test(mutan_with_identities_is_mlb),
         cmocka_unit_test(mutan_is_tucker_with_a_core_of_low_rank),
         cmocka_unit_test(one_block_is_the_whole),

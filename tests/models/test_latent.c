@@ -115,6 +115,75 @@ static void the_bounds_give_the_published_numbers(void **state)
     assert_true(fabs(published_loss(&bound, 8, &squares) + 1.95550096) < 1e-5);
 }
 
+static mmf_status build_entropy(mmf_builder *b, const mmf_config *config, const mmf_schema *inputs,
+                                void **self)
+{
+    (void)config;
+    published *const p = mmf_builder_alloc(b, sizeof *p);
+    p->bound = mmf_mi_build(b, "mi", 1, inputs->inputs[0].shape[0], MMF_ACT_RELU, false, 16);
+    *self = p;
+    return mmf_builder_status(b);
+}
+
+static void run_entropy(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
+                        mmf_named *out)
+{
+    (void)step;
+    published *const p = self;
+    mmf_mi_result result = {0};
+    mmf_mi_entropy(tape, &p->bound, mmf_named_get(in, "y"), NULL, NULL, NULL, &result);
+    mmf_named_put(tape, out, "entropy", result.entropy);
+}
+
+/* The entropy of 16 rows of 8 that go to two columns in (-1, 1), by weights of this size. */
+static double entropy_of_size(double size)
+{
+    enum { ROWS = 16, WIDTH = 8 };
+    const mmf_def def = {.name = "entropy",
+                         .kind = MMF_KIND_LOSS,
+                         .options = none,
+                         .build = build_entropy,
+                         .run = run_entropy};
+    mmf_ctx *const ctx = test_ctx();
+    mmf_input_schema input = {.name = "y", .kind = MMF_VECTOR, .n_dims = 1, .shape = {WIDTH}};
+    mmf_module *module = NULL;
+    mmf_tape *tape = NULL;
+    mmf_real y[ROWS * WIDTH];
+    double entropy = NAN;
+    test_ok(ctx, mmf_module_create(ctx, &module, &def, NULL, &(mmf_schema){1, &input}, 0));
+    mmf_params *const params = mmf_module_params(module);
+    mmf_tensor *const weight = mmf_params_find(params, "mi.entropy_prj.0.weight")->tensor;
+    mmf_tensor *const bias = mmf_params_find(params, "mi.entropy_prj.0.bias")->tensor;
+    sines(weight->data, weight->count, size, 0.7, 0);
+    sines(bias->data, bias->count, 0, 1, 0);
+    test_ok(ctx, mmf_tape_create(ctx, &tape));
+    for (int pass = 0; pass < 2; pass++) { /* the first is what the second remembers */
+        mmf_named in = {0}, out = {0};
+        sines(y, ROWS * WIDTH, 1, 1.3, pass);
+        mmf_tape_begin(tape, &(mmf_pass){.training = true});
+        mmf_named_put(tape, &in, "y", mmf_input(tape, y, 2, (int64_t[]){ROWS, WIDTH}));
+        mmf_module_run(module, tape, &in, &(mmf_step){0}, &out);
+        test_ok(ctx, mmf_tape_status(tape));
+        const mmf_tensor *const found = mmf_named_get(&out, "entropy");
+        assert_true((found != NULL) == (pass > 0));
+        entropy = found ? (double)found->data[0] : NAN;
+    }
+    mmf_tape_free(tape);
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+    return entropy;
+}
+
+/* H(c y) = H(y) + n log c: what keeps the determinant from 0 goes with the rows' own variance. */
+static void rows_that_vary_little_have_their_entropy(void **state)
+{
+    (void)state;
+    const double large = entropy_of_size(0.01), small = entropy_of_size(0.0003);
+    assert_true(isfinite(large));
+    assert_true(fabs(large - small - 2 * log(0.01 / 0.0003)) < 0.01);
+    assert_true(isfinite(entropy_of_size(0)));
+}
+
 /* ---- Training passes of whole models ----------------------------------------------------- */
 
 /* Outputs of a training pass over a case with targets. */
@@ -466,6 +535,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_bounds_give_the_published_numbers),
+        cmocka_unit_test(rows_that_vary_little_have_their_entropy),
         cmocka_unit_test(losses_do_not_see_what_is_absent),
         cmocka_unit_test(a_contrast_without_temperature_has_a_floor),
         cmocka_unit_test(the_entropy_remembers_the_batch_before),
