@@ -15,12 +15,9 @@
 
 /**
  * act(x W' + b) for x (rows, inputs). False, and nothing done, where the pass's parameters are not
- * fixed, the weight is no parameter or too small, or the back end has no such product.
+ * fixed, or the weight is no parameter or too small.
  */
 bool mmf_panels_linear(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w,
                        const mmf_tensor *b, mmf_activation activation, mmf_tensor *y);
-
-/** Frees what a tape keeps for these products. */
-void mmf_panels_free(mmf_ctx *ctx, struct mmf_panels_cached *first);
 
 #endif

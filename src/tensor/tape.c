@@ -10,7 +10,6 @@
 #include "base/file.h"
 #include "tensor/conv_cache.h"
 #include "tensor/int8.h"
-#include "tensor/panels.h"
 
 mmf_status mmf_tape_create(mmf_ctx *ctx, mmf_tape **out)
 {
@@ -42,7 +41,6 @@ void mmf_tape_free(mmf_tape *tape)
     forget_kept(tape);
     mmf_conv_cache_free(tape->ctx, tape->conv_kernels);
     mmf_int8_free(tape->ctx, tape->byte_kernels);
-    mmf_panels_free(tape->ctx, tape->panel_kernels);
     mmf_arena_clear(&tape->arena);
     mmf_free(tape->ctx, tape);
 }

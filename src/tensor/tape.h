@@ -50,7 +50,6 @@ struct mmf_tape {
     mmf_kept *kept;
     struct mmf_conv_cached *conv_kernels;    /* see conv_cache.h */
     struct mmf_byte_cached *byte_kernels;    /* see int8.h */
-    struct mmf_panels_cached *panel_kernels; /* see panels.h */
     mmf_byte_rows byte_rows;                 /* the last ones */
     mmf_pass pass;
     const mmf_kernels *k;

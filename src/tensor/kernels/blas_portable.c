@@ -2,7 +2,6 @@
  */
 #include "tensor/kernels/conv_kernel.h"
 #include "tensor/kernels/byte_kernel.h"
-#include "tensor/kernels/panel_kernel.h"
 #include "tensor/tape.h"
 
 #if !defined(MMF_WITH_ONEDNN) || defined(MMF_DOUBLE)
@@ -88,24 +87,6 @@ void mmf_blas_gemm_bytes(int64_t m, int64_t n, int64_t k, const uint8_t *a, cons
 int mmf_blas_byte_levels(void)
 {
     return 255;
-}
-
-mmf_panel_kernel *mmf_blas_panel_make(mmf_ctx *ctx, const mmf_panel_shape *shape)
-{
-    (void)ctx, (void)shape;
-    return NULL;
-}
-
-void mmf_blas_panel_free(mmf_ctx *ctx, mmf_panel_kernel *kernel)
-{
-    (void)ctx, (void)kernel;
-}
-
-bool mmf_blas_panel_run(const mmf_panel_kernel *kernel, const mmf_real *a, const mmf_real *panels,
-                        const mmf_real *bias, mmf_real *c)
-{
-    (void)kernel, (void)a, (void)panels, (void)bias, (void)c;
-    return false;
 }
 
 mmf_byte_kernel *mmf_blas_bytes_make(mmf_ctx *ctx, int64_t n, int64_t k)

@@ -64,6 +64,17 @@ typedef struct mmf_attend_tile {
     mmf_real *y;          /* (value_width, queries); zeros where the mask keeps nothing */
 } mmf_attend_tile;
 
+/** C (m, n) = A (m, k) by a panel, + bias; 0 where that is negative if `relu`. */
+typedef struct mmf_panel_product {
+    int64_t m, n, k;
+    const mmf_real *a;     /* (m, k) */
+    const mmf_real *panel; /* (k, panel_columns), of which n columns count */
+    const mmf_real *bias;  /* (n) or NULL */
+    bool relu;
+    mmf_real *c; /* rows `step` apart */
+    int64_t step;
+} mmf_panel_product;
+
 /** Constants of one channel in the backward pass of batch norm. */
 typedef struct mmf_channel_grad {
     mmf_real mean, factor, mean_dy, slope;
@@ -139,6 +150,10 @@ typedef struct mmf_kernels {
      * read */
     void (*sum_rows)(int64_t rows, int64_t cols, const mmf_real *x, const mmf_real *w,
                      int64_t stride, mmf_real *y);
+
+    void (*panel)(const mmf_panel_product *product);
+    /* Of a panel: what a product has in registers at a time. */
+    int64_t panel_columns;
 
     /* y = act(y + bias) in place over rows; bias NULL: none */
     void (*bias_act)(int64_t rows, int64_t cols, const mmf_real *bias, mmf_activation act,

@@ -18,6 +18,7 @@
 #include "tensor/kernels/outer_kernels.h"
 #include "tensor/kernels/rnn_kernels.h"
 #include "tensor/kernels/row_kernels.h"
+#include "tensor/kernels/panel_kernels.h"
 #include "tensor/kernels/attend_kernels.h"
 #include "tensor/kernels/step_kernels.h"
 
@@ -40,6 +41,8 @@ const mmf_kernels MMF_KERNEL_TABLE = {
     .column_sum = column_sum,
     .dot_rows = dot_rows,
     .sum_rows = sum_rows,
+    .panel = panel,
+    .panel_columns = PANEL_COLUMNS,
     .bias_act = bias_act,
     .act_grad = act_grad,
     .quantise_row = quantise_row,
