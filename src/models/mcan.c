@@ -11,6 +11,7 @@
 
 #include "models/parts.h"
 #include "nn/builder.h"
+#include "nn/projected_attention.h"
 
 #define NORM_EPS 1e-6
 
@@ -224,11 +225,9 @@ static mmf_tensor *attend(mmf_tape *tape, const attention_part *a, const deviati
 {
     const mmf_heads heads = {a->n_heads, mmf_attention_mask(tape, source->mask, NULL),
                              MMF_EMPTY_UNIFORM, a->dropout};
-    mmf_tensor *const q = mmf_linear_run(tape, &a->q, x, MMF_ACT_NONE);
     mmf_tensor *const k = mmf_linear_run(tape, &a->k, source->x, MMF_ACT_NONE);
     mmf_tensor *const v = mmf_linear_run(tape, &a->v, source->x, MMF_ACT_NONE);
-    mmf_tensor *const y =
-        mmf_linear_run(tape, &a->merge, mmf_attend(tape, q, k, v, &heads, NULL), MMF_ACT_NONE);
+    mmf_tensor *const y = mmf_attend_projected(tape, &a->q, &a->merge, x, k, v, &heads, NULL);
     return norm(tape, n, mmf_add(tape, x, mmf_dropout(tape, y, a->dropout)));
 }
 

@@ -13,6 +13,7 @@
 
 #include "models/parts.h"
 #include "models/question.h"
+#include "nn/projected_attention.h"
 
 #define BOX_WIDTH 5 /* corners and area */
 /* ids of connections that mean "before the last layers of the text, before every image layer" */
@@ -248,31 +249,29 @@ static mmf_tensor *embed_regions(mmf_tape *tape, const mmf_vilbert *m, const mmf
     return mmf_dropout(tape, mmf_layer_norm_run(tape, &m->image_norm, x), m->v.dropout);
 }
 
-/* LN(x + D(dense c)). */
-static mmf_tensor *joined(mmf_tape *tape, const mmf_linear_layer *dense,
-                          const mmf_layer_norm_layer *norm, double dropout, mmf_tensor *x,
-                          mmf_tensor *c)
+/* LN(x + D(y)). */
+static mmf_tensor *joined(mmf_tape *tape, const mmf_layer_norm_layer *norm, double dropout,
+                          mmf_tensor *x, mmf_tensor *y)
 {
-    mmf_tensor *const y = mmf_dropout(tape, mmf_linear_run(tape, dense, c, MMF_ACT_NONE), dropout);
-    return mmf_layer_norm_run(tape, norm, mmf_add(tape, x, y));
+    return mmf_layer_norm_run(tape, norm, mmf_add(tape, x, mmf_dropout(tape, y, dropout)));
 }
 
-/* c1 = softmax(q2 k1') v1 is for the text, c2 = softmax(q1 k2') v2 for the image. */
+/* y2 = W softmax(q2 k1') v1 is for the text, y1 = W softmax(q1 k2') v2 for the image. */
 static void connect(mmf_tape *tape, const mmf_vilbert *m, const mmf_connection *c, mmf_tensor **v,
                     mmf_tensor **w, const mmf_tensor *v_mask, const mmf_tensor *w_mask)
 {
     const mmf_heads over_v = {m->bi_heads, v_mask, MMF_EMPTY_SHIFTED, m->v.attention_dropout};
     const mmf_heads over_w = {m->bi_heads, w_mask, MMF_EMPTY_SHIFTED, m->t.attention_dropout};
-    mmf_tensor *const q1 = mmf_linear_run(tape, &c->query1, *v, MMF_ACT_NONE);
     mmf_tensor *const k1 = mmf_linear_run(tape, &c->key1, *v, MMF_ACT_NONE);
     mmf_tensor *const v1 = mmf_linear_run(tape, &c->value1, *v, MMF_ACT_NONE);
-    mmf_tensor *const q2 = mmf_linear_run(tape, &c->query2, *w, MMF_ACT_NONE);
     mmf_tensor *const k2 = mmf_linear_run(tape, &c->key2, *w, MMF_ACT_NONE);
     mmf_tensor *const v2 = mmf_linear_run(tape, &c->value2, *w, MMF_ACT_NONE);
-    mmf_tensor *const c1 = mmf_attend(tape, q2, k1, v1, &over_v, NULL);
-    mmf_tensor *const c2 = mmf_attend(tape, q1, k2, v2, &over_w, NULL);
-    *v = joined(tape, &c->dense1, &c->norm1, m->v.dropout, *v, c2);
-    *w = joined(tape, &c->dense2, &c->norm2, m->t.dropout, *w, c1);
+    mmf_tensor *const y2 =
+        mmf_attend_projected(tape, &c->query2, &c->dense2, *w, k1, v1, &over_v, NULL);
+    mmf_tensor *const y1 =
+        mmf_attend_projected(tape, &c->query1, &c->dense1, *v, k2, v2, &over_w, NULL);
+    *v = joined(tape, &c->norm1, m->v.dropout, *v, y1);
+    *w = joined(tape, &c->norm2, m->t.dropout, *w, y2);
     *v = mmf_bert_inner_run(tape, &c->v_inner, *v);
     *w = mmf_bert_inner_run(tape, &c->t_inner, *w);
 }

@@ -9,22 +9,48 @@
 #include <math.h>
 #include <string.h>
 
-#include "mmfuse/nn.h"
+#include "nn/projected_attention.h"
 #include "tensor/heads.h"
+
+static double scale_of(int64_t width, const mmf_heads *heads)
+{
+    const int64_t head = heads->count > 0 ? width / heads->count : 1;
+    return 1 / sqrt((double)(head > 0 ? head : 1));
+}
+
+/* Whether the weights are needed by themselves. */
+static bool are_seen(const mmf_pass *pass, const mmf_heads *heads, mmf_tensor **weights)
+{
+    return pass->record || weights || (pass->training && heads->dropout > 0);
+}
 
 mmf_tensor *mmf_attend(mmf_tape *tape, mmf_tensor *q, mmf_tensor *k, mmf_tensor *v,
                        const mmf_heads *heads, mmf_tensor **weights)
 {
-    const int64_t width = q && q->n_dims == 3 && heads->count > 0 ? q->shape[2] / heads->count : 1;
-    const double scale = 1 / sqrt((double)(width > 0 ? width : 1));
-    const mmf_pass *const pass = mmf_tape_pass(tape);
-    if (!pass->record && !weights && !(pass->training && heads->dropout > 0))
+    const double scale = scale_of(q && q->n_dims == 3 ? q->shape[2] : 0, heads);
+    if (!are_seen(mmf_tape_pass(tape), heads, weights))
         return mmf_heads_attend(tape, q, k, v, heads->count, scale, heads->mask, heads->empty);
     mmf_tensor *const scores = mmf_head_scores(tape, q, k, heads->count, scale);
     mmf_tensor *const a = mmf_softmax(tape, scores, heads->mask, heads->empty);
     if (weights)
         *weights = a;
     return mmf_head_mix(tape, mmf_dropout(tape, a, heads->dropout), v);
+}
+
+mmf_tensor *mmf_attend_projected(mmf_tape *tape, const mmf_linear_layer *query,
+                                 const mmf_linear_layer *out, mmf_tensor *x, mmf_tensor *k,
+                                 mmf_tensor *v, const mmf_heads *heads, mmf_tensor **weights)
+{
+    const mmf_projected p = {x, query->weight, query->bias, out->weight, out->bias};
+    mmf_tensor *const y =
+        are_seen(mmf_tape_pass(tape), heads, weights) || !k
+            ? NULL
+            : mmf_heads_attend_few(tape, &p, k, v, heads->count, scale_of(k->shape[2], heads),
+                                   heads->mask, heads->empty);
+    if (y)
+        return y;
+    mmf_tensor *const q = mmf_linear_run(tape, query, x, MMF_ACT_NONE);
+    return mmf_linear_run(tape, out, mmf_attend(tape, q, k, v, heads, weights), MMF_ACT_NONE);
 }
 
 mmf_tensor *mmf_attention_mask(mmf_tape *tape, mmf_tensor *keys, mmf_tensor *between)
@@ -101,14 +127,14 @@ mmf_attention_layer mmf_attention_build(mmf_builder *b, const char *name,
 }
 
 /* Projection 0, 1 or 2: queries, keys, values. */
-static mmf_tensor *projected(mmf_tape *tape, const mmf_attention_layer *layer, int which,
-                             mmf_tensor *x)
+static mmf_linear_layer projection(mmf_tape *tape, const mmf_attention_layer *layer, int which)
 {
     mmf_tensor *const own[] = {layer->q_weight, layer->k_weight, layer->v_weight};
     const int64_t d = layer->width;
-    mmf_tensor *const w =
-        layer->in_weight ? mmf_slice(tape, layer->in_weight, 0, which * d, d) : own[which];
-    return mmf_linear(tape, x, w, mmf_slice(tape, layer->in_bias, 0, which * d, d), MMF_ACT_NONE);
+    return (mmf_linear_layer){.weight = layer->in_weight
+                                            ? mmf_slice(tape, layer->in_weight, 0, which * d, d)
+                                            : own[which],
+                              .bias = mmf_slice(tape, layer->in_bias, 0, which * d, d)};
 }
 
 mmf_tensor *mmf_attention_run(mmf_tape *tape, const mmf_attention_layer *layer, mmf_tensor *query,
@@ -116,11 +142,12 @@ mmf_tensor *mmf_attention_run(mmf_tape *tape, const mmf_attention_layer *layer, 
                               mmf_tensor **weights)
 {
     const mmf_heads heads = {layer->n_heads, mask, MMF_EMPTY_ZERO, layer->dropout};
-    mmf_tensor *const q = projected(tape, layer, 0, query);
-    mmf_tensor *const k = projected(tape, layer, 1, key);
-    mmf_tensor *const v = projected(tape, layer, 2, value);
-    return mmf_linear_run(tape, &layer->out, mmf_attend(tape, q, k, v, &heads, weights),
-                          MMF_ACT_NONE);
+    const mmf_linear_layer of_query = projection(tape, layer, 0);
+    const mmf_linear_layer of_key = projection(tape, layer, 1);
+    const mmf_linear_layer of_value = projection(tape, layer, 2);
+    return mmf_attend_projected(
+        tape, &of_query, &layer->out, query, mmf_linear_run(tape, &of_key, key, MMF_ACT_NONE),
+        mmf_linear_run(tape, &of_value, value, MMF_ACT_NONE), &heads, weights);
 }
 
 /* ---- The transformer layer --------------------------------------------------------------- */

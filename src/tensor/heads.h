@@ -16,6 +16,24 @@ mmf_tensor *mmf_heads_attend(mmf_tape *tape, mmf_tensor *q, mmf_tensor *k, mmf_t
                              int64_t n_heads, double scale, const mmf_tensor *mask,
                              mmf_empty_row empty);
 
+/** What stands around attention: of queries before they are projected, and of what they find. */
+typedef struct mmf_projected {
+    mmf_tensor *x;                         /**< (B, Tq, I) */
+    mmf_tensor *query_weight, *query_bias; /**< (D, I), (D) or NULL */
+    mmf_tensor *out_weight, *out_bias;     /**< (O, E), (O) or NULL */
+} mmf_projected;
+
+/**
+ * W_o mmf_heads_attend(W_q x + b_q, k, v) + b_o in another order of the products, which takes far
+ * fewer operations where many queries ask few keys.
+ * @param k (B, Tk, D)  @param v (B, Tk, E)
+ * @return (B, Tq, O); NULL, and nothing done, where the pass's parameters are not fixed or
+ * there is little to save; NULL after setting the error
+ */
+mmf_tensor *mmf_heads_attend_few(mmf_tape *tape, const mmf_projected *p, const mmf_tensor *k,
+                                 const mmf_tensor *v, int64_t n_heads, double scale,
+                                 const mmf_tensor *mask, mmf_empty_row empty);
+
 /** A pointer to each row of the mask, which repeats over leading dimensions of `x`, of which only
  * the shape is read. NULL after setting the error. */
 const mmf_real **mmf_softmax__masks(mmf_tape *tape, const char *op, const mmf_tensor *x,

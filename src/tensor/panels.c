@@ -24,7 +24,8 @@ static int64_t least(int64_t a, int64_t b)
 /* ---- The weight -------------------------------------------------------------------------- */
 
 typedef struct pack_job {
-    const mmf_tensor *w;
+    const mmf_real *w;
+    int64_t outputs, inputs, output_step, input_step; /* of w */
     int64_t columns;
     mmf_real *panels;
 } pack_job;
@@ -32,33 +33,42 @@ typedef struct pack_job {
 static void pack_range(void *argument, int64_t begin, int64_t end)
 {
     const pack_job *const j = argument;
-    const int64_t outputs = j->w->shape[0], inputs = j->w->shape[1], columns = j->columns;
+    const int64_t columns = j->columns, size = j->inputs * columns;
     for (int64_t p = begin; p < end; p++) {
-        mmf_real *const panel = j->panels + p * inputs * columns;
-        const int64_t n = least(columns, outputs - p * columns);
+        mmf_real *const panel = j->panels + p * size;
+        const int64_t n = least(columns, j->outputs - p * columns);
         if (n < columns)
-            memset(panel, 0, (size_t)(inputs * columns) * sizeof *panel);
+            memset(panel, 0, (size_t)size * sizeof *panel);
         for (int64_t o = 0; o < n; o++) {
-            const mmf_real *const row = j->w->data + (p * columns + o) * inputs;
-            for (int64_t i = 0; i < inputs; i++)
-                panel[i * columns + o] = row[i];
+            const mmf_real *const from = j->w + (p * columns + o) * j->output_step;
+            for (int64_t i = 0; i < j->inputs; i++)
+                panel[i * columns + o] = from[i * j->input_step];
         }
     }
 }
 
-/* The weight in panels, made by the first pass that asks. */
-static const mmf_real *panels_of(mmf_tape *tape, const mmf_tensor *w, int64_t n_panels)
+int64_t mmf_panels_size(const mmf_tape *tape, int64_t outputs, int64_t inputs)
 {
-    const int64_t columns = tape->k->panel_columns, size = w->shape[1] * columns;
+    const int64_t columns = tape->k->panel_columns;
+    return (outputs + columns - 1) / columns * columns * inputs;
+}
+
+const mmf_real *mmf_panels_of(mmf_tape *tape, const mmf_tensor *w, bool of_transpose)
+{
+    const int64_t rows = w->shape[0], width = w->shape[1], columns = tape->k->panel_columns;
+    pack_job job = {w->data, rows, width, width, 1, columns, NULL};
+    if (of_transpose)
+        job = (pack_job){w->data, width, rows, 1, width, columns, NULL};
+    const int64_t size = mmf_panels_size(tape, job.outputs, job.inputs);
     bool is_new = false;
-    mmf_real *const panels =
-        mmf_tape__keep(tape, w, "panels", (size_t)(n_panels * size) * sizeof *panels, &is_new);
-    if (panels && is_new) {
-        pack_job job = {w, columns, panels};
-        mmf_tape__parallel(tape, n_panels, mmf_grain(4 * size), pack_range, &job);
+    job.panels = mmf_tape__keep(tape, w, of_transpose ? "panels of the transpose" : "panels",
+                                (size_t)size * sizeof *job.panels, &is_new);
+    if (job.panels && is_new) {
+        mmf_tape__parallel(tape, (job.outputs + columns - 1) / columns,
+                           mmf_grain(4 * job.inputs * columns), pack_range, &job);
         mmf_tape__give_back(w);
     }
-    return panels;
+    return job.panels;
 }
 
 /* ---- Products ---------------------------------------------------------------------------- */
@@ -75,9 +85,10 @@ static void tile_range(void *argument, int64_t begin, int64_t end)
         const int64_t m = least(j->tile_rows, j->rows - row);
         const int64_t n = least(j->columns, j->outputs - column);
         mmf_real *const y = j->y + row * j->outputs + column;
-        k->panel(&(mmf_panel_product){
-            m, n, j->inputs, j->x->data + row * j->inputs, j->panels + column * j->inputs,
-            j->b ? j->b->data + column : NULL, j->activation == MMF_ACT_RELU, y, j->outputs});
+        k->panel(&(mmf_panel_product){m, n, j->inputs, j->x->data + row * j->inputs, j->inputs,
+                                      j->panels + column * j->inputs,
+                                      j->b ? j->b->data + column : NULL,
+                                      j->activation == MMF_ACT_RELU, y, j->outputs});
         for (int64_t i = 0; !by_kernel && i < m; i++)
             k->bias_act(1, n, NULL, j->activation, y + i * j->outputs);
     }
@@ -101,7 +112,7 @@ bool mmf_panels_linear(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w,
     if (job.rows < 1 || (job.rows == 1 && !w->is_mapped))
         return false;
     job.n_panels = (job.outputs + job.columns - 1) / job.columns;
-    job.panels = panels_of(tape, w, job.n_panels);
+    job.panels = mmf_panels_of(tape, w, false);
     if (!job.panels)
         return false;
     const int64_t n_row_tiles = (job.rows + TILE_ROWS - 1) / TILE_ROWS;

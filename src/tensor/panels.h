@@ -20,4 +20,12 @@
 bool mmf_panels_linear(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w,
                        const mmf_tensor *b, mmf_activation activation, mmf_tensor *y);
 
+/** Elements of the panels of (outputs, inputs). */
+int64_t mmf_panels_size(const mmf_tape *tape, int64_t outputs, int64_t inputs);
+/**
+ * Panels of a parameter (outputs, inputs), or `of_transpose` of (inputs, outputs), made by the
+ * first pass that asks. NULL where the pass is not fixed, it is no parameter, or memory is short.
+ */
+const mmf_real *mmf_panels_of(mmf_tape *tape, const mmf_tensor *w, bool of_transpose);
+
 #endif

@@ -48,9 +48,9 @@ struct mmf_tape {
     mmf_arena arena;
     mmf_arena kept_arena; /* survives passes as long as they are `fixed` */
     mmf_kept *kept;
-    struct mmf_conv_cached *conv_kernels;    /* see conv_cache.h */
-    struct mmf_byte_cached *byte_kernels;    /* see int8.h */
-    mmf_byte_rows byte_rows;                 /* the last ones */
+    struct mmf_conv_cached *conv_kernels; /* see conv_cache.h */
+    struct mmf_byte_cached *byte_kernels; /* see int8.h */
+    mmf_byte_rows byte_rows;              /* the last ones */
     mmf_pass pass;
     const mmf_kernels *k;
     int n_threads;

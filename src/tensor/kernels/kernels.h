@@ -67,12 +67,13 @@ typedef struct mmf_attend_tile {
 /** C (m, n) = A (m, k) by a panel, + bias; 0 where that is negative if `relu`. */
 typedef struct mmf_panel_product {
     int64_t m, n, k;
-    const mmf_real *a;     /* (m, k) */
+    const mmf_real *a; /* (m, k), rows a_step apart */
+    int64_t a_step;
     const mmf_real *panel; /* (k, panel_columns), of which n columns count */
     const mmf_real *bias;  /* (n) or NULL */
     bool relu;
-    mmf_real *c; /* rows `step` apart */
-    int64_t step;
+    mmf_real *c; /* rows c_step apart */
+    int64_t c_step;
 } mmf_panel_product;
 
 /** Constants of one channel in the backward pass of batch norm. */

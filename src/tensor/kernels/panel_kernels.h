@@ -31,8 +31,9 @@ typedef mmf_real panel_lanes
 
 /* `rows` is a constant where this is inlined. */
 __attribute__((always_inline)) static inline void
-panel_block(int rows, int64_t k, const mmf_real *restrict a, const mmf_real *restrict panel,
-            const mmf_real *restrict bias, mmf_real *restrict c, int64_t step)
+panel_block(int rows, int64_t k, const mmf_real *restrict a, int64_t a_step,
+            const mmf_real *restrict panel, const mmf_real *restrict bias, mmf_real *restrict c,
+            int64_t c_step)
 {
     panel_lanes sums[PANEL_ROWS][PANEL_VECTORS];
     PANEL_UNROLL
@@ -47,38 +48,38 @@ panel_block(int rows, int64_t k, const mmf_real *restrict a, const mmf_real *res
         for (int r = 0; r < rows; r++) {
             PANEL_UNROLL
             for (int v = 0; v < PANEL_VECTORS; v++)
-                sums[r][v] += a[r * k + i] * b[v];
+                sums[r][v] += a[r * a_step + i] * b[v];
         }
     }
     PANEL_UNROLL
     for (int r = 0; r < rows; r++) {
         PANEL_UNROLL
         for (int v = 0; v < PANEL_VECTORS; v++)
-            ((panel_lanes *)(c + r * step))[v] = sums[r][v];
+            ((panel_lanes *)(c + r * c_step))[v] = sums[r][v];
     }
 }
 
-static void panel_rows(int rows, int64_t k, const mmf_real *a, const mmf_real *panel,
-                       const mmf_real *bias, mmf_real *c, int64_t step)
+static void panel_rows(int rows, int64_t k, const mmf_real *a, int64_t a_step,
+                       const mmf_real *panel, const mmf_real *bias, mmf_real *c, int64_t c_step)
 {
     switch (rows) {
     case 1:
-        panel_block(1, k, a, panel, bias, c, step);
+        panel_block(1, k, a, a_step, panel, bias, c, c_step);
         break;
     case 2:
-        panel_block(2, k, a, panel, bias, c, step);
+        panel_block(2, k, a, a_step, panel, bias, c, c_step);
         break;
     case 3:
-        panel_block(3, k, a, panel, bias, c, step);
+        panel_block(3, k, a, a_step, panel, bias, c, c_step);
         break;
     case 4:
-        panel_block(4, k, a, panel, bias, c, step);
+        panel_block(4, k, a, a_step, panel, bias, c, c_step);
         break;
     case 5:
-        panel_block(5, k, a, panel, bias, c, step);
+        panel_block(5, k, a, a_step, panel, bias, c, c_step);
         break;
     default:
-        panel_block(PANEL_ROWS, k, a, panel, bias, c, step);
+        panel_block(PANEL_ROWS, k, a, a_step, panel, bias, c, c_step);
         break;
     }
 }
@@ -91,11 +92,11 @@ static void panel(const mmf_panel_product *p)
     for (int64_t row = 0; row < p->m; row += PANEL_ROWS) {
         const int rows = p->m - row < PANEL_ROWS ? (int)(p->m - row) : PANEL_ROWS;
         const bool whole = p->n == PANEL_COLUMNS;
-        mmf_real *const c = p->c + row * p->step;
-        panel_rows(rows, p->k, p->a + row * p->k, p->panel, bias, whole ? c : tile,
-                   whole ? p->step : PANEL_COLUMNS);
+        mmf_real *const c = p->c + row * p->c_step;
+        panel_rows(rows, p->k, p->a + row * p->a_step, p->a_step, p->panel, bias, whole ? c : tile,
+                   whole ? p->c_step : PANEL_COLUMNS);
         for (int r = 0; r < rows; r++) {
-            mmf_real *const y = c + r * p->step;
+            mmf_real *const y = c + r * p->c_step;
             if (!whole)
                 memcpy(y, tile + r * PANEL_COLUMNS, (size_t)p->n * sizeof *y);
             for (int64_t j = 0; p->relu && j < p->n; j++)
