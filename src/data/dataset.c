@@ -124,6 +124,7 @@ void mmf_dataset_close(mmf_dataset *ds)
     mmf_free(ds->ctx, ds->shares);
     mmf_free(ds->ctx, ds->notes);
     mmf_free(ds->ctx, ds->preparations);
+    mmf_free(ds->ctx, ds->ordered_target);
     mmf_archive_close(ds->archive);
     mmf_free(ds->ctx, ds);
 }

@@ -43,6 +43,8 @@ struct mmf_dataset {
     mmf_data_modality *modalities;
     size_t n_modalities;
     mmf_array target, class_names, split, group, id;
+    double *ordered_target;  /* owned: `target` by the classes of a model; NULL: as in the file */
+    char foreign_class[128]; /* the first class that such a model does not know */
     const char *target_name;
     mmf_target_kind target_kind;
     int64_t n_classes;

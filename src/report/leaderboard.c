@@ -245,6 +245,17 @@ static void add_tests(mmf_text *text, const mmf_comparison *c)
                      mmf_task_main_metric(c->task.kind));
 }
 
+/* The interval is of one comparison by itself; the signs in the table are of all of them. */
+static const char *reservation(const mmf_comparison *c)
+{
+    for (size_t i = 0; i < c->n_leaders; i++) {
+        if (strcmp(c->leaders[i].model, c->best_fusion) == 0 &&
+            !(c->leaders[i].against_single.p_adjusted < SIGNIFICANT))
+            return "; by the test over all models it may be chance";
+    }
+    return "";
+}
+
 static void add_gain(mmf_text *text, const mmf_comparison *c)
 {
     if (c->best_single)
@@ -262,15 +273,15 @@ static void add_gain(mmf_text *text, const mmf_comparison *c)
     else if (c->gain > 0)
         mmf_text_add(text,
                      "%s beats %s by %.3f [%.3f, %.3f] in %s on test "
-                     "(95 %% paired bootstrap over rows).\n",
+                     "(95 %% paired bootstrap over rows)%s.\n",
                      c->best_fusion, c->best_single, c->gain, c->gain_low, c->gain_high,
-                     measure(c->task.kind));
+                     measure(c->task.kind), reservation(c));
     else
         mmf_text_add(text,
                      "%s alone beats %s by %.3f [%.3f, %.3f] in %s on test "
-                     "(95 %% paired bootstrap over rows).\n",
+                     "(95 %% paired bootstrap over rows)%s.\n",
                      c->best_single, c->best_fusion, -c->gain, -c->gain_high, -c->gain_low,
-                     measure(c->task.kind));
+                     measure(c->task.kind), reservation(c));
 }
 
 static void add_tuning(mmf_text *text, const mmf_comparison *c)

@@ -9,6 +9,9 @@
 
 #include "mmfuse/metrics.h"
 
+/* Corrected p below which a difference is no chance, as in the table of the terminal. */
+#define SIGNIFICANT 0.05
+
 enum { MAX_LEADERS = 128, MAX_SEEDS = 64 };
 
 double mmf_report_leader_score(const json_t *c, const json_t *leader, const char *part,
@@ -51,13 +54,32 @@ static void say_choice(mmf_text *out, const json_t *c)
         mmf_json_get_real(first, "seeds"));
 }
 
-static const char *gain_verdict(double low, double high)
+/* The interval is of one comparison by itself; p is corrected for the number of models. */
+static const char *gain_verdict(double low, double high, double p)
 {
+    const bool is_sure = p < SIGNIFICANT;
     if (low > 0)
-        return "the whole interval is above 0: fusion helps here";
+        return is_sure ? "the whole interval is above 0: fusion helps here"
+                       : "the whole interval is above 0, but by the test over all models it may be "
+                         "chance";
     if (high < 0)
-        return "the whole interval is below 0: fusion harms here";
+        return is_sure ? "the whole interval is below 0: fusion harms here"
+                       : "the whole interval is below 0, but by the test over all models it may be "
+                         "chance";
     return "the interval includes 0: it may be chance";
+}
+
+/* Of a model's difference from the best single modality; NAN where there is none. */
+static double adjusted_p(const json_t *c, const char *model)
+{
+    const json_t *const leaders = json_object_get(c, "leaderboard");
+    for (size_t i = 0; i < json_array_size(leaders); i++) {
+        const json_t *const leader = json_array_get(leaders, i);
+        const json_t *const against = json_object_get(leader, "against");
+        if (strcmp(mmf_json_get_text(leader, "model", ""), model) == 0)
+            return mmf_json_get_real(json_object_get(against, "best_single"), "p_adjusted");
+    }
+    return NAN;
 }
 
 static void say_gain(mmf_text *out, const json_t *c)
@@ -81,7 +103,8 @@ static void say_gain(mmf_text *out, const json_t *c)
                  100 * mmf_json_get_real(gain, "level"),
                  mmf_html_signed(low, mmf_json_get_real(gain, "low")),
                  mmf_html_signed(high, mmf_json_get_real(gain, "high")),
-                 gain_verdict(mmf_json_get_real(gain, "low"), mmf_json_get_real(gain, "high")));
+                 gain_verdict(mmf_json_get_real(gain, "low"), mmf_json_get_real(gain, "high"),
+                              adjusted_p(c, mmf_json_get_text(gain, "model", ""))));
 }
 
 static size_t count_failed(const json_t *c)
@@ -263,7 +286,7 @@ static bool differences(mmf_text *out, const json_t *c, const char *key, const c
                                  .value = mmf_json_get_real(d, "difference"),
                                  .low = mmf_json_get_real(d, "low"),
                                  .high = mmf_json_get_real(d, "high"),
-                                 .strong = p < 0.05};
+                                 .strong = p < SIGNIFICANT};
         mmf_html_signed(rows[n].text, rows[n].value);
         n++;
     }

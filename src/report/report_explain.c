@@ -100,7 +100,7 @@ static void say_weakness(mmf_text *out, const json_t *e)
     mmf_html_text(out, mmf_json_get_text(e, "main_metric", ""));
     mmf_text_add(out, " %s)", mmf_html_number(score, last_score(one)));
     if (all)
-        mmf_text_add(out, "; worst of all, every modality %s (%s)",
+        mmf_text_add(out, "; every modality at once is worst %s (%s)",
                      noise_phrase(mmf_json_get_text(all, "noise", "")),
                      mmf_html_number(score, last_score(all)));
     mmf_text_add(out, ".</p>");

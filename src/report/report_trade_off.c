@@ -70,7 +70,7 @@ static void collect(trade_off *t, const json_t *c)
 
 static void trade_off_table(mmf_text *out, const trade_off *t, const char *metric)
 {
-    const char *const heads[] = {"model", "rank", "latency", metric, "on the front"};
+    const char *const heads[] = {"model", "rank", "latency", metric, "on the front (validation)"};
     mmf_table_open(out, "Table: quality and latency", heads, 5);
     for (size_t i = 0; i < t->n; i++) {
         const mmf_point *const p = &t->points[i];
@@ -88,8 +88,9 @@ static void trade_off_table(mmf_text *out, const trade_off *t, const char *metri
 static void front_sentence(const trade_off *t, mmf_text *note)
 {
     bool first = true;
-    mmf_text_add(note,
-                 "Numbers are ranks. Nothing is both faster and better than the filled ones: ");
+    mmf_text_add(
+        note, "Numbers are ranks. On validation, which they were chosen by, nothing is both faster "
+              "and better than the filled ones: ");
     for (size_t i = 0; i < t->n; i++) {
         if (!t->points[i].strong)
             continue;

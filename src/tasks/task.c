@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "data/class_names.h"
 #include "tasks/metric_functions.h"
 #include "tasks/retrieval.h"
 #include "tensor/tape.h"
@@ -237,6 +238,28 @@ int64_t mmf_task_first_unanswered(const mmf_task *task, const double *prediction
     return -1;
 }
 
+static bool is_wide(const mmf_task *task)
+{
+    return task->kind == MMF_TARGET_MULTILABEL || task->kind == MMF_TARGET_SOFT;
+}
+
+mmf_status mmf_task__check_classes(mmf_ctx *ctx, const mmf_task *task, const mmf_dataset *dataset)
+{
+    const char *const foreign = mmf_dataset_foreign_class(dataset);
+    const int64_t n = mmf_dataset_n_classes(dataset);
+    if (!is_wide(task) && task->kind != MMF_TARGET_CLASS)
+        return MMF_OK;
+    if (foreign)
+        return mmf_fail(ctx, MMF_ARG, "%s: %s: \"%s\" is none of the model's classes, %s%s%s...",
+                        mmf_dataset_path(dataset), mmf_dataset_target_name(dataset), foreign,
+                        task->class_names[0], task->n_outputs > 1 ? ", " : "",
+                        task->n_outputs > 1 ? task->class_names[1] : "");
+    if (is_wide(task) ? n != task->n_outputs : n > task->n_outputs)
+        return mmf_fail(ctx, MMF_ARG, "%s: %lld classes, the model knows %lld",
+                        mmf_dataset_path(dataset), (long long)n, (long long)task->n_outputs);
+    return MMF_OK;
+}
+
 mmf_status mmf_task_score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task,
                           const mmf_dataset *dataset, const int64_t *rows, int64_t n_rows,
                           const double *predictions)
@@ -255,12 +278,8 @@ mmf_status mmf_task_score(mmf_ctx *ctx, mmf_metrics *out, const mmf_task *task,
     }
     if (task->kind == MMF_TARGET_RETRIEVAL)
         return mmf_retrieval_score(ctx, out, dataset, rows, n_rows, predictions, task->n_outputs);
-    const int64_t n_classes = mmf_dataset_n_classes(dataset);
-    const bool wide = task->kind == MMF_TARGET_MULTILABEL || task->kind == MMF_TARGET_SOFT;
-    if (wide ? n_classes != task->n_outputs : n_classes > task->n_outputs)
-        return mmf_fail(ctx, MMF_ARG, "%s: %lld classes, the model knows %lld",
-                        mmf_dataset_path(dataset), (long long)n_classes,
-                        (long long)task->n_outputs);
+    MMF_TRY(mmf_task__check_classes(ctx, task, dataset));
+    const bool wide = is_wide(task);
     const int64_t width = wide ? task->n_outputs : 1;
     double *targets = mmf_alloc_zero(ctx, (size_t)(n_rows * width + 1), sizeof *targets);
     int64_t *classes = mmf_alloc_zero(ctx, (size_t)n_rows + 1, sizeof *classes);

@@ -39,6 +39,10 @@ mmf_tensor *mmf_task_loss(mmf_tape *tape, const mmf_task *task, const mmf_loss_o
 mmf_tensor *mmf_task_prediction(mmf_tape *tape, const mmf_task *task, const mmf_schema *inputs,
                                 const mmf_named *outputs);
 
+/** Whether the classes, or columns, of a data set are ones that the model knows.
+ * @errors ARG */
+mmf_status mmf_task__check_classes(mmf_ctx *ctx, const mmf_task *task, const mmf_dataset *dataset);
+
 /** One score a row for paired comparisons: 1/0 for right or wrong, or the negative absolute error.
  */
 double mmf_task_row_score(const mmf_task *task, const double *prediction, const double *target);

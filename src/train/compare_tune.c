@@ -25,6 +25,8 @@
 #define LARGEST_SHARE 0.6
 #define LEAST_SHARE 0.01 /* of a default; below it is an epsilon */
 #define VALUE_BYTES 512
+/* Draws of a setting until the model can be made with it: a width may have to be a multiple. */
+#define MOST_ATTEMPTS 100
 
 /* ---- Ranges ------------------------------------------------------------------------------ */
 
@@ -210,10 +212,13 @@ static mmf_status make_draw(mmf_plan *plan, size_t candidate, size_t draw, int64
                            .lr = o->optimizer.lr > 0 ? o->optimizer.lr : standard};
     *row = (mmf_draw){.model = c->name, .number = number, .status = MMF_STATE};
     MMF_TRY(mmf_config_copy(plan->ctx, &tuning->config, c->config));
-    if (number > 0) {
-        if (!(o->optimizer.lr > 0))
-            tuning->lr = log_uniform(&rng, standard / LR_FACTOR, standard * LR_FACTOR);
+    if (number > 0 && !(o->optimizer.lr > 0))
+        tuning->lr = log_uniform(&rng, standard / LR_FACTOR, standard * LR_FACTOR);
+    for (int i = 0; number > 0 && i < MOST_ATTEMPTS; i++) {
         MMF_TRY(draw_options(tuning->config, c->config, &rng));
+        if (mmf_train__builds(plan->ctx, plan->dataset, c->name, &plan->out->task, tuning->config,
+                              o))
+            break;
     }
     MMF_TRY(fingerprint(plan, tuning, c->name));
     row->setting = setting_of(plan->ctx, tuning->config, c->config, tuning->lr);

@@ -146,6 +146,7 @@ static mmf_status prepare(mmf_explainer *e)
         return mmf_fail(e->ctx, MMF_LIMIT, "%zu modalities; at most 63 can be explained",
                         e->inputs->count);
     MMF_TRY(check_against(e));
+    MMF_TRY(mmf_task__check_classes(e->ctx, &e->task, e->dataset));
     MMF_TRY(mmf_explain__check_noise(e));
     size_t count = 0;
     if (!mmf_mul_ok((size_t)e->rows->n, (size_t)e->task.n_outputs, &count))

@@ -1,6 +1,7 @@
 /* explain_modalities.c: scores of subsets of modalities, and what each modality contributes. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "tasks/task.h"
 #include "train/contribution.h"
@@ -35,12 +36,49 @@ static void keep_row_scores(const subset_run *run, uint64_t use, const double *p
     }
 }
 
-static mmf_status score_subset(subset_run *run, uint64_t use, mmf_metrics *metrics)
+/* Whether a row of the data has one of these modalities. */
+static bool has_any(const mmf_explainer *e, uint64_t use, int64_t row)
 {
+    for (size_t m = 0; m < e->inputs->count; m++) {
+        const int64_t at = mmf_dataset_find(e->dataset, e->inputs->inputs[m].name);
+        if ((use >> m & 1) && at >= 0 && mmf_dataset_present(e->dataset, (size_t)at, row))
+            return true;
+    }
+    return false;
+}
+
+/* A row without any modality of the subset has nothing, so it is predicted as from nothing: or else
+ * modalities that are never there would be given what the model makes of nothing. @return whether
+ * there is such a row */
+static bool put_prior(const mmf_explainer *e, uint64_t use)
+{
+    const int64_t width = e->task.n_outputs;
+    bool any = false;
+    for (int64_t i = 0; i < e->rows->n; i++) {
+        if (has_any(e, use, e->rows->rows[i]))
+            continue;
+        any = true;
+        memcpy(e->predictions + i * width, e->prior, (size_t)width * sizeof *e->prior);
+    }
+    return any;
+}
+
+/* @param metrics  of the model itself  @param value  the subset's in the game */
+static mmf_status score_subset(subset_run *run, uint64_t use, mmf_metrics *metrics, double *value)
+{
+    mmf_explainer *const e = run->e;
     const mmf_inference how = {.use = use};
-    MMF_TRY(mmf_explain__pass(run->e, "subsets of modalities", run->e->model, &how, metrics));
+    const bool is_whole = use == (UINT64_C(1) << e->inputs->count) - 1;
+    MMF_TRY(mmf_explain__pass(e, "subsets of modalities", e->model, &how, metrics));
+    *value = e->sign * mmf_metrics_get(metrics, e->metric);
+    if (!is_whole && put_prior(e, use)) {
+        mmf_metrics played = {0};
+        MMF_TRY(mmf_task_score(e->ctx, &played, &e->task, e->dataset, e->rows->rows, e->rows->n,
+                               e->predictions));
+        *value = e->sign * mmf_metrics_get(&played, e->metric);
+    }
     if (run->row_scores)
-        keep_row_scores(run, use, run->e->predictions, run->e->task.n_outputs);
+        keep_row_scores(run, use, e->predictions, e->task.n_outputs);
     return MMF_OK;
 }
 
@@ -107,9 +145,7 @@ static mmf_status value_of_subset(void *user, uint64_t use, double *out)
     if (use == 0 || use == (UINT64_C(1) << e->inputs->count) - 1)
         return MMF_OK;
     e->n_passes += e->n_done == e->n_passes ? e->inputs->count : 0;
-    MMF_TRY(score_subset(run, use, &metrics));
-    *out = e->sign * mmf_metrics_get(&metrics, e->metric);
-    return MMF_OK;
+    return score_subset(run, use, &metrics, out);
 }
 
 static void put_contributions(const subset_run *run, const double *phi, const double *errors,
@@ -161,9 +197,10 @@ static mmf_status all_subsets(subset_run *run)
     values[0] = run->empty;
     for (size_t i = 0; i < n_subsets; i++) {
         mmf_metrics metrics = {0};
-        MMF_TRY(score_subset(run, subsets[i], &metrics));
+        double value = 0;
+        MMF_TRY(score_subset(run, subsets[i], &metrics, &value));
         if (exact)
-            values[subsets[i]] = e->sign * mmf_metrics_get(&metrics, e->metric);
+            values[subsets[i]] = value;
         json_t *const row = json_object();
         json_object_set_new(row, "modalities", mmf_explain__names(e->inputs, subsets[i]));
         json_object_set_new(row, "metrics", mmf_explain__metrics(&metrics));

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "data/class_names.h"
 #include "mmfuse/prepare.h"
 #include "train/model_parts.h"
 
@@ -98,7 +99,9 @@ mmf_status mmf_model_open_data(mmf_ctx *ctx, mmf_dataset **out, const mmf_model 
     own.target_optional = true;
     mmf_dataset *dataset = NULL;
     MMF_TRY(open_file(ctx, &dataset, model, path, &own));
-    const mmf_status status = check_shapes(ctx, model, dataset);
+    mmf_status status = check_shapes(ctx, model, dataset);
+    if (status == MMF_OK && model->task.class_names)
+        status = mmf_dataset_order_classes(dataset, model->task.class_names, model->task.n_outputs);
     if (status != MMF_OK) {
         mmf_dataset_close(dataset);
         return status;

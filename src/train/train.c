@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "encoders/encoder.h"
+#include "nn/builder.h"
 #include "nn/scopes.h"
 #include "tasks/task.h"
 #include "train/json_values.h"
@@ -220,6 +221,28 @@ static mmf_status complete_config(mmf_ctx *ctx, mmf_config **out, const mmf_def 
     snprintf(outputs, sizeof outputs, "%lld", (long long)task->n_outputs);
     MMF_TRY(mmf_config_set(*out, "train_mode", mmf_task_name(task->kind)));
     return mmf_config_set(*out, "num_classes", outputs);
+}
+
+bool mmf_train__builds(mmf_ctx *ctx, const mmf_dataset *dataset, const char *name,
+                       const mmf_task *task, const mmf_config *config,
+                       const mmf_train_options *options)
+{
+    const mmf_def *const def = mmf_model_find(name);
+    const mmf_module_making making = {.for_inference = true};
+    mmf_config *complete = NULL;
+    mmf_module *module = NULL;
+    mmf_schema inputs = {0};
+    mmf_status status = complete_config(ctx, &complete, def, config, task);
+    if (status == MMF_OK)
+        status = mmf_schema_of(ctx, &inputs, dataset, mmf_model_only_modality(name));
+    if (status == MMF_OK) {
+        mmf_schema_may_drop(&inputs, options);
+        status = mmf_module__create_as(ctx, &module, def, complete, &inputs, &making);
+    }
+    mmf_module_free(module);
+    mmf_free(ctx, inputs.inputs);
+    mmf_config_free(complete);
+    return status == MMF_OK;
 }
 
 /* Encoders are of modalities that there are; a part of a model may not take all of them. */

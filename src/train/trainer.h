@@ -108,6 +108,12 @@ mmf_status mmf_checkpoint_save(mmf_ctx *ctx, const mmf_fit_state *state, const c
 /** @param found  false if there is no such file  @errors STATE (another run's), FORMAT */
 mmf_status mmf_checkpoint_load(mmf_ctx *ctx, mmf_fit_state *state, const char *path, bool *found);
 
+/** Whether a model can be made with these options: some exclude each other, as a width that is no
+ * multiple of the heads. */
+bool mmf_train__builds(mmf_ctx *ctx, const mmf_dataset *dataset, const char *name,
+                       const mmf_task *task, const mmf_config *config,
+                       const mmf_train_options *options);
+
 /* ---- Modality dropout -------------------------------------------------------------------- */
 
 /** True if a fit of these inputs leaves some out: a single modality always stays. */
