@@ -158,7 +158,9 @@ static int compare(compare_run *run, const mmf_split_options *split)
     } else if (status == MMF_CANCELLED) {
         cli_say("mmfuse: interrupted; finished trials are in %s; go on with\n  %s%s",
                 run->values.folder, run->command, run->values.resume ? "" : " --resume");
-        code = CLI_INTERRUPTED;
+        /* Not that of an earlier comparison beside the results of this one. */
+        code = write_report(run, &comparison);
+        code = code == CLI_OK ? CLI_INTERRUPTED : code;
     } else {
         code = cli_refused(&run->session, status);
     }

@@ -65,7 +65,8 @@ static void print_contributions(const json_t *e)
            text_of(c, "method"));
     if (*error_of)
         printf("; +- one standard error over %s", error_of);
-    printf(")\n");
+    printf("%s)\n",
+           json_is_false(json_object_get(e, "higher_is_better")) ? "; above 0: less error" : "");
     out_table table = out_table_make(3, "lr");
     out_cell(&table, "modality");
     out_cell(&table, "adds");
@@ -77,8 +78,10 @@ static void print_contributions(const json_t *e)
         short_cell(&table, number_of(json_object_get(row, "error")));
     }
     out_table_print(&table, stdout, 2);
-    printf("  from nothing, the mean of %lld %s rows: %s\n",
-           (long long)json_integer_value(json_object_get(prior, "rows")), text_of(prior, "of"),
+    const bool is_train = strcmp(text_of(prior, "of"), "train") == 0;
+    printf("  from nothing, the mean of %s%lld %s: %s\n", is_train ? "" : "the ",
+           (long long)json_integer_value(json_object_get(prior, "rows")),
+           is_train ? "train rows" : "rows themselves",
            out_number_text(score, sizeof score, number_of(json_object_get(prior, "score"))));
     printf("  absent: %s\n", text_of(e, "absent"));
 }

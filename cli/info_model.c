@@ -193,7 +193,7 @@ static void print_tensors(const mmf_params *params)
 static void print_model(const char *path, const mmf_model *model, json_t *config)
 {
     const mmf_task *const task = mmf_model_task(model);
-    printf("%s: model %s, %s of \"%s\", %lld trained parameters\n", path, mmf_model_name(model),
+    printf("%s: model %s, %s of \"%s\", %lld parameters\n", path, mmf_model_name(model),
            mmf_task_name(task->kind), task->target, (long long)mmf_model_n_parameters(model));
     if (task->kind == MMF_TARGET_RETRIEVAL)
         printf("features   %lld a modality\n",

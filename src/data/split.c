@@ -184,8 +184,9 @@ mmf_status mmf_split_folds(mmf_ctx *ctx, const mmf_dataset *dataset, const int64
                            int64_t n_rows, int64_t n_folds, uint64_t seed, int64_t *fold_of)
 {
     if (n_folds < 2 || n_folds > MAX_FOLDS || n_rows < n_folds)
-        return mmf_fail(ctx, MMF_ARG, "folds: expected 2 to %d for these %lld rows, found %lld",
-                        MAX_FOLDS, (long long)n_rows, (long long)n_folds);
+        return mmf_fail(ctx, MMF_ARG, "folds: expected 2 to %lld for these %lld rows, found %lld",
+                        (long long)(n_rows < MAX_FOLDS ? n_rows : MAX_FOLDS), (long long)n_rows,
+                        (long long)n_folds);
     for (int64_t i = 0; i < n_rows; i++) {
         if (rows[i] < 0 || rows[i] >= dataset->n_samples)
             return mmf_fail(ctx, MMF_ARG, "folds: row %lld of %lld", (long long)rows[i],

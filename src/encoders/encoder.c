@@ -71,7 +71,7 @@ const mmf_def *mmf_encoder_find(mmf_ctx *ctx, const mmf_input_schema *input, con
 const char *mmf_encoder_spec(const mmf_config *config, const char *option, const char *modality)
 {
     const size_t n = strlen(modality);
-    for (size_t i = 0; i < mmf_config_count(config, option); i++) {
+    for (size_t i = mmf_config_count(config, option); i-- > 0;) {
         const char *const entry = mmf_config_text_at(config, option, i);
         if (strncmp(entry, modality, n) == 0 && entry[n] == '=')
             return entry + n + 1;

@@ -142,8 +142,8 @@ mmf_encoder mmf_encoder_build(mmf_builder *builder, const char *name, const mmf_
 mmf_status mmf_encoder_check_list(mmf_ctx *ctx, const char *list, const mmf_schema *inputs,
                                   const char *of);
 
-/** The specification of a modality in a list option of "modality=spec" entries, NULL if there is
- * none. */
+/** The specification of a modality in a list option of "modality=spec" entries, the last if there
+ * are several, NULL if there is none. */
 const char *mmf_encoder_spec(const mmf_config *config, const char *option, const char *modality);
 
 /**

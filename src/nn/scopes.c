@@ -111,34 +111,58 @@ mmf_status mmf_scopes_check_frozen(mmf_ctx *ctx, const char *rules)
     return MMF_OK;
 }
 
+static bool freezes(const rule *r, const mmf_params *params, const char *name)
+{
+    if (!mmf_scope_holds(params, r->part, r->n_part, name))
+        return false;
+    const int64_t layer = mmf_scope_layer(name);
+    return isnan(r->first) || (layer >= 0 && (double)layer <= r->first);
+}
+
 bool mmf_scopes_freeze(const char *rules, const mmf_params *params, const char *name)
 {
     for (const char *at = rules; at && *at;) {
         rule r;
         at = read_rule(at, ':', &r);
-        if (!at || !mmf_scope_holds(params, r.part, r.n_part, name))
-            continue;
-        const int64_t layer = mmf_scope_layer(name);
-        if (isnan(r.first) || (layer >= 0 && (double)layer <= r.first))
+        if (at && freezes(&r, params, name))
             return true;
     }
     return false;
 }
 
-mmf_status mmf_scopes_check_use(mmf_ctx *ctx, const mmf_params *params, const char *rules)
+static mmf_status refuse_unused(mmf_ctx *ctx, const char *option, const rule *r)
 {
-    for (size_t i = 0; rules && i < mmf_params_count(params); i++) {
-        const mmf_param *const p = mmf_params_at(params, i);
-        if (p->role == MMF_PARAM_FIXED && mmf_scopes_freeze(rules, params, p->name))
-            return MMF_OK;
+    return mmf_fail(ctx, MMF_ARG,
+                    "%s \"%.*s\": the model has no such parameters; name a modality, or a piece of "
+                    "the names that `mmfuse info MODEL.mmf` lists",
+                    option, (int)strcspn(r->part, ","), r->part);
+}
+
+mmf_status mmf_scopes_check_use(mmf_ctx *ctx, const mmf_params *params, const char *frozen,
+                                const char *rates)
+{
+    for (const char *at = frozen; at && *at;) {
+        rule r;
+        bool used = false;
+        at = read_rule(at, ':', &r);
+        for (size_t i = 0; at && i < mmf_params_count(params); i++) {
+            const mmf_param *const p = mmf_params_at(params, i);
+            used = used || (p->role == MMF_PARAM_FIXED && freezes(&r, params, p->name));
+        }
+        if (!used)
+            return refuse_unused(ctx, "freeze", &r);
     }
-    if (!rules)
-        return MMF_OK;
-    return mmf_fail(
-        ctx, MMF_ARG,
-        "freeze \"%s\": the model has no such parameters; name a modality, or a piece of "
-        "the names that `mmfuse info MODEL.mmf` lists",
-        rules);
+    for (const char *at = rates; at && *at;) {
+        rule r;
+        bool used = false;
+        at = read_rule(at, '=', &r);
+        for (size_t i = 0; at && i < mmf_params_count(params); i++)
+            used =
+                used || mmf_scope_holds(params, r.part, r.n_part, mmf_params_at(params, i)->name);
+        if (!used)
+            return refuse_unused(ctx, "learning rate of", &r);
+    }
+    return MMF_OK;
 }
 
 mmf_status mmf_scopes_check_rates(mmf_ctx *ctx, const char *rules)

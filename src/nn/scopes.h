@@ -25,8 +25,12 @@ mmf_status mmf_scopes_check_frozen(mmf_ctx *ctx, const char *rules);
 /** True if a checked rule freezes the parameter. */
 bool mmf_scopes_freeze(const char *rules, const mmf_params *params, const char *name);
 
-/** @errors ARG: checked rules are there, but no parameter is frozen by them */
-mmf_status mmf_scopes_check_use(mmf_ctx *ctx, const mmf_params *params, const char *rules);
+/**
+ * Refuses a checked rule that is of no parameter. @param frozen, rates  lists of rules; NULL: none
+ * @errors ARG
+ */
+mmf_status mmf_scopes_check_use(mmf_ctx *ctx, const mmf_params *params, const char *frozen,
+                                const char *rates);
 
 /**
  * Sets how fast parameters learn, before an optimizer is made of them.

@@ -44,14 +44,14 @@ static void say_choice(mmf_text *out, const json_t *c)
     mmf_text_add(out, "</b> is chosen: of %zu models it is best on the validation rows (",
                  json_array_size(leaders));
     mmf_html_text(out, mmf_json_get_text(c, "main_metric", ""));
-    mmf_text_add(
-        out,
-        " %s). On the test rows, which chose nothing, it reaches <b>%s</b> &plusmn; %s over "
-        "%.0f seeds.</p>",
-        mmf_html_number(valid, mmf_report_leader_score(c, first, "valid", "mean")),
-        mmf_html_number(test, mmf_report_leader_score(c, first, "metrics", "mean")),
-        mmf_html_number(std, mmf_report_leader_score(c, first, "metrics", "std")),
-        mmf_json_get_real(first, "seeds"));
+    mmf_text_add(out, " %s). On the test rows, which chose nothing, it reaches <b>%s</b>",
+                 mmf_html_number(valid, mmf_report_leader_score(c, first, "valid", "mean")),
+                 mmf_html_number(test, mmf_report_leader_score(c, first, "metrics", "mean")));
+    if (mmf_json_get_real(first, "seeds") > 1)
+        mmf_text_add(out, " &plusmn; %s over %.0f seeds",
+                     mmf_html_number(std, mmf_report_leader_score(c, first, "metrics", "std")),
+                     mmf_json_get_real(first, "seeds"));
+    mmf_text_add(out, ".</p>");
 }
 
 /* The interval is of one comparison by itself; p is corrected for the number of models. */

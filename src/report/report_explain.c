@@ -122,10 +122,12 @@ static void summary(mmf_text *out, const json_t *e)
     mmf_html_text(out, mmf_json_get_text(e, "model", ""));
     mmf_text_add(out, "</b> reaches <b>");
     mmf_html_text(out, metric);
-    mmf_text_add(out,
-                 " %s</b> from %zu modalities. From none of them, the training prior alone "
-                 "reaches %s.</p>",
-                 score, json_array_size(json_object_get(e, "modalities")), none);
+    mmf_text_add(
+        out,
+        " %s</b> from %zu modalities. From none of them, the mean target of %s alone "
+        "reaches %s.</p>",
+        score, json_array_size(json_object_get(e, "modalities")),
+        strcmp(mmf_json_get_text(prior, "of", ""), "train") == 0 ? "training" : "these rows", none);
     say_contributions(out, e);
     say_weakness(out, e);
     snprintf(note[0], sizeof note[0], "%s adds most",

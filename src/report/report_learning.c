@@ -151,8 +151,8 @@ void mmf_report_learning(mmf_text *out, const json_t *c)
     if (n_without > 0)
         mmf_text_add(out,
                      "<p>%zu of %zu models have no curve of their own: late fusion combines models "
-                     "that were trained for themselves, and what is computed in closed form has "
-                     "no epochs.</p>",
+                     "that were trained for themselves, what is computed in closed form has no "
+                     "epochs, and one epoch makes no line.</p>",
                      n_without, json_array_size(leaders));
     mmf_page_section_close(out);
 }

@@ -83,6 +83,15 @@ mmf_status mmf_loss_list_parse(mmf_ctx *ctx, mmf_loss_list *out, const char *tex
     return MMF_OK;
 }
 
+mmf_status mmf_loss_list_check_task(mmf_ctx *ctx, const mmf_loss_list *list, const mmf_task *task)
+{
+    if (!list->regression || task->kind == MMF_TARGET_REAL)
+        return MMF_OK;
+    return mmf_fail(ctx, MMF_ARG, "loss %s is of numbers, and \"%s\" is for %s; leave it out",
+                    list->regression, task->target ? task->target : "the target",
+                    mmf_task_name(task->kind));
+}
+
 bool mmf_loss_list_contrasts(const mmf_loss_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {

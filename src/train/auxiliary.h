@@ -24,6 +24,9 @@ typedef struct mmf_loss_list {
 /** @param text  "mse,clip-loss:0.1"; NULL: nothing  @errors ARG: what is wrong with which entry */
 mmf_status mmf_loss_list_parse(mmf_ctx *ctx, mmf_loss_list *out, const char *text);
 
+/** Losses of regression are of numbers. @errors ARG: one was chosen for another task */
+mmf_status mmf_loss_list_check_task(mmf_ctx *ctx, const mmf_loss_list *list, const mmf_task *task);
+
 /** True when one of them brings the features of a sample closer to each other than to others'. */
 bool mmf_loss_list_contrasts(const mmf_loss_list *list);
 

@@ -541,6 +541,7 @@ mmf_status mmf_plan__make(mmf_plan *plan)
     MMF_TRY(check_options(plan));
     mmf_loss_list losses = {0};
     MMF_TRY(mmf_loss_list_parse(plan->ctx, &losses, plan->options->train.loss));
+    MMF_TRY(mmf_loss_list_check_task(plan->ctx, &losses, &out->task));
     plan->contrasts = mmf_loss_list_contrasts(&losses);
     MMF_TRY(mmf_schema_of(plan->ctx, &plan->schema, plan->dataset, NULL));
     mmf_schema_may_drop(&plan->schema, &plan->options->train);

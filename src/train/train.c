@@ -377,6 +377,8 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
     if (status == MMF_OK)
         status = mmf_task_of(ctx, &task, dataset, options->rules);
     if (status == MMF_OK)
+        status = mmf_loss_list_check_task(ctx, &with.losses, &task);
+    if (status == MMF_OK)
         status = check_inputs(ctx, def, name, dataset, options, &with.losses);
     if (status == MMF_OK)
         status = check_classes(ctx, &task, dataset, split);

@@ -43,7 +43,8 @@ static mmf_status build_model(trainer *t)
         status = mmf_starts_load(fit->starts, module);
     /* Another part of a late model may be meant. */
     if (status == MMF_OK && !mmf_model_only_modality(fit->name))
-        status = mmf_scopes_check_use(t->ctx, mmf_module_params(module), fit->options->freeze);
+        status = mmf_scopes_check_use(t->ctx, mmf_module_params(module), fit->options->freeze,
+                                      fit->options->rates);
     if (status != MMF_OK) {
         mmf_module_free(module);
         return status;
