@@ -40,13 +40,21 @@ int cli_open_for_model(const cli_session *session, mmf_dataset **out, const mmf_
     const int code = cli_dataset_options_make(&made, session, data);
     if (code != OPT_GO_ON)
         return code;
-    made.options.modalities = NULL; /* the model's */
+    made.options.modalities =
+        data->modalities; /* those that are used; all of the model's are opened */
     made.options.target_optional = true;
     if (mmf_model_preparations(model)) /* decoding may take long */
         cli_catch_interrupt(session);
     const mmf_status status = mmf_model_open_data(session->ctx, out, model, path, &made.options);
     out_progress_clear(&made.prepare.progress);
-    return status == MMF_OK ? OPT_GO_ON : cli_failed(session, status);
+    if (status != MMF_OK)
+        return cli_failed(session, status);
+    for (size_t m = 0; m < mmf_dataset_n_modalities(*out); m++) {
+        const mmf_modality *const seen = mmf_dataset_modality(*out, m);
+        if (seen->n_absent == mmf_dataset_count(*out))
+            cli_say("%s: \"%s\" is absent in every row", path, seen->name);
+    }
+    return OPT_GO_ON;
 }
 
 int cli_use_bits(const char *verb, const mmf_model *model, const char *modalities, uint64_t *use)

@@ -142,8 +142,10 @@ MMF_API mmf_status mmf_model_predict(mmf_model *model, const mmf_sample *samples
 /**
  * Opens a data file for a model: its modalities in its order, its target if the file has it. With
  * options->prepare a table of texts and file names serves a model that was trained on such a table.
- * @param options  NULL: defaults; `modalities` is the model's, `target` the model's unless given
- * @errors         as mmf_dataset_open; ARG when a modality is absent or has another shape
+ * @param options  NULL: defaults; `target` is the model's unless given. A modality that the file
+ * lacks is absent in every sample, if training had samples without it or `modalities`, those that
+ * will be used, leaves it out
+ * @errors         as mmf_dataset_open; ARG when a modality is lacking or has another shape
  */
 MMF_API mmf_status mmf_model_open_data(mmf_ctx *ctx, mmf_dataset **out, const mmf_model *model,
                                        const char *path, const mmf_dataset_options *options);

@@ -84,6 +84,7 @@ mmf_status mmf_dataset_order_classes(mmf_dataset *ds, const char *const *names, 
     if (!values)
         return MMF_NOMEM;
     ds->ordered_target = values;
+    ds->n_classes = n_classes;
     ds->target = (mmf_array){.dtype = MMF_F64,
                              .n_dims = is_class ? 1 : 2,
                              .shape = {ds->n_samples, n_columns},

@@ -121,6 +121,7 @@ static int compare_names(const void *a, const void *b, void *entries)
 static mmf_status index_names(mmf_archive *archive)
 {
     const size_t n = archive->n_entries;
+    mmf_free(archive->ctx, archive->by_name);
     archive->by_name = mmf_alloc_zero(archive->ctx, n, sizeof *archive->by_name);
     if (!archive->by_name)
         return MMF_NOMEM;
@@ -133,6 +134,18 @@ static mmf_status index_names(mmf_archive *archive)
             return mmf_fail(archive->ctx, MMF_FORMAT, "the array \"%s\" is there twice", name);
     }
     return MMF_OK;
+}
+
+mmf_status mmf_archive_add_owned(mmf_archive *archive, const char *name, const mmf_array *array,
+                                 void *owned)
+{
+    const mmf_status status = mmf_archive_append(archive, name, strlen(name), array);
+    if (status != MMF_OK) {
+        mmf_free(archive->ctx, owned);
+        return status;
+    }
+    archive->entries[archive->n_entries - 1].owned = owned;
+    return index_names(archive);
 }
 
 static mmf_status make_archive(mmf_ctx *ctx, mmf_archive **out, const char *path,

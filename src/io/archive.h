@@ -62,6 +62,14 @@ mmf_status mmf_archive_append(mmf_archive *archive, const char *name, size_t n_b
                               const mmf_array *header);
 
 /**
+ * Appends an array to an open archive.
+ * @param owned  what the archive frees, also on failure: the array's data
+ * @errors       those of mmf_archive_append; FORMAT (the name is there already)
+ */
+mmf_status mmf_archive_add_owned(mmf_archive *archive, const char *name, const mmf_array *array,
+                                 void *owned);
+
+/**
  * An archive whose entries come from elsewhere: `fill` sets `reader` and appends them. `format`
  * serves `load` and `close`; its `open` is not called.
  *

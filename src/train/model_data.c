@@ -61,21 +61,28 @@ static bool list_inputs(const mmf_schema *schema, char *names, char *kinds, size
 
 /* A manifest is prepared as the training data were; anything else is read as it is. */
 static mmf_status open_file(mmf_ctx *ctx, mmf_dataset **out, const mmf_model *model,
-                            const char *path, const mmf_dataset_options *options)
+                            const char *path, const char *used, const mmf_dataset_options *options)
 {
     mmf_prepare_options how = MMF_PREPARE_OPTIONS_INIT;
     if (options->prepare)
         how = *options->prepare;
     how.settled = model->preparations;
     how.target = options->target;
-    if (!options->prepare || !mmf_is_manifest(ctx, path, &how))
-        return mmf_dataset_open(ctx, out, path, options);
+    mmf_archive *archive = NULL;
+    if (!options->prepare || !mmf_is_manifest(ctx, path, &how)) {
+        MMF_TRY(mmf_archive_open(ctx, &archive, path, options->io));
+        const mmf_status status =
+            mmf_model__add_lacking(archive, mmf_module_schema(model->module), used);
+        if (status == MMF_OK)
+            return mmf_dataset_from_archive(ctx, out, archive, options);
+        mmf_archive_close(archive);
+        return status;
+    }
     how.settled = how.settled ? how.settled : "[]"; /* its target may be texts all the same */
     const bool is_model_target = strcmp(options->target, model->task.target) == 0;
     how.target_optional = is_model_target;
     how.class_names = is_model_target ? model->task.class_names : NULL;
     how.n_classes = how.class_names ? model->task.n_outputs : 0;
-    mmf_archive *archive = NULL;
     MMF_TRY(mmf_prepare(ctx, &archive, path, &how));
     return mmf_dataset_from_archive(ctx, out, archive, options);
 }
@@ -98,7 +105,7 @@ mmf_status mmf_model_open_data(mmf_ctx *ctx, mmf_dataset **out, const mmf_model 
     own.task = own.task ? own.task : mmf_task_name(model->task.kind);
     own.target_optional = true;
     mmf_dataset *dataset = NULL;
-    MMF_TRY(open_file(ctx, &dataset, model, path, &own));
+    MMF_TRY(open_file(ctx, &dataset, model, path, options ? options->modalities : NULL, &own));
     mmf_status status = check_shapes(ctx, model, dataset);
     if (status == MMF_OK && model->task.class_names)
         status = mmf_dataset_order_classes(dataset, model->task.class_names, model->task.n_outputs);

@@ -59,6 +59,12 @@ typedef struct mmf_inference {
     void *user;
 } mmf_inference;
 
+/**
+ * Modalities of the model that a file lacks become ones that every sample lacks, where the model
+ * has seen samples without them, or where `used` ("a,b"; NULL: all) leaves them out.
+ */
+mmf_status mmf_model__add_lacking(mmf_archive *archive, const mmf_schema *inputs, const char *used);
+
 /** As mmf_model_predict_rows. @param out  NULL: batches are filled and changed, not predicted */
 mmf_status mmf_model__predict_rows(mmf_model *model, mmf_dataset *dataset, const int64_t *rows,
                                    int64_t n_rows, const mmf_inference *how, double *out);
