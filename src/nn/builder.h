@@ -44,7 +44,8 @@ struct mmf_builder {
 /** Whether operations over the parameters declared from here on make another layout of them where
  * they stay fixed: so a loaded model leaves them in its file, and has them in memory once. */
 void mmf_builder_reordered(mmf_builder *builder, bool reordered);
-/** Refuses a table of `rows` words, by an option's value, that has no row for a token of the text. */
+/** Refuses a table of `rows` words, by an option's value, that has no row for a token of the text.
+ */
 void mmf_builder_check_words(mmf_builder *builder, const char *option, int64_t value, int64_t rows,
                              const mmf_input_schema *text);
 /** Every step of an optimizer puts the elements of the parameter declared last back into
