@@ -45,6 +45,8 @@ typedef struct mmf_prepare_options {
     /** Preparations that mmf_dataset_preparations or a model gave; `specs` are then not looked at.
      */
     const char *settled;
+    const char
+        *may_lack;      /**< "a,b": columns of `settled` that the table need not have; NULL: none */
     const char *target; /**< column whose texts are classes; NULL: "label" */
     /** Classes of a model, in its order; NULL: those of the column, in alphabetic order. */
     const char *const *class_names;

@@ -95,6 +95,18 @@ const char *mmf_text_nearest(const char *name, const char *const *candidates, si
     return best;
 }
 
+bool mmf_text_list_has(const char *list, const char *name)
+{
+    const size_t n = strlen(name);
+    for (const char *at = list; at && *at;) {
+        const size_t width = strcspn(at, ",");
+        if (width == n && memcmp(at, name, n) == 0)
+            return true;
+        at += width + (at[width] == ',');
+    }
+    return false;
+}
+
 bool mmf_text_number(const char *text, size_t n_bytes, double *out)
 {
     char copy[64];

@@ -23,6 +23,9 @@ void mmf_text_clear(mmf_text *text);
  */
 const char *mmf_text_nearest(const char *name, const char *const *candidates, size_t n);
 
+/** Whether a list "a,b" has the name; NULL has none. */
+bool mmf_text_list_has(const char *list, const char *name);
+
 /** Parses all of `text` as a finite or non-finite number in the C locale; false if it is none. */
 bool mmf_text_number(const char *text, size_t n_bytes, double *out);
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "io/archive.h"
 #include "train/model_parts.h"
 
@@ -63,28 +64,26 @@ static int64_t count_samples(const mmf_archive *archive, const mmf_schema *input
     return 0;
 }
 
-/* Whether a list "a,b" leaves the name out; an empty list leaves nothing out. */
-static bool is_left_out(const char *list, const char *name)
+bool mmf_model__may_lack(const mmf_schema *inputs, const char *used, char *out, size_t size)
 {
-    const size_t n = strlen(name);
-    if (!list || !*list)
-        return false;
-    for (const char *at = list; *at;) {
-        const size_t width = strcspn(at, ",");
-        if (width == n && memcmp(at, name, n) == 0)
-            return false;
-        at += width + (at[width] == ',');
+    size_t n = 0;
+    out[0] = '\0';
+    for (size_t m = 0; m < inputs->count && n < size; m++) {
+        const mmf_input_schema *const in = &inputs->inputs[m];
+        const bool left_out = used && *used && !mmf_text_list_has(used, in->name);
+        if (in->has_present || left_out)
+            n += (size_t)snprintf(out + n, size - n, "%s%s", n ? "," : "", in->name);
     }
-    return true;
+    return n < size;
 }
 
-mmf_status mmf_model__add_lacking(mmf_archive *archive, const mmf_schema *inputs, const char *used)
+mmf_status mmf_model__add_lacking(mmf_archive *archive, const mmf_schema *inputs,
+                                  const char *may_lack)
 {
     const int64_t n_samples = count_samples(archive, inputs);
     for (size_t m = 0; n_samples > 0 && m < inputs->count; m++) {
         const mmf_input_schema *const in = &inputs->inputs[m];
-        if (mmf_archive_find(archive, in->name) < 0 &&
-            (in->has_present || is_left_out(used, in->name)))
+        if (mmf_archive_find(archive, in->name) < 0 && mmf_text_list_has(may_lack, in->name))
             MMF_TRY(add_absent(archive, in, n_samples));
     }
     return MMF_OK;

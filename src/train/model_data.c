@@ -7,6 +7,8 @@
 #include "mmfuse/prepare.h"
 #include "train/model_parts.h"
 
+enum { NAMES_BYTES = 4096 };
+
 static mmf_status check_shapes(mmf_ctx *ctx, const mmf_model *model, const mmf_dataset *dataset)
 {
     const mmf_schema *const schema = mmf_module_schema(model->module);
@@ -60,41 +62,51 @@ static bool list_inputs(const mmf_schema *schema, char *names, char *kinds, size
 }
 
 /* A manifest is prepared as the training data were; anything else is read as it is. */
-static mmf_status open_file(mmf_ctx *ctx, mmf_dataset **out, const mmf_model *model,
-                            const char *path, const char *used, const mmf_dataset_options *options)
+static mmf_status open_archive(mmf_ctx *ctx, mmf_archive **out, const mmf_model *model,
+                               const char *path, const char *may_lack,
+                               const mmf_dataset_options *options)
 {
     mmf_prepare_options how = MMF_PREPARE_OPTIONS_INIT;
     if (options->prepare)
         how = *options->prepare;
     how.settled = model->preparations;
+    how.may_lack = may_lack;
     how.target = options->target;
-    mmf_archive *archive = NULL;
-    if (!options->prepare || !mmf_is_manifest(ctx, path, &how)) {
-        MMF_TRY(mmf_archive_open(ctx, &archive, path, options->io));
-        const mmf_status status =
-            mmf_model__add_lacking(archive, mmf_module_schema(model->module), used);
-        if (status == MMF_OK)
-            return mmf_dataset_from_archive(ctx, out, archive, options);
-        mmf_archive_close(archive);
-        return status;
-    }
+    if (!options->prepare || !mmf_is_manifest(ctx, path, &how))
+        return mmf_archive_open(ctx, out, path, options->io);
     how.settled = how.settled ? how.settled : "[]"; /* its target may be texts all the same */
     const bool is_model_target = strcmp(options->target, model->task.target) == 0;
     how.target_optional = is_model_target;
     how.class_names = is_model_target ? model->task.class_names : NULL;
     how.n_classes = how.class_names ? model->task.n_outputs : 0;
-    MMF_TRY(mmf_prepare(ctx, &archive, path, &how));
-    return mmf_dataset_from_archive(ctx, out, archive, options);
+    return mmf_prepare(ctx, out, path, &how);
+}
+
+static mmf_status open_file(mmf_ctx *ctx, mmf_dataset **out, const mmf_model *model,
+                            const char *path, const char *used, const mmf_dataset_options *options)
+{
+    const mmf_schema *const schema = mmf_module_schema(model->module);
+    char may_lack[NAMES_BYTES];
+    mmf_archive *archive = NULL;
+    if (!mmf_model__may_lack(schema, used, may_lack, sizeof may_lack))
+        return mmf_fail(ctx, MMF_LIMIT, "the names of the modalities are longer than %d bytes",
+                        NAMES_BYTES);
+    MMF_TRY(open_archive(ctx, &archive, model, path, may_lack, options));
+    const mmf_status status = mmf_model__add_lacking(archive, schema, may_lack);
+    if (status == MMF_OK)
+        return mmf_dataset_from_archive(ctx, out, archive, options);
+    mmf_archive_close(archive);
+    return status;
 }
 
 mmf_status mmf_model_open_data(mmf_ctx *ctx, mmf_dataset **out, const mmf_model *model,
                                const char *path, const mmf_dataset_options *options)
 {
-    char names[4096] = "", kinds[4096] = "";
+    char names[NAMES_BYTES] = "", kinds[NAMES_BYTES] = "";
     *out = NULL;
     if (!list_inputs(mmf_module_schema(model->module), names, kinds, sizeof names))
-        return mmf_fail(ctx, MMF_LIMIT, "the names of the modalities are longer than %zu bytes",
-                        sizeof names);
+        return mmf_fail(ctx, MMF_LIMIT, "the names of the modalities are longer than %d bytes",
+                        NAMES_BYTES);
     mmf_dataset_options own = MMF_DATASET_OPTIONS_INIT;
     if (options)
         own = *options;

@@ -60,10 +60,13 @@ typedef struct mmf_inference {
 } mmf_inference;
 
 /**
- * Modalities of the model that a file lacks become ones that every sample lacks, where the model
- * has seen samples without them, or where `used` ("a,b"; NULL: all) leaves them out.
+ * Lists "a,b" the modalities that a file need not have: of which training had samples without, or
+ * which `used` ("a,b"; NULL: all are) leaves out. False if `out` is too small.
  */
-mmf_status mmf_model__add_lacking(mmf_archive *archive, const mmf_schema *inputs, const char *used);
+bool mmf_model__may_lack(const mmf_schema *inputs, const char *used, char *out, size_t size);
+/** Those of them that a file does not have become modalities that every sample lacks. */
+mmf_status mmf_model__add_lacking(mmf_archive *archive, const mmf_schema *inputs,
+                                  const char *may_lack);
 
 /** As mmf_model_predict_rows. @param out  NULL: batches are filled and changed, not predicted */
 mmf_status mmf_model__predict_rows(mmf_model *model, mmf_dataset *dataset, const int64_t *rows,

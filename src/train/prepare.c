@@ -223,12 +223,14 @@ static mmf_status set_encoder(mmf_ctx *ctx, mmf_raw_column *column, const json_t
 }
 
 /* One column as a data set or a model says. */
-static mmf_status add_settled(prepared_table *table, const json_t *row)
+static mmf_status add_settled(prepared_table *table, const json_t *row, const char *may_lack)
 {
     mmf_ctx *const ctx = table->manifest.ctx;
     size_t place = 0;
     const char *const name = json_string_value(json_object_get(row, "modality"));
     const char *const spec = json_string_value(json_object_get(row, "preparation"));
+    if (name && mmf_text_list_has(may_lack, name) && mmf_manifest_find(&table->manifest, name) < 0)
+        return MMF_OK;
     char *const options = json_dumps(json_object_get(row, "options"), JSON_COMPACT);
     mmf_status status =
         name && spec && options
@@ -244,12 +246,12 @@ static mmf_status add_settled(prepared_table *table, const json_t *row)
     return status;
 }
 
-static mmf_status choose_as_settled(prepared_table *table, const char *settled)
+static mmf_status choose_as_settled(prepared_table *table, const mmf_prepare_options *o)
 {
-    json_t *const list = json_loads(settled, 0, NULL);
+    json_t *const list = json_loads(o->settled, 0, NULL);
     mmf_status status = MMF_OK;
     for (size_t i = 0; status == MMF_OK && i < json_array_size(list); i++)
-        status = add_settled(table, json_array_get(list, i));
+        status = add_settled(table, json_array_get(list, i), o->may_lack);
     json_decref(list);
     return status;
 }
@@ -503,7 +505,7 @@ static mmf_status choose_columns(prepared_table *table, const mmf_prepare_option
                                  const char *target)
 {
     if (o->settled)
-        MMF_TRY(choose_as_settled(table, o->settled));
+        MMF_TRY(choose_as_settled(table, o));
     else
         MMF_TRY(choose_by_specs(table, o, target));
     if (table->n_columns == 0 && !has_vectors(&table->manifest))
