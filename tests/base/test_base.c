@@ -317,7 +317,7 @@ static void a_locked_folder_keeps_others_out(void **state)
     mmf_ctx_free(ctx);
 }
 
-static void test_lists_have_whole_names(void **state)
+static void lists_have_whole_names(void **state)
 {
     (void)state;
     assert_true(mmf_text_list_has("text,audio", "audio"));
@@ -331,7 +331,7 @@ static void test_lists_have_whole_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lists_have_whole_names),
+        cmocka_unit_test(lists_have_whole_names),
         cmocka_unit_test(contexts_check_their_options),
         cmocka_unit_test(messages_nest_fit_and_stay_one_line),
         cmocka_unit_test(memory_is_counted_aligned_and_limited),
