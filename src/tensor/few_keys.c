@@ -37,11 +37,6 @@ typedef struct few_job {
     mmf_real *scratch;
 } few_job;
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- What stands in for the projections -------------------------------------------------- */
 
 /* W_q'k and b_q'k of a head's keys: a key is a column of panels. */
@@ -56,7 +51,7 @@ static void fold_keys(const few_job *j, int64_t sample, int64_t head, mmf_real *
         j->offsets[sample * j->pairs + first + t] =
             bias ? j->scale * (mmf_real)j->tape->k->dot(width, keys + t * j->width, bias) : 0;
     for (int64_t i = 0; i < j->inputs; i += columns) {
-        const int64_t n = least(columns, j->inputs - i);
+        const int64_t n = mmf_least(columns, j->inputs - i);
         j->tape->k->panel(&(mmf_panel_product){
             j->n_keys, n, width, keys, j->width,
             j->query_panels + i * j->width + head * width * columns, NULL, false, tile, n});
@@ -77,7 +72,7 @@ static void fold_values(const few_job *j, int64_t sample, int64_t head)
     mmf_real *const panels = j->for_mix + sample * j->mix_size;
     for (int64_t o = 0; o < j->outputs; o += columns)
         j->tape->k->panel(&(mmf_panel_product){
-            j->n_keys, least(columns, j->outputs - o), width, values, j->value_width,
+            j->n_keys, mmf_least(columns, j->outputs - o), width, values, j->value_width,
             j->out_panels + o * j->value_width + head * width * columns, NULL, false,
             panels + o * j->pairs + head * j->n_keys * columns, columns});
 }
@@ -104,7 +99,7 @@ static void multiply(const few_job *j, int64_t m, int64_t n, int64_t k, const mm
 {
     const int64_t columns = j->tape->k->panel_columns;
     for (int64_t column = 0; column < n; column += columns)
-        j->tape->k->panel(&(mmf_panel_product){m, least(columns, n - column), k, a, k,
+        j->tape->k->panel(&(mmf_panel_product){m, mmf_least(columns, n - column), k, a, k,
                                                panels + column * k, bias ? bias + column : NULL,
                                                false, c + column, n});
 }
@@ -133,7 +128,8 @@ static void query_range(void *argument, int64_t begin, int64_t end)
     mmf_real *const weights = scores + TILE_QUERIES * j->pairs;
     for (int64_t i = begin; i < end; i++) {
         const int64_t sample = i / n_tiles, first = i % n_tiles * size;
-        const int64_t n = least(size, j->n_queries - first), row = sample * j->n_queries + first;
+        const int64_t n = mmf_least(size, j->n_queries - first),
+                      row = sample * j->n_queries + first;
         multiply(j, n, j->pairs, j->inputs, j->p->x->data + row * j->inputs,
                  j->for_scores + sample * j->scores_size, j->offsets + sample * j->pairs, scores);
         for (int64_t q = 0; q < n; q++)
@@ -163,7 +159,8 @@ static bool reserve(mmf_tape *tape, few_job *j, int64_t n_samples, int64_t most_
     if (!j->for_scores || !j->offsets || !j->for_mix || !j->scratch)
         return false;
     /* Columns that fill the last panel up. */
-    memset(j->for_scores, 0, (size_t)(n_samples * j->scores_size) * sizeof *j->for_scores);
+    if (j->pairs % tape->k->panel_columns != 0)
+        memset(j->for_scores, 0, (size_t)(n_samples * j->scores_size) * sizeof *j->for_scores);
     if (j->outputs % tape->k->panel_columns != 0)
         memset(j->for_mix, 0, (size_t)(n_samples * j->mix_size) * sizeof *j->for_mix);
     return true;

@@ -16,11 +16,6 @@ typedef struct panels_job {
     int64_t tile_rows, columns, n_panels; /* columns of a panel */
 } panels_job;
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- The weight -------------------------------------------------------------------------- */
 
 typedef struct pack_job {
@@ -36,7 +31,7 @@ static void pack_range(void *argument, int64_t begin, int64_t end)
     const int64_t columns = j->columns, size = j->inputs * columns;
     for (int64_t p = begin; p < end; p++) {
         mmf_real *const panel = j->panels + p * size;
-        const int64_t n = least(columns, j->outputs - p * columns);
+        const int64_t n = mmf_least(columns, j->outputs - p * columns);
         if (n < columns)
             memset(panel, 0, (size_t)size * sizeof *panel);
         for (int64_t o = 0; o < n; o++) {
@@ -82,8 +77,8 @@ static void tile_range(void *argument, int64_t begin, int64_t end)
     for (int64_t t = begin; t < end; t++) {
         const int64_t row = t / j->n_panels * j->tile_rows;
         const int64_t column = t % j->n_panels * j->columns;
-        const int64_t m = least(j->tile_rows, j->rows - row);
-        const int64_t n = least(j->columns, j->outputs - column);
+        const int64_t m = mmf_least(j->tile_rows, j->rows - row);
+        const int64_t n = mmf_least(j->columns, j->outputs - column);
         mmf_real *const y = j->y + row * j->outputs + column;
         k->panel(&(mmf_panel_product){m, n, j->inputs, j->x->data + row * j->inputs, j->inputs,
                                       j->panels + column * j->inputs,

@@ -20,6 +20,11 @@
 bool mmf_panels_linear(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w,
                        const mmf_tensor *b, mmf_activation activation, mmf_tensor *y);
 
+static inline int64_t mmf_least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /** Elements of the panels of (outputs, inputs). */
 int64_t mmf_panels_size(const mmf_tape *tape, int64_t outputs, int64_t inputs);
 /**
