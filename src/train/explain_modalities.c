@@ -36,15 +36,12 @@ static void keep_row_scores(const subset_run *run, uint64_t use, const double *p
     }
 }
 
-/* Whether a row of the data has one of these modalities. */
-static bool has_any(const mmf_explainer *e, uint64_t use, int64_t row)
+static bool has_any(const mmf_dataset *dataset, const size_t *places, size_t n, int64_t row)
 {
-    for (size_t m = 0; m < e->inputs->count; m++) {
-        const int64_t at = mmf_dataset_find(e->dataset, e->inputs->inputs[m].name);
-        if ((use >> m & 1) && at >= 0 && mmf_dataset_present(e->dataset, (size_t)at, row))
-            return true;
-    }
-    return false;
+    size_t i = 0;
+    while (i < n && !mmf_dataset_present(dataset, places[i], row))
+        i++;
+    return i < n;
 }
 
 /* A row without any modality of the subset has nothing, so it is predicted as from nothing: or else
@@ -53,9 +50,18 @@ static bool has_any(const mmf_explainer *e, uint64_t use, int64_t row)
 static bool put_prior(const mmf_explainer *e, uint64_t use)
 {
     const int64_t width = e->task.n_outputs;
+    size_t places[64], n = 0;
     bool any = false;
+    for (size_t m = 0; m < e->inputs->count; m++) {
+        const int64_t at = mmf_dataset_find(e->dataset, e->inputs->inputs[m].name);
+        if (!(use >> m & 1) || at < 0)
+            continue;
+        if (mmf_dataset_modality(e->dataset, (size_t)at)->n_absent == 0)
+            return false;
+        places[n++] = (size_t)at;
+    }
     for (int64_t i = 0; i < e->rows->n; i++) {
-        if (has_any(e, use, e->rows->rows[i]))
+        if (has_any(e->dataset, places, n, e->rows->rows[i]))
             continue;
         any = true;
         memcpy(e->predictions + i * width, e->prior, (size_t)width * sizeof *e->prior);
