@@ -145,8 +145,8 @@ mmf_tensor *mmf_attention_run(mmf_tape *tape, const mmf_attention_layer *layer, 
     const mmf_linear_layer of_query = projection(tape, layer, 0);
     const mmf_linear_layer of_key = projection(tape, layer, 1);
     const mmf_linear_layer of_value = projection(tape, layer, 2);
-    mmf_tensor *const k = mmf_linear_run(tape, &of_key, key, MMF_ACT_NONE);
     mmf_tensor *const v = mmf_linear_run(tape, &of_value, value, MMF_ACT_NONE);
+    mmf_tensor *const k = mmf_linear_run(tape, &of_key, key, MMF_ACT_NONE);
     return mmf_attend_projected(tape, &of_query, &layer->out, query, k, v, &heads, weights);
 }
 
