@@ -30,7 +30,9 @@ static const char *write_toy(mmf_ctx *ctx, const toy *t, int n_modalities)
 }
 
 typedef struct trained {
-    double dropout; /* of modalities, in training */
+    double dropout;        /* of modalities, in training */
+    uint64_t seed;         /* 0: that of all quick runs */
+    const char *set[2][2]; /* options of the model and their values */
     mmf_ctx *ctx;
     mmf_dataset *dataset;
     mmf_model *model;
@@ -51,6 +53,9 @@ static void train_toy(mmf_ctx *ctx, trained *out, const char *path, const char *
     options.optimizer.lr = lr;
     options.no_normalise = true;
     options.modality_dropout = out->dropout;
+    options.seed = out->seed ? out->seed : options.seed;
+    for (int i = 0; i < 2 && out->set[i][0]; i++)
+        test_ok(ctx, mmf_config_set(config, out->set[i][0], out->set[i][1]));
     test_ok(ctx, mmf_dataset_open(ctx, &out->dataset, path, NULL));
     test_ok(ctx, mmf_train(ctx, &out->model, out->dataset, &split, name, config, &options));
     mmf_config_free(config);
@@ -87,13 +92,14 @@ static double accuracy(trained *t, uint64_t use)
 
 /* Everything that a trained model computes for the rows that training did not see.
  * @return the tape that holds it, to be freed */
-static mmf_tape *run_outputs(trained *run, toy *t, int n_modalities, mmf_named *out)
+static mmf_tape *run_outputs(trained *run, const mmf_pass *pass, toy *t, int n_modalities,
+                             mmf_named *out)
 {
     const int64_t first = TRAIN + VALID, shape[] = {ROWS - first, WIDTH};
     mmf_tape *tape = NULL;
     mmf_named in = {0};
     test_ok(run->ctx, mmf_tape_create(run->ctx, &tape));
-    mmf_tape_begin(tape, &(mmf_pass){0});
+    mmf_tape_begin(tape, pass);
     for (int m = 0; m < n_modalities; m++)
         mmf_named_put(tape, &in, names[m], mmf_input(tape, t->values[m] + first * WIDTH, 2, shape));
     mmf_module_run(mmf_model_module(run->model), tape, &in, &(mmf_step){0}, out);
@@ -252,7 +258,7 @@ static void noise_lowers_the_confidence(void **state)
     assert_non_null(t);
     draw_spoilt(t);
     train_toy(ctx, &run, write_toy(ctx, t, 2), "qmf", 30, 3e-3);
-    mmf_tape *const tape = run_outputs(&run, t, 2, &out);
+    mmf_tape *const tape = run_outputs(&run, &(mmf_pass){0}, t, 2, &out);
     for (int m = 0; m < 2; m++) {
         const mmf_tensor *const w = mmf_named_part(&out, "confidence", names[m]);
         double mean[2] = {0}, count[2] = {0};
@@ -412,41 +418,98 @@ static double probe(mmf_real *const *codes, int64_t n, int64_t width)
     return (double)right / (double)(MODALITIES * (n - n / 2));
 }
 
+/* What one training leaves: the task's accuracy, and whose a code is said to be by a probe. */
+typedef struct apart {
+    double right, by_private, by_shared;
+} apart;
+
+static void collect_codes(const mmf_named *out, const char *kind, mmf_real **codes, int64_t *width)
+{
+    for (int m = 0; m < MODALITIES; m++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s_%s", kind, names[m]);
+        const mmf_tensor *const code = mmf_named_get(out, name);
+        assert_non_null(code);
+        codes[m] = code->data;
+        *width = code->shape[1];
+    }
+}
+
+static apart train_apart(toy *t, const char *sim_weight, uint64_t seed)
+{
+    mmf_ctx *const ctx = one_thread();
+    trained run = {.seed = seed, .set = {{"sim_weight", sim_weight}}};
+    mmf_named out = {0};
+    mmf_real *codes[MODALITIES];
+    const int64_t n = ROWS - TRAIN - VALID;
+    int64_t width = 0;
+    train_toy(ctx, &run, write_toy(ctx, t, MODALITIES), "misa", 60, 3e-4);
+    mmf_tape *const tape = run_outputs(&run, &(mmf_pass){0}, t, MODALITIES, &out);
+    apart got = {.right = accuracy(&run, MMF_ALL_MODALITIES)};
+    collect_codes(&out, "private", codes, &width);
+    got.by_private = probe(codes, n, width);
+    collect_codes(&out, "shared", codes, &width);
+    got.by_shared = probe(codes, n, width);
+    printf("  misa, sim_weight %s, seed %d: accuracy %.3f, probes of private %.3f, shared %.3f\n",
+           sim_weight, (int)seed, got.right, got.by_private, got.by_shared);
+    mmf_tape_free(tape);
+    clear_toy(&run);
+    mmf_ctx_free(ctx);
+    return got;
+}
+
+/* One training is no measure: over 17 seeds the probe of shared codes was .242 to .582, .38 in the
+ * mean, with a deviation of .09 (chance .333), so a mean of five is judged, and .55 is four of its
+ * deviations away. Without the loss of similarity, twelve of twelve seeds gave 1. */
 static void shared_codes_do_not_say_whose_they_are(void **state)
 {
     (void)state;
-    mmf_ctx *const ctx = one_thread();
+    enum { SEEDS = 5 };
     toy *const t = calloc(1, sizeof *t);
-    trained run = {0};
-    mmf_named out = {0};
-    mmf_real *private_codes[MODALITIES], *shared_codes[MODALITIES];
-    const int64_t first = TRAIN + VALID, n = ROWS - first;
-    int64_t width = 0;
+    apart mean = {0};
     assert_non_null(t);
     draw_shared_and_private(t);
-    train_toy(ctx, &run, write_toy(ctx, t, MODALITIES), "misa", 60, 5e-4);
-    const double right = accuracy(&run, MMF_ALL_MODALITIES);
-    printf("  misa: accuracy %.3f\n", right);
-    mmf_tape *const tape = run_outputs(&run, t, MODALITIES, &out);
-    for (int m = 0; m < MODALITIES; m++) {
-        char name[32];
-        snprintf(name, sizeof name, "private_%s", names[m]);
-        const mmf_tensor *const code = mmf_named_get(&out, name);
-        assert_non_null(code);
-        width = code->shape[1];
-        private_codes[m] = code->data;
-        snprintf(name, sizeof name, "shared_%s", names[m]);
-        assert_non_null(mmf_named_get(&out, name));
-        shared_codes[m] = mmf_named_get(&out, name)->data;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        const apart got = train_apart(t, "1", seed);
+        mean.right += got.right / SEEDS;
+        mean.by_private += got.by_private / SEEDS;
+        mean.by_shared += got.by_shared / SEEDS;
     }
-    const double mine = probe(private_codes, n, width), ours = probe(shared_codes, n, width);
-    printf("  whose a code is, by a linear probe: private %.3f, shared %.3f\n", mine, ours);
-    if (!TEST_SAMPLE)
-        assert_true(right > 0.9 && mine > 0.95 && ours < 0.5);
-    mmf_tape_free(tape);
-    clear_toy(&run);
+    const apart without = train_apart(t, "0", 1);
+    if (!TEST_SAMPLE) {
+        assert_true(mean.right > 0.9 && mean.by_private > 0.95 && mean.by_shared < 0.55);
+        assert_true(without.by_shared > 0.95);
+    }
     free(t);
-    mmf_ctx_free(ctx);
+}
+
+/* The adversarial form holds its own discriminator at chance and no more: the codes go on moving,
+ * and a probe trained when they stand still tells all of them apart, as it does with the same
+ * network in PyTorch (docs/fusion/misa.md). */
+static void reversal_keeps_the_discriminator_at_chance(void **state)
+{
+    (void)state;
+    static const char *const scales[] = {"0", "1"};
+    toy *const t = calloc(1, sizeof *t);
+    double loss[2];
+    assert_non_null(t);
+    draw_shared_and_private(t);
+    for (int i = 0; i < 2; i++) {
+        mmf_ctx *const ctx = one_thread();
+        trained run = {.set = {{"use_cmd_sim", "false"}, {"reverse_grad_weight", scales[i]}}};
+        mmf_named out = {0};
+        train_toy(ctx, &run, write_toy(ctx, t, MODALITIES), "misa", 60, 5e-4);
+        mmf_tape *const tape = run_outputs(&run, &(mmf_pass){.record = true}, t, MODALITIES, &out);
+        assert_non_null(mmf_named_get(&out, "domain"));
+        loss[i] = (double)mmf_named_get(&out, "domain")->data[0];
+        printf("  misa, reverse_grad_weight %s: discriminator's loss %.3f\n", scales[i], loss[i]);
+        mmf_tape_free(tape);
+        clear_toy(&run);
+        mmf_ctx_free(ctx);
+    }
+    if (!TEST_SAMPLE)
+        assert_true(loss[0] < 0.2 && loss[1] > 0.8 * log(MODALITIES));
+    free(t);
 }
 
 int main(void)
@@ -458,6 +521,7 @@ int main(void)
         cmocka_unit_test(noise_lowers_the_confidence),
         cmocka_unit_test(more_modalities_are_no_worse),
         cmocka_unit_test(shared_codes_do_not_say_whose_they_are),
+        cmocka_unit_test(reversal_keeps_the_discriminator_at_chance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
