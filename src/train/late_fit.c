@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "fusion/fusion.h"
+#include "nn/builder.h"
+#include "nn/scopes.h"
 #include "tasks/task.h"
 #include "train/trainer.h"
 
@@ -398,10 +400,27 @@ static mmf_status assemble(late_fit *l, mmf_model **out, const mmf_config *confi
     return rule ? copy_params(l->ctx, rule, module, "rule") : MMF_OK;
 }
 
+/* The trainer of one modality cannot tell a rule of another from a mistake. */
+static mmf_status check_scopes(late_fit *l)
+{
+    const mmf_train_options *const o = l->fit->options;
+    const mmf_module_making making = {.seed = o->seed, .frozen = o->freeze};
+    mmf_module *module = NULL;
+    if (!o->freeze && !o->rates)
+        return MMF_OK;
+    MMF_TRY(mmf_module__create_as(l->ctx, &module, mmf_model_find(l->fit->name), l->fit->config,
+                                  &l->inputs, &making));
+    const mmf_status status =
+        mmf_scopes_check_use(l->ctx, mmf_module_params(module), o->freeze, o->rates);
+    mmf_module_free(module);
+    return status;
+}
+
 static mmf_status run_late(late_fit *l, mmf_fit_pair *out, mmf_config *config, mmf_module **rule,
                            bool refit)
 {
     const char *const name = l->fit->name;
+    MMF_TRY(check_scopes(l));
     MMF_TRY(train_parts(l, refit));
     if (strcmp(name, "late-weighted") == 0 && mmf_config_count(config, "weights") == 0 &&
         l->fit->n_valid > 0)
