@@ -251,8 +251,9 @@ static bool packed(mmf_tape *tape, const mmf_tensor *w, bool by_input, bool is_p
     return fine;
 }
 
-/* x in bytes: those of the layer before where it read the same, as queries, keys and values do. */
-static bool quantised(mmf_tape *tape, int8_job *job, int64_t inputs)
+/* x in bytes: those of the layer before where it read the same, as queries, keys and values do.
+ * Rows in tiles are filled up with zeros. */
+static bool quantised(mmf_tape *tape, int8_job *job, int64_t inputs, bool in_tiles)
 {
     mmf_byte_rows *const last = &tape->byte_rows;
     const mmf_tensor *const x = job->x;
@@ -261,8 +262,8 @@ static bool quantised(mmf_tape *tape, int8_job *job, int64_t inputs)
         job->in = *last;
         return true;
     }
-    const int64_t in_tiles = (job->rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-    const size_t n_bytes = (size_t)(in_tiles * inputs);
+    const int64_t padded = (job->rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+    const size_t n_bytes = (size_t)((in_tiles ? padded : job->rows) * inputs);
     job->in = (mmf_byte_rows){.of = x->data, .count = x->count, .inputs = inputs};
     job->in.bytes = mmf_tape__alloc(tape, n_bytes + 1);
     job->in.scale = mmf_tape__alloc(tape, (size_t)job->rows * sizeof *job->in.scale + 1);
@@ -278,10 +279,12 @@ static bool quantised(mmf_tape *tape, int8_job *job, int64_t inputs)
 
 static bool widen(mmf_tape *tape, int8_job *job)
 {
-    job->wide = mmf_tape__alloc(tape, (size_t)job->x->count * sizeof *job->wide + 1);
-    for (int64_t i = 0; job->wide && i < job->x->count; i++)
-        job->wide[i] = job->in.bytes[i];
-    return job->wide != NULL;
+    const uint8_t *const bytes = job->in.bytes;
+    int16_t *const wide = mmf_tape__alloc(tape, (size_t)job->x->count * sizeof *wide + 1);
+    for (int64_t i = 0; wide && i < job->x->count; i++)
+        wide[i] = bytes[i];
+    job->wide = wide;
+    return wide != NULL;
 }
 
 static bool multiply(mmf_tape *tape, int8_job *job, const mmf_tensor *w, bool by_input)
@@ -292,8 +295,8 @@ static bool multiply(mmf_tape *tape, int8_job *job, const mmf_tensor *w, bool by
         return false;
     job->rows = job->x->count / inputs;
     const bool has_few = job->rows <= FEW_ROWS;
-    if (!packed(tape, w, by_input, has_few, &job->weight) || !quantised(tape, job, inputs) ||
-        (has_few && !widen(tape, job)))
+    if (!packed(tape, w, by_input, has_few, &job->weight) ||
+        !quantised(tape, job, inputs, !has_few) || (has_few && !widen(tape, job)))
         return false;
     const int64_t n_row_tiles = (job->rows + TILE_ROWS - 1) / TILE_ROWS;
     const int64_t n_tiles = job->weight.n_tiles * (has_few ? 1 : n_row_tiles);
