@@ -13,9 +13,9 @@
 #include "tasks/task.h"
 #include "train/compare.h"
 
-#define GAIN_DRAWS 10000
-/* For every model and reference; there may be hundreds. */
-#define AGAINST_DRAWS 2000
+/* For every model and reference, of which there may be hundreds; one number of draws and one seed,
+ * so that the gain is the interval that the table has for its model. */
+#define INTERVAL_DRAWS 4000
 #define FLIP_DRAWS 9999
 
 static const char concat_name[] = "joint-concat";
@@ -131,7 +131,7 @@ static mmf_status compute_gain(const mmf_plan *plan, row_scores *scores)
     MMF_TRY(pair_scores(plan, scores, c->best_fusion, c->best_single, &n));
     if (n == 0)
         return MMF_OK;
-    MMF_TRY(mmf_paired_bootstrap(plan->ctx, &gain, scores->a, scores->b, n, GAIN_DRAWS,
+    MMF_TRY(mmf_paired_bootstrap(plan->ctx, &gain, scores->a, scores->b, n, INTERVAL_DRAWS,
                                  MMF_COMPARE_LEVEL, plan->options->train.seed));
     c->gain = gain.mean;
     c->gain_low = gain.low;
@@ -153,7 +153,7 @@ static mmf_status test_against(const mmf_plan *plan, row_scores *scores, const c
     MMF_TRY(pair_scores(plan, scores, model, reference, &n));
     if (n == 0)
         return MMF_OK;
-    MMF_TRY(mmf_paired_bootstrap(plan->ctx, &interval, scores->a, scores->b, n, AGAINST_DRAWS,
+    MMF_TRY(mmf_paired_bootstrap(plan->ctx, &interval, scores->a, scores->b, n, INTERVAL_DRAWS,
                                  MMF_COMPARE_LEVEL, seed));
     MMF_TRY(mmf_sign_flip_test(plan->ctx, &out->p, scores->a, scores->b, n, FLIP_DRAWS, seed));
     out->reference = reference;
