@@ -13,7 +13,7 @@
 
 static const mmf_option options[] = {
     {"by", NULL, MMF_OPTION_TEXT, 0, 0, NULL, "",
-     "the modality that conditions the other; default: text, else the first"},
+     "the modality that conditions the other; default: text, else the first, but never an image"},
     {"block", NULL, MMF_OPTION_TEXT, 0, 0, "layer|residual", "layer",
      "the modulation alone, or the residual block around it; a vector is an image of one pixel"},
     {"condition_method", NULL, MMF_OPTION_TEXT, 0, 0, "bn-film|conv-film|relu-film", "bn-film",
@@ -82,7 +82,8 @@ static void choose(mmf_builder *b, const mmf_config *config, const mmf_schema *s
     const int64_t channels = mmf_config_int(config, "channels");
     const int64_t condition = mmf_config_int(config, "condition");
     const mmf_input_schema *const text = mmf_schema_find(schema, "text");
-    op->condition = *by ? mmf_schema_find(schema, by) : text ? text : &schema->inputs[0];
+    const bool image_first = schema->inputs[0].n_dims != 1 && schema->inputs[1].n_dims == 1;
+    op->condition = *by ? mmf_schema_find(schema, by) : text ? text : &schema->inputs[image_first];
     if (!op->condition) {
         mmf_builder_fail(b, MMF_ARG, "film: there is no modality \"%s\" to condition the other",
                          by);

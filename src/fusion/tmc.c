@@ -65,21 +65,24 @@ typedef struct opinion {
     mmf_tensor *belief, *uncertainty;
 } opinion;
 
-/* b = (alpha - 1) / S, u = C / S, eq. (4). */
-static opinion opinion_of(mmf_tape *tape, mmf_tensor *alpha, int64_t classes)
+/* b = e / S, u = C / S with S = sum e + C, eq. (4): of alpha = e + 1 little evidence could not be
+ * got back. */
+static opinion opinion_of(mmf_tape *tape, mmf_tensor *evidence, int64_t classes)
 {
-    mmf_tensor *const strength = row_sum(tape, alpha);
-    return (opinion){mmf_div(tape, mmf_affine(tape, alpha, 1, -1), strength),
+    mmf_tensor *const strength = mmf_affine(tape, row_sum(tape, evidence), 1, (double)classes);
+    return (opinion){mmf_div(tape, evidence, strength),
                      mmf_affine(tape, mmf_pow(tape, strength, -1), (double)classes, 0)};
 }
 
-/* Definition 4: agreeing and undecided beliefs, over 1 - conflict. */
+/* Definition 4: agreeing and undecided beliefs, over 1 - conflict, which is b_x b_y + u_x (1 - u_y)
+ * + u_y: opinions that are sure of different classes leave little of a difference from 1. */
 static opinion combine(mmf_tape *tape, const opinion *x, const opinion *y)
 {
     mmf_tensor *const both = mmf_mul(tape, x->belief, y->belief);
-    mmf_tensor *const all = mmf_mul(tape, row_sum(tape, x->belief), row_sum(tape, y->belief));
-    mmf_tensor *const conflict = mmf_sub(tape, all, row_sum(tape, both));
-    mmf_tensor *const scale = mmf_affine(tape, conflict, -1, 1);
+    mmf_tensor *const one_sure =
+        mmf_mul(tape, x->uncertainty, mmf_affine(tape, y->uncertainty, -1, 1));
+    mmf_tensor *const scale =
+        mmf_add(tape, row_sum(tape, both), mmf_add(tape, one_sure, y->uncertainty));
     mmf_tensor *const xu = mmf_mul(tape, x->belief, y->uncertainty);
     mmf_tensor *const yu = mmf_mul(tape, y->belief, x->uncertainty);
     return (opinion){mmf_div(tape, mmf_add(tape, both, mmf_add(tape, xu, yu)), scale),
@@ -139,7 +142,7 @@ static void add_opinion(mmf_tape *tape, const tmc_operator *op, tmc_run *r, cons
     if (present)
         evidence = mmf_mul(tape, evidence, mmf_reshape(tape, present, 2, (int64_t[]){-1, 1}));
     mmf_tensor *const alpha = mmf_affine(tape, evidence, 1, 1);
-    const opinion own = opinion_of(tape, alpha, op->opinions.classes);
+    const opinion own = opinion_of(tape, evidence, op->opinions.classes);
     mmf_named_putf(tape, out, alpha, "alpha.%s", name);
     if (target) {
         mmf_tensor *const loss = opinion_loss(tape, op, alpha, target, present, step);

@@ -25,17 +25,19 @@ mmf_counter mmf_counter_build(mmf_builder *b, const char *name, int64_t objects)
     return c;
 }
 
-/* f(x) = w_0 + sum_j w_j clamp(16 x - j + 1, 0, 1), j = 1..16, for the normalised |w|. */
+/* f(x) = w_0 + sum_j w_j clamp(16 x - j + 1, 0, 1), j = 1..16, for the normalised |w|, as x and
+ * what the weights add: of many x at an end, the gradients of all w would be one large sum, in
+ * which what tells them apart is lost. */
 static mmf_tensor *curve(mmf_tape *tape, const mmf_counter *c, int which, mmf_tensor *x)
 {
     mmf_tensor *w = mmf_abs(tape, c->weight[which]);
     w = mmf_div(tape, w, mmf_sum(tape, w, MMF_ALL_AXES));
-    mmf_tensor *steps = mmf_reshape(tape, x, 2, (int64_t[]){-1, 1});
-    steps =
-        mmf_add(tape, mmf_affine(tape, steps, SEGMENTS, 0), mmf_range(tape, SEGMENTS + 1, 1, -1));
-    steps = mmf_clamp(tape, steps, 0, 1);
+    mmf_tensor *const line = mmf_reshape(tape, x, 2, (int64_t[]){-1, 1});
+    mmf_tensor *steps =
+        mmf_add(tape, mmf_affine(tape, line, SEGMENTS, 0), mmf_range(tape, SEGMENTS + 1, 1, -1));
+    steps = mmf_sub(tape, mmf_clamp(tape, steps, 0, 1), line);
     mmf_tensor *const column = mmf_reshape(tape, w, 2, (int64_t[]){SEGMENTS + 1, 1});
-    mmf_tensor *const y = mmf_matmul(tape, steps, column, false, false);
+    mmf_tensor *const y = mmf_add(tape, line, mmf_matmul(tape, steps, column, false, false));
     return x ? mmf_reshape(tape, y, x->n_dims, x->shape) : NULL;
 }
 

@@ -152,8 +152,8 @@ static void build_steps(mmf_builder *b, const mmf_config *config, const mmf_dmd 
     const char *const option = mmf_builder_text(b, "kernel_%s", m->input->name);
     const int64_t standard = n_steps < DEFAULT_KERNEL ? n_steps : DEFAULT_KERNEL;
     const int64_t asked = mmf_config_int(config, option), kernel = asked > 0 ? asked : standard;
-    m->proj = mmf_step_convolution(b, name, m->input, model->width, kernel,
-                                   mmf_builder_text(b, "dmd: %s", option));
+    mmf_step_kernel_check(b, mmf_builder_text(b, "dmd: %s", option), kernel, m->input);
+    m->proj = mmf_step_convolution(b, name, m->input, model->width, kernel);
     m->n_steps = n_steps - kernel + 1;
 }
 

@@ -57,7 +57,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->mag = mmf_mag_build(b, "bert.MAG", config, inputs, text, sizes.width);
     model->classifier =
         mmf_bert_linear_build(b, "classifier", sizes.width, mmf_n_answers(b, config, "num_labels"));
-    model->is_regression = mmf_is_value(config) || given == 1;
+    model->is_regression = given ? given == 1 : mmf_is_value(config);
     *self = model;
     return mmf_builder_status(b);
 }

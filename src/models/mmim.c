@@ -14,6 +14,7 @@
  * nothing. All parameters take one step together: the paper alternates between the likelihood's own
  * parameters and the rest, and both steps ascend the same bound.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +23,8 @@
 #include "models/parts.h"
 
 #define VARIANCE_EPS 1e-5
+/* Log-variances in training: a likelihood of what does not vary has no bound. */
+#define MOST_LOGVAR 8
 
 #define WIDTH(name, standard, help)                                                                \
     {                                                                                              \
@@ -320,7 +323,7 @@ static bounds all_bounds(mmf_tape *tape, const mmim_model *model, const mmf_name
         pair *const p = &model->pairs[i];
         const modality *const x = &model->m[p->from], *const y = &model->m[p->to];
         mmf_tensor *const both = mmf_both_present(tape, x->present, y->present);
-        mmf_mi_result r = mmf_mi_likelihood(tape, &p->bound, x->x, y->x, both);
+        mmf_mi_result r = mmf_mi_likelihood(tape, &p->bound, x->x, y->x, both, INFINITY);
         mmf_named_putf(tape, out, r.likelihood, "lld.%s", p->key);
         mmf_named_putf(tape, out, r.likelihood_in_full, "lld_with_logvar.%s", p->key);
         add_to(tape, &sum.lld, r.likelihood);
@@ -328,7 +331,8 @@ static bounds all_bounds(mmf_tape *tape, const mmim_model *model, const mmf_name
             add_entropy(tape, p, y, in, sign, y->present, &r, out);
             mmf_tensor *const unscaled = standardised(tape, y->x, both);
             mmf_tensor *const term =
-                mmf_mi_likelihood(tape, &p->bound, x->x, unscaled, both).likelihood_in_full;
+                mmf_mi_likelihood(tape, &p->bound, x->x, unscaled, both, MOST_LOGVAR)
+                    .likelihood_in_full;
             mmf_named_putf(tape, out, term, "likelihood.%s", p->key);
             add_to(tape, &sum.unscaled, term);
         }

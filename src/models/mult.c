@@ -146,10 +146,11 @@ static void build_projection(mmf_builder *b, const mmf_config *config, const mul
         return;
     }
     m->is_wide = m->input->shape[1] == model->width;
+    const int64_t kernel = mmf_config_int(config, m->kernel);
+    if (!m->is_wide)
+        mmf_step_kernel_check(b, mmf_builder_text(b, "mult: %s", m->kernel), kernel, m->input);
     /* Declared where it is skipped, too, as the reference does. */
-    m->proj =
-        mmf_step_convolution(b, name, m->input, model->width, mmf_config_int(config, m->kernel),
-                             mmf_builder_text(b, "mult: %s", m->kernel));
+    m->proj = mmf_step_convolution(b, name, m->input, model->width, kernel);
 }
 
 static void build_modality(mmf_builder *b, const mmf_config *config, mult_model *model, modality *m)

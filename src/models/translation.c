@@ -98,13 +98,18 @@ mmf_tensor *mmf_translation_run(mmf_tape *tape, const mmf_translation *t, const 
     return mmf_layer_norm_run(tape, &t->norm, x);
 }
 
-mmf_conv_layer mmf_step_convolution(mmf_builder *b, const char *name, const mmf_input_schema *input,
-                                    int64_t width, int64_t kernel, const char *option)
+void mmf_step_kernel_check(mmf_builder *b, const char *option, int64_t kernel,
+                           const mmf_input_schema *input)
 {
-    const mmf_window window = {.kernel = {kernel}};
     if (kernel > input->shape[0])
         mmf_builder_fail(b, MMF_ARG, "%s is %lld, but %s has %lld steps", option, (long long)kernel,
                          input->name, (long long)input->shape[0]);
+}
+
+mmf_conv_layer mmf_step_convolution(mmf_builder *b, const char *name, const mmf_input_schema *input,
+                                    int64_t width, int64_t kernel)
+{
+    const mmf_window window = {.kernel = {kernel}};
     return mmf_conv_build(b, name, 1, input->shape[1], width, &window, false);
 }
 

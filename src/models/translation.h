@@ -42,11 +42,12 @@ mmf_translation mmf_translation_build(mmf_builder *builder, const char *name,
 mmf_tensor *mmf_translation_run(mmf_tape *tape, const mmf_translation *translation,
                                 const mmf_steps *target, const mmf_steps *source);
 
-/** A convolution over a sequence, without bias or padding; `option` names its kernel in messages.
- */
+/** Refuses a kernel that is longer than the sequence. @param option  its name in the message */
+void mmf_step_kernel_check(mmf_builder *builder, const char *option, int64_t kernel,
+                           const mmf_input_schema *input);
+/** A convolution over a sequence, without bias or padding. */
 mmf_conv_layer mmf_step_convolution(mmf_builder *builder, const char *name,
-                                    const mmf_input_schema *input, int64_t width, int64_t kernel,
-                                    const char *option);
+                                    const mmf_input_schema *input, int64_t width, int64_t kernel);
 /**
  * Its steps over steps that are zero where masked: one is valid if all that it reads is, and the
  * first one if there is anything.

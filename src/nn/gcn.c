@@ -10,7 +10,8 @@
 
 #include "nn/graph.h"
 
-/* A degree below this belongs to a node without edges, whose row of A is zero. */
+/* A degree below this belongs to a node without edges: its row of A is zero, but in a directed
+ * graph its column is not, so its scale is 0. */
 #define MIN_DEGREE 1e-12
 
 mmf_graph_norm mmf_graph_norm_of(const mmf_config *config)
@@ -23,8 +24,9 @@ mmf_graph_norm mmf_graph_norm_of(const mmf_config *config)
 
 mmf_tensor *mmf_graph_degree_scale(mmf_tape *tape, mmf_tensor *degree, mmf_graph_norm norm)
 {
+    mmf_tensor *const has_edges = mmf_clamp(tape, mmf_sign(tape, degree), 0, 1);
     degree = mmf_clamp(tape, degree, MIN_DEGREE, INFINITY);
-    return mmf_pow(tape, degree, norm == MMF_GRAPH_SYM ? -0.5 : -1);
+    return mmf_mul(tape, mmf_pow(tape, degree, norm == MMF_GRAPH_SYM ? -0.5 : -1), has_edges);
 }
 
 mmf_tensor *mmf_graph_propagation(mmf_tape *tape, mmf_tensor *a, mmf_graph_norm norm)

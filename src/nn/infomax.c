@@ -1,13 +1,12 @@
 /* infomax.c: see infomax.h. */
 #include "nn/infomax.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "nn/disentangle.h"
 
 #define NORM_EPS 1e-12
-/* Log-variances stay within this: a likelihood of what does not vary has no bound. */
-#define LOGVAR_LIMIT 8
 /* The entropy is taken of a projection to a quarter of the width. */
 #define PROJECTION 4
 /* Added to variances, as a share of their mean and at least: keeps the determinant of rows that
@@ -83,14 +82,15 @@ static mmf_tensor *mean_of_rows(mmf_tape *tape, mmf_tensor *terms, mmf_tensor *p
 }
 
 mmf_mi_result mmf_mi_likelihood(mmf_tape *tape, const mmf_mi_bound *bound, mmf_tensor *x,
-                                mmf_tensor *y, mmf_tensor *present)
+                                mmf_tensor *y, mmf_tensor *present, double most_logvar)
 {
     mmf_tensor *const mu = mmf_linear_run(
         tape, &bound->mu_2, mmf_linear_run(tape, &bound->mu_0, x, bound->activation), MMF_ACT_NONE);
     mmf_tensor *l =
         mmf_linear_run(tape, &bound->logvar_2,
                        mmf_linear_run(tape, &bound->logvar_0, x, bound->activation), MMF_ACT_NONE);
-    l = mmf_clamp(tape, l, -LOGVAR_LIMIT, LOGVAR_LIMIT);
+    if (isfinite(most_logvar))
+        l = mmf_clamp(tape, l, -most_logvar, most_logvar);
     mmf_tensor *const d = mmf_sub(tape, mu, y);
     mmf_tensor *const precision = mmf_exp(tape, mmf_affine(tape, l, -1, 0));
     mmf_tensor *const terms =

@@ -50,9 +50,13 @@ typedef struct mmf_mi_result {
 /** @param by_sign groups pos and neg, else one called all  @param memory  R */
 mmf_mi_bound mmf_mi_build(mmf_builder *builder, const char *name, int64_t x, int64_t y,
                           mmf_activation activation, bool by_sign, int64_t memory);
-/** The two likelihoods. */
+/**
+ * The two likelihoods.
+ * @param most_logvar  log-variances stay within it on both sides; INFINITY: they are free, as in
+ *                     the released code, and the likelihood of what does not vary has no bound
+ */
 mmf_mi_result mmf_mi_likelihood(mmf_tape *tape, const mmf_mi_bound *bound, mmf_tensor *x,
-                                mmf_tensor *y, mmf_tensor *present);
+                                mmf_tensor *y, mmf_tensor *present, double most_logvar);
 /**
  * The entropy of y from this batch and what is remembered, which no gradient enters; then remembers
  * this batch instead. There is none before a group holds more rows than the projection is wide.

@@ -144,10 +144,16 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     if (inputs->count != 2)
         return mmf_builder_fail(b, MMF_SHAPE, "ogm-ge takes two modalities, got %zu",
                                 inputs->count);
-    const mmf_input_schema *const x = pick(b, config, inputs, 0);
-    const mmf_input_schema *const y = x ? pick(b, config, inputs, 1) : NULL;
+    const mmf_input_schema *x = pick(b, config, inputs, 0);
+    const mmf_input_schema *y = x ? pick(b, config, inputs, 1) : NULL;
     if (!y)
         return mmf_builder_status(b);
+    /* The released heads know their inputs by name: fc_x is of audio. */
+    if (strcmp(x->name, "vision") == 0 && strcmp(y->name, "audio") == 0) {
+        const mmf_input_schema *const vision = x;
+        x = y;
+        y = vision;
+    }
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
         if (strcmp(mmf_config_text(config, "fusion"), heads[i]) == 0)
             l->head = (ogm_head)i;

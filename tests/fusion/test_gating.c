@@ -84,14 +84,15 @@ static void modulation_starts_from_the_identity(void **state)
     mmf_ctx_free(ctx);
 }
 
-/* What comes in at a channel's shift is the sum over its positions. */
+/* What comes in at a channel's shift is the sum over its positions. The map comes first: the vector
+ * conditions it all the same. */
 static void the_shift_of_a_map_hears_all_its_positions(void **state)
 {
     (void)state;
     enum { ROWS = 2, C = 3, PIXELS = 4 * 5, D = 2 };
     mmf_input_schema inputs[] = {
-        {.name = "c", .kind = MMF_VECTOR, .n_dims = 1, .shape = {D}},
-        {.name = "map", .kind = MMF_IMAGE, .n_dims = 3, .shape = {C, 4, 5}}};
+        {.name = "map", .kind = MMF_IMAGE, .n_dims = 3, .shape = {C, 4, 5}},
+        {.name = "c", .kind = MMF_VECTOR, .n_dims = 1, .shape = {D}}};
     mmf_real c[ROWS * D] = {1, 2, -1, 3}, map[ROWS * C * PIXELS], above[ROWS * C * PIXELS];
     mmf_ctx *const ctx = test_ctx();
     mmf_module *module = NULL;
@@ -248,6 +249,46 @@ static void opinions_are_whole_and_commute(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* b = e / S for the evidence e = log(1 + exp(z)): so little of it is nothing beside the 1 of alpha.
+ */
+static void little_evidence_is_still_a_belief(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    features f = random_features(1, MAX_B, 4, 13);
+    mmf_module *const module = make(ctx, "tmc", &f, three_classes);
+    const mmf_real z[] = {-18, -20, -25};
+    set(module, "clf_p.0.weight", 0);
+    memcpy(parameter(module, "clf_p.0.bias")->data, z, sizeof z);
+    const output b = run(ctx, module, &f, "belief");
+    for (int i = 0; i < 3 * MAX_B; i++)
+        assert_true(fabs(b.values[i] / (exp((double)z[i % 3]) / 3) - 1) < 1e-5);
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
+/* Of two opinions that contradict each other almost surely, little is left to share out, and it is
+ * shared out evenly. */
+static void near_certain_conflict_is_shared_evenly(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    features f = random_features(2, MAX_B, 4, 14);
+    mmf_module *const module = make(ctx, "tmc", &f, three_classes);
+    const mmf_real first[] = {3e6F, -60, -60}, second[] = {-60, 3e6F, -60};
+    set(module, "clf_p.0.weight", 0);
+    set(module, "clf_q.0.weight", 0);
+    memcpy(parameter(module, "clf_p.0.bias")->data, first, sizeof first);
+    memcpy(parameter(module, "clf_q.0.bias")->data, second, sizeof second);
+    const output b = run(ctx, module, &f, "belief");
+    for (int i = 0; i < MAX_B; i++) {
+        assert_true(fabs(b.values[3 * i] - 0.5) < 1e-4);
+        assert_true(fabs(b.values[3 * i + 1] - 0.5) < 1e-4);
+    }
+    mmf_module_free(module);
+    mmf_ctx_free(ctx);
+}
+
 /* A modality that is not there has no opinion, which changes nothing. */
 static void the_vacuous_opinion_is_neutral(void **state)
 {
@@ -359,6 +400,8 @@ int main(void)
         cmocka_unit_test(confidence_is_energy),
         cmocka_unit_test(ranking_at_its_limits),
         cmocka_unit_test(opinions_are_whole_and_commute),
+        cmocka_unit_test(little_evidence_is_still_a_belief),
+        cmocka_unit_test(near_certain_conflict_is_shared_evenly),
         cmocka_unit_test(the_vacuous_opinion_is_neutral),
         cmocka_unit_test(a_mixture_at_its_limits),
         cmocka_unit_test(what_cannot_be_an_expert_is_refused),

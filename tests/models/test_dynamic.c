@@ -144,9 +144,36 @@ static void a_hot_gate_is_uniform(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* The released heads know their inputs by name, whichever is named first. */
+static void modulated_heads_know_audio_by_name(void **state)
+{
+    (void)state;
+    enum { ROWS = 3 };
+    static const char *const configs[] = {
+        "{\"fusion\": \"sum\", \"classes\": 4, \"modalities\": [\"audio\", \"vision\"]}",
+        "{\"fusion\": \"sum\", \"classes\": 4, \"modalities\": [\"vision\", \"audio\"]}"};
+    mmf_ctx *const ctx = test_ctx();
+    mmf_real audio[ROWS * 5], vision[ROWS * 2];
+    shown logits[2];
+    draw(audio, ROWS * 5, 1);
+    draw(vision, ROWS * 2, 2);
+    value in[] = {{"audio", audio, NULL, 2, {ROWS, 5}}, {"vision", vision, NULL, 2, {ROWS, 2}}};
+    for (int i = 0; i < 2; i++) {
+        mmf_module *const module = make(ctx, "ogm-ge", configs[i], in, 2);
+        assert_int_equal(case_tensor(module, "fc_x.weight")->shape[1], 5);
+        logits[i] = run(ctx, module, in, 2, "logit.audio", NULL);
+        mmf_module_free(module);
+    }
+    assert_int_equal(logits[0].count, logits[1].count);
+    assert_memory_equal(logits[0].values, logits[1].values,
+                        (size_t)logits[0].count * sizeof *logits[0].values);
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(modulated_heads_know_audio_by_name),
         cmocka_unit_test(what_no_sample_chooses_is_not_computed),
         cmocka_unit_test(chosen_experts_answer_alone_and_are_counted),
         cmocka_unit_test(noise_draws_experts_by_their_softmax),

@@ -102,6 +102,32 @@ static void a_node_without_edges_has_the_bias(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* A node that nothing reaches has no degree, and in a directed graph what it sends is not divided
+ * by one. */
+static void a_node_that_nothing_reaches_sends_nothing(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    both_forms g;
+    bool sends = false;
+    draw_both_forms(&g);
+    for (int i = 0; i < N; i++)
+        sends = sends || g.dense[i * N + 2] > 0;
+    assert_true(sends);
+    for (int rows = 0; rows < 2; rows++) {
+        value *const in = rows ? g.rows : g.full;
+        mmf_module *const module =
+            make(ctx, "gcn", "{\"self_loop\": 0, \"norm\": \"sym\"}", in, rows ? 4 : 2);
+        const shown s = run(ctx, module, in, rows ? 4 : 2, "propagation", NULL);
+        for (int64_t i = 0; i < s.count; i++)
+            assert_true(fabs(s.values[i]) < 2);
+        for (int i = 0; !rows && i < N; i++)
+            assert_true(s.values[i * N + 2] == 0);
+        mmf_module_free(module);
+    }
+    mmf_ctx_free(ctx);
+}
+
 /* Each way in which rows can be wrong is an error that says so. */
 static void damaged_rows_are_refused(void **state)
 {
@@ -511,6 +537,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sparse_adjacency_is_the_dense_one),
         cmocka_unit_test(a_node_without_edges_has_the_bias),
+        cmocka_unit_test(a_node_that_nothing_reaches_sends_nothing),
         cmocka_unit_test(damaged_rows_are_refused),
         cmocka_unit_test(vectors_of_modalities_go_by_name),
         cmocka_unit_test(utterances_are_not_changed),

@@ -50,7 +50,7 @@ static void run_published(mmf_tape *tape, void *self, const mmf_named *in, const
     mmf_tensor *const x = mmf_named_get(in, "x"), *const y = mmf_named_get(in, "y");
     mmf_named_put(tape, out, "loss",
                   p->is_cpc ? mmf_cpc_run(tape, &p->cpc, x, y, NULL)
-                            : mmf_mi_likelihood(tape, &p->bound, x, y, NULL).likelihood);
+                            : mmf_mi_likelihood(tape, &p->bound, x, y, NULL, INFINITY).likelihood);
 }
 
 /* c sin(a (t + 1) + p): the rule that inputs and weights were filled by. */

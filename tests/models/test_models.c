@@ -460,10 +460,41 @@ static void misa_learns_every_kind_of_target(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* MulT leaves its convolution out where a modality has the model's width, so its kernel may be any.
+ */
+static void only_a_kernel_that_runs_must_fit(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    mmf_input_schema inputs[] = {
+        {.name = "text", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {2, 6}},
+        {.name = "audio", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {4, 5}},
+        {.name = "vision", .kind = MMF_SEQUENCE, .n_dims = 2, .shape = {4, 5}}};
+    const mmf_schema schema = {3, inputs};
+    for (int64_t width = 6; width >= 5; width--) {
+        mmf_config *config = NULL;
+        mmf_module *module = NULL;
+        inputs[0].shape[1] = width;
+        test_ok(ctx, mmf_config_create(ctx, &config, mmf_model_find("mult")));
+        test_ok(ctx, mmf_config_set_json(config, "{\"dst_feature_dim_nheads\": [6, 2], "
+                                                 "\"conv1d_kernel_size_l\": 3}"));
+        const mmf_status status =
+            mmf_module_create(ctx, &module, mmf_model_find("mult"), config, &schema, 0);
+        if (width == 6)
+            test_ok(ctx, status);
+        else
+            test_fails(ctx, status, MMF_ARG, "is 3, but text has 2 steps");
+        mmf_module_free(module);
+        mmf_config_free(config);
+    }
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(outputs_have_the_tasks_shape),
+        cmocka_unit_test(only_a_kernel_that_runs_must_fit),
         cmocka_unit_test(misa_learns_every_kind_of_target),
         cmocka_unit_test(evaluation_does_not_depend_on_the_batch),
         cmocka_unit_test(what_stands_behind_a_length_is_not_read),

@@ -79,14 +79,9 @@ static void verify_folder(mmf_ctx *ctx, const char *folder, tally *t)
     closedir(dir);
 }
 
-static void golden_files_of_the_catalogue_agree(void **state)
+static void verify_all(const char *root, mmf_cpu level)
 {
-    (void)state;
-    const char *const shared = test_shared("golden");
-    if (!shared)
-        skip();
-    char root[512];
-    snprintf(root, sizeof root, "%s", shared);
+    assert_int_equal(setenv("MMFUSE_CPU", mmf_cpu_name(level), 1), 0);
     mmf_ctx *const ctx = test_ctx();
     tally t = {0};
     DIR *const dir = opendir(root);
@@ -98,11 +93,25 @@ static void golden_files_of_the_catalogue_agree(void **state)
             verify_folder(ctx, folder, &t);
     }
     closedir(dir);
-    fprintf(stderr, "golden files: %d agree, %d differ, %d of models not in the catalogue\n",
-            t.n_passed, t.n_failed, t.n_unknown);
+    fprintf(stderr, "golden files, %s: %d agree, %d differ, %d of models not in the catalogue\n",
+            mmf_cpu_name(level), t.n_passed, t.n_failed, t.n_unknown);
     assert_int_equal(t.n_failed, 0);
     assert_true(t.n_passed >= LEAST_FILES);
     mmf_ctx_free(ctx);
+}
+
+/* By the kernels of every processor level: the environment caps them. */
+static void golden_files_of_the_catalogue_agree(void **state)
+{
+    (void)state;
+    const char *const shared = test_shared("golden");
+    if (!shared)
+        skip();
+    char root[512];
+    snprintf(root, sizeof root, "%s", shared);
+    for (int level = 0; level <= MMF_CPU_AVX512; level++)
+        verify_all(root, (mmf_cpu)level);
+    unsetenv("MMFUSE_CPU");
 }
 
 /* ---- Damaged copies ---------------------------------------------------------------------- */
@@ -153,13 +162,19 @@ static void change_value(const blob *b, const char *prefix)
     memcpy(data, &value, sizeof value);
 }
 
-static void assert_fails(mmf_ctx *ctx, const blob *b, const char *bad_line)
+static const char *write_blob(const blob *b)
 {
     const char *const path = test_path("damaged.safetensors");
     FILE *const file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(b->bytes, 1, b->size, file), b->size);
     fclose(file);
+    return path;
+}
+
+static void assert_fails(mmf_ctx *ctx, const blob *b, const char *bad_line)
+{
+    const char *const path = write_blob(b);
     tally t = {0};
     bool passed = true;
     test_ok(ctx, mmf_verify(ctx, path, watch, &t, &passed));
@@ -194,6 +209,44 @@ static void damaged_copies_differ(void **state)
         assert_fails(ctx, &b, cases[i].bad_line);
         free(b.bytes);
     }
+    mmf_ctx_free(ctx);
+}
+
+/* The references ran without dropout, whatever their configuration says. */
+static void dropout_of_the_configuration_is_left_out(void **state)
+{
+    (void)state;
+    const char *const original = test_shared("golden/ef-lstm/train-batchnorm.safetensors");
+    if (!original)
+        skip();
+    mmf_ctx *const ctx = test_ctx();
+    const blob b = read_blob(original);
+    char *const rate = memmem(b.bytes, b.size, "dropout\\\": 0.0", strlen("dropout\\\": 0.0"));
+    assert_non_null(rate);
+    rate[strlen("dropout\\\": 0.")] = '5';
+    const char *const path = write_blob(&b);
+    tally t = {0};
+    bool passed = false;
+    test_ok(ctx, mmf_verify(ctx, path, watch, &t, &passed));
+    assert_true(passed);
+    free(b.bytes);
+    mmf_ctx_free(ctx);
+}
+
+/* A weight that is one here, under both names of the file. */
+static void names_of_one_weight_must_agree(void **state)
+{
+    (void)state;
+    const char *const original = test_shared("golden/mutan/normalized-shared.safetensors");
+    if (!original)
+        skip();
+    mmf_ctx *const ctx = test_ctx();
+    const blob b = read_blob(original);
+    bool passed = true;
+    change_value(&b, "weight.linear1.weight");
+    test_fails(ctx, mmf_verify(ctx, write_blob(&b), NULL, NULL, &passed), MMF_FORMAT,
+               "different values");
+    free(b.bytes);
     mmf_ctx_free(ctx);
 }
 
@@ -284,6 +337,28 @@ static void what_is_stored_is_held_to(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Of a group that no row is in, a reference may have an output without rows. */
+static void outputs_without_elements_are_no_outputs(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    const own_file f = mean_of_two();
+    const char *const path = test_path("empty.safetensors");
+    for (int64_t rows = 0; rows < 2; rows++) {
+        const mmf_named_array arrays[] = {{"input.a", {MMF_F32, 2, {2, 3}, 4, f.a}},
+                                          {"input.b", {MMF_F32, 2, {2, 3}, 4, f.b}},
+                                          {"output.output", {MMF_F32, 2, {2, 3}, 4, f.output}},
+                                          {"output.none", {MMF_F32, 2, {rows, 3}, 4, f.a}},
+                                          {"cotangent", {MMF_F32, 2, {2, 3}, 4, f.cotangent}}};
+        tally t = {0};
+        bool passed = false;
+        test_ok(ctx, mmf_safetensors_save(ctx, path, arrays, 5, f.metadata, 5));
+        test_ok(ctx, mmf_verify(ctx, path, watch, &t, &passed));
+        assert_true(passed == (rows == 0));
+    }
+    mmf_ctx_free(ctx);
+}
+
 /* References keep weights that nothing reads; one that is read has a gradient. */
 static void weights_that_nothing_reads_may_be_stored(void **state)
 {
@@ -363,8 +438,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_files_of_the_catalogue_agree),
         cmocka_unit_test(damaged_copies_differ),
+        cmocka_unit_test(dropout_of_the_configuration_is_left_out),
+        cmocka_unit_test(names_of_one_weight_must_agree),
         cmocka_unit_test(files_that_are_not_golden_are_refused),
         cmocka_unit_test(what_is_stored_is_held_to),
+        cmocka_unit_test(outputs_without_elements_are_no_outputs),
         cmocka_unit_test(weights_that_nothing_reads_may_be_stored),
         cmocka_unit_test(metadata_must_make_sense),
         cmocka_unit_test(a_large_metric_is_as_near_as_its_type),

@@ -117,13 +117,21 @@ static bool makes_weights_dear(const char *name, const mmf_conv_shape *s)
                MANY_TERMS * s->images * s->out_height * s->out_width;
 }
 
+/* oneDNN 2.6's gradients of strided 1 x 1 weights write behind their scratch, and come out wrong,
+ * where the last block of input channels is not full (uxlfoundation/oneDNN#6035). */
+static bool writes_too_far(const char *name, const mmf_conv_shape *s)
+{
+    return s->kind == MMF_CONV_WEIGHTS && strncmp(name, "jit_1x1", 7) == 0 &&
+           (s->stride[0] > 1 || s->stride[1] > 1) && s->inputs % mmf_blas_block() != 0;
+}
+
 /* Reference code, and products behind a copy of the image, are no faster than our own. The larger
  * tiles of Winograd's algorithm lose digits. */
 static bool is_wanted(const_dnnl_primitive_desc_t descriptor, const mmf_conv_shape *s)
 {
     const char *name = NULL;
     if (dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &name) != dnnl_success ||
-        !name || makes_weights_dear(name, s))
+        !name || makes_weights_dear(name, s) || writes_too_far(name, s))
         return false;
     return s->winograd ? strstr(name, "wino_2x3") != NULL
                        : strncmp(name, "jit", 3) == 0 || strncmp(name, "brg", 3) == 0;

@@ -313,7 +313,7 @@ static void binary_grad(mmf_binary f, int side, int64_t n, const mmf_real *restr
     case MMF_BINARY_DIV:
         if (side) {
             for (int64_t i = 0; i < n; i++)
-                d[i] = added(beta, d[i], -dy[i] * a[i] / (b[i] * b[i]));
+                d[i] = added(beta, d[i], -(dy[i] * (a[i] / b[i])) / b[i]);
         } else {
             for (int64_t i = 0; i < n; i++)
                 d[i] = added(beta, d[i], dy[i] / b[i]);

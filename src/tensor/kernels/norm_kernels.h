@@ -54,12 +54,28 @@ static int64_t softmax_row(int64_t n, const mmf_real *restrict x, const mmf_real
     return n_kept;
 }
 
+/* What the mean of dy lacks because of the rounding of y, whose sum is not quite 1: where one y is
+ * nearly 1, the gradient is a small difference of large numbers. */
+static mmf_real dot_centred(int64_t n, const mmf_real *restrict y, const mmf_real *restrict dy,
+                            mmf_real mean)
+{
+    mmf_real lanes[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int lane = 0; lane < LANES; lane++)
+            lanes[lane] += y[i + lane] * (dy[i + lane] - mean);
+    }
+    for (int lane = 0; i < n; i++, lane++)
+        lanes[lane] += y[i] * (dy[i] - mean);
+    return (mmf_real)fold(lanes);
+}
+
 static void softmax_row_grad(int64_t n, const mmf_real *restrict y, const mmf_real *restrict dy,
                              mmf_real beta, mmf_real *restrict dx)
 {
-    const mmf_real mean = dot(n, y, dy);
+    const mmf_real mean = dot(n, y, dy), rest = dot_centred(n, y, dy, mean);
     for (int64_t i = 0; i < n; i++)
-        dx[i] = added(beta, dx[i], y[i] * (dy[i] - mean));
+        dx[i] = added(beta, dx[i], y[i] * (dy[i] - mean - rest));
 }
 
 static void norm_row(int64_t n, const mmf_real *restrict x, const mmf_real *restrict w,
@@ -114,6 +130,12 @@ static void norm_row_grad(int64_t n, const mmf_real *restrict x, const mmf_real 
     }
     if (!dx)
         return;
+    /* One element is its own mean; what rounding leaves of the difference, the scale would enlarge.
+     */
+    if (n == 1) {
+        dx[0] = added(beta, dx[0], 0);
+        return;
+    }
     mmf_real g_lanes[LANES] = {0}, gu_lanes[LANES] = {0};
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES) {

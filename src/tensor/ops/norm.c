@@ -367,25 +367,62 @@ mmf_tensor *mmf_batch_norm_fixed(mmf_tape *tape, mmf_tensor *x, mmf_tensor *weig
                       axis, 0, eps);
 }
 
-/* ---- L2 normalisation and cosine, as compositions --------------------------------------- */
+/* ---- L2 normalisation and cosine --------------------------------------------------------- */
 
-/* Sums over the last axis and keeps it with size 1, so that the result broadcasts back. */
-static mmf_tensor *row_sum(mmf_tape *tape, mmf_tensor *x)
+typedef struct length_node {
+    mmf_node node;
+    mmf_tensor *x;
+    mmf_real *length; /* of a row; negative: it is eps, and no gradient goes through it */
+} length_node;
+
+/* dx = (dy - y <y, dy>) / |x|. Of a composition, the two parts would be rounded apart, and in a row
+ * of one element, whose gradient is 0, not quite cancel. */
+static void length_backward(mmf_tape *tape, mmf_node *node)
 {
-    mmf_tensor *const total = mmf_sum(tape, x, -1);
-    if (!total)
-        return NULL;
-    int64_t shape[MMF_MAX_DIMS];
-    for (int d = 0; d < x->n_dims; d++)
-        shape[d] = d + 1 < x->n_dims ? x->shape[d] : 1;
-    return mmf_reshape(tape, total, x->n_dims, shape);
+    length_node *const n = (length_node *)node;
+    const int64_t width = n->x->shape[n->x->n_dims - 1];
+    bool fresh = false;
+    mmf_real *const dx = mmf_tape__grad(tape, n->x, &fresh);
+    for (int64_t r = 0; dx && r < n->x->count / width; r++) {
+        const mmf_real *const y = node->out->data + r * width, *const dy =
+                                                                   node->out->grad + r * width;
+        const bool is_clamped = n->length[r] < 0;
+        const mmf_real along = is_clamped ? 0 : tape->k->dot(width, y, dy);
+        const mmf_real length = is_clamped ? -n->length[r] : n->length[r];
+        mmf_real *const d = dx + r * width;
+        for (int64_t i = 0; i < width; i++)
+            d[i] = (fresh ? 0 : d[i]) + (dy[i] - y[i] * along) / length;
+    }
 }
 
 mmf_tensor *mmf_l2_normalise(mmf_tape *tape, mmf_tensor *x, double eps)
 {
-    /* The square is clamped before the root, so a zero row has gradient 1/eps and never NaN. */
-    mmf_tensor *const square = row_sum(tape, mmf_mul(tape, x, x));
-    return mmf_div(tape, x, mmf_sqrt(tape, mmf_clamp(tape, square, eps * eps, INFINITY)));
+    static const char op[] = "l2_normalise";
+    if (!x)
+        return mmf_tape__missing(tape, op);
+    const int64_t width = x->n_dims > 0 ? x->shape[x->n_dims - 1] : 0;
+    if (width < 1)
+        return mmf_tape__unfit(tape, op, x, x, "features in the last axis");
+    mmf_tensor *const y = mmf_tape__tensor(tape, x->n_dims, x->shape);
+    mmf_real *const length = mmf_tape__reals(tape, x->count / width);
+    if (!y || !length)
+        return NULL;
+    for (int64_t r = 0; r < x->count / width; r++) {
+        const mmf_real *const from = x->data + r * width;
+        const mmf_real square = tape->k->dot(width, from, from);
+        const bool is_clamped = (double)square < eps * eps;
+        const mmf_real of = is_clamped ? (mmf_real)eps : (mmf_real)sqrt((double)square);
+        for (int64_t i = 0; i < width; i++)
+            y->data[r * width + i] = from[i] / of;
+        length[r] = is_clamped ? -of : of;
+    }
+    length_node *const node =
+        mmf_tape__record(tape, sizeof *node, op, y, x->wants_grad, length_backward);
+    if (node) {
+        node->x = x;
+        node->length = length;
+    }
+    return y;
 }
 
 mmf_tensor *mmf_cosine(mmf_tape *tape, mmf_tensor *a, mmf_tensor *b, double eps)
