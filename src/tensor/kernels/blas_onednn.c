@@ -121,8 +121,9 @@ static bool makes_weights_dear(const char *name, const mmf_conv_shape *s)
  * where the last block of input channels is not full (uxlfoundation/oneDNN#6035). */
 static bool writes_too_far(const char *name, const mmf_conv_shape *s)
 {
+    const int64_t block = mmf_blas_block();
     return s->kind == MMF_CONV_WEIGHTS && strncmp(name, "jit_1x1", 7) == 0 &&
-           (s->stride[0] > 1 || s->stride[1] > 1) && s->inputs % mmf_blas_block() != 0;
+           (s->stride[0] > 1 || s->stride[1] > 1) && (block == 0 || s->inputs % block != 0);
 }
 
 /* Reference code, and products behind a copy of the image, are no faster than our own. The larger
