@@ -216,10 +216,13 @@ typedef struct rule_data {
     int64_t n, width;
 } rule_data;
 
+/* A model's own numbers, which its scale brings to the target's units behind the rule. */
 static mmf_status fill_rule_data(late_fit *l, rule_data *d, const int64_t *rows)
 {
     const mmf_task *const task = l->fit->task;
     const int64_t k = task->n_outputs;
+    double shift = 0, scale = 1;
+    mmf_fit_target_scale(l->fit, &shift, &scale);
     double *const target = mmf_alloc_zero(l->ctx, (size_t)k + 1, sizeof *target);
     if (!target)
         return MMF_NOMEM;
@@ -228,11 +231,11 @@ static mmf_status fill_rule_data(late_fit *l, rule_data *d, const int64_t *rows)
         if (task->kind == MMF_TARGET_CLASS)
             d->classes[i] = (int64_t)target[0];
         for (int64_t j = 0; task->kind != MMF_TARGET_CLASS && j < k; j++)
-            d->values[i * k + j] = (mmf_real)target[j];
+            d->values[i * k + j] = (mmf_real)((target[j] - shift) / scale);
         for (size_t m = 0; m < l->count; m++) {
             d->present[m][i] = mmf_dataset_present(l->fit->dataset, m, rows[i]) ? 1 : 0;
             for (int64_t j = 0; j < k; j++)
-                d->inputs[m][i * k + j] = (mmf_real)l->scores[m][i * k + j];
+                d->inputs[m][i * k + j] = (mmf_real)((l->scores[m][i * k + j] - shift) / scale);
         }
     }
     mmf_free(l->ctx, target);
