@@ -118,6 +118,7 @@ static int print_results(compare_run *run, const mmf_comparison *comparison)
     fputs(text, stdout);
     if (*text && text[strlen(text) - 1] != '\n')
         putchar('\n');
+    (void)fflush(stdout);
     mmf_free(run->session.ctx, text);
     cli_say("results, and predictions of every trial, are in %s", run->values.folder);
     const int code = write_report(run, comparison);

@@ -8,8 +8,8 @@
 extern "C" {
 #endif
 
-#define MMF_METRICS_MAX 128
-#define MMF_METRIC_NAME_BYTES 64
+#define MMF_METRICS_MAX 512
+#define MMF_METRIC_NAME_BYTES 128
 
 typedef struct mmf_metric {
     char name[MMF_METRIC_NAME_BYTES];

@@ -118,8 +118,10 @@ void mmf_dataset_close(mmf_dataset *ds)
 {
     if (!ds)
         return;
-    for (size_t i = 0; i < ds->n_modalities; i++)
+    for (size_t i = 0; i < ds->n_modalities; i++) {
         mmf_free(ds->ctx, ds->modalities[i].absent);
+        mmf_free(ds->ctx, ds->modalities[i].ordered_values);
+    }
     mmf_free(ds->ctx, ds->modalities);
     mmf_free(ds->ctx, ds->shares);
     mmf_free(ds->ctx, ds->notes);

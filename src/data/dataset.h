@@ -19,11 +19,12 @@ typedef struct mmf_data_modality {
     mmf_modality view;
     mmf_array values, length, present, index;
     mmf_array companions[MMF_N_COMPANIONS];
-    int64_t n_steps;    /* T of kinds with steps, else 1 */
-    int64_t step;       /* elements of a step */
-    int64_t row;        /* elements of a stored row: n_steps * step */
-    int64_t n_features; /* normalised quantities: of a step, or its channels */
-    uint8_t *absent;    /* [N] 0/1; NULL where the modality is always there */
+    int64_t n_steps;      /* T of kinds with steps, else 1 */
+    int64_t step;         /* elements of a step */
+    int64_t row;          /* elements of a stored row: n_steps * step */
+    int64_t n_features;   /* normalised quantities: of a step, or its channels */
+    uint8_t *absent;      /* [N] 0/1; NULL where the modality is always there */
+    void *ordered_values; /* owned: `values` by the columns of a model; NULL: as in the file */
 } mmf_data_modality;
 
 /** Samples that read the same stored row belong together, whichever modalities are chosen. */

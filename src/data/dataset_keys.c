@@ -303,6 +303,11 @@ static mmf_status read_modality(mmf_dataset *ds, mmf_data_modality *m, const cha
 {
     mmf_modality *const v = &m->view;
     int chosen = -1;
+    /* Options list modalities with commas, and models of one are kept in files of its name. */
+    if (strpbrk(v->name, ",/"))
+        return mmf_data_fail(ds, MMF_FORMAT, v->name,
+                             "a modality has no comma or slash in its name; rename it, or leave it "
+                             "out with --modalities");
     MMF_TRY(chosen_kind(ds, kinds, v->name, &chosen));
     MMF_TRY(mmf_data_load_companion(ds, v->name, "vocab", &v->vocab));
     const int64_t entry = mmf_archive_find(ds->archive, v->name);

@@ -134,6 +134,26 @@ static bool looks_like_classes(const mmf_dataset *ds)
     return true;
 }
 
+/* Answers are given by name, so of two classes of one name one would be lost. */
+static mmf_status check_distinct(const mmf_dataset *ds)
+{
+    const mmf_array *const names = &ds->class_names;
+    for (int64_t i = 0; i < names->shape[0]; i++) {
+        size_t width = 0, other = 0;
+        const char *const name = mmf_array_string(names, i, &width);
+        for (int64_t j = 0; j < i; j++) {
+            const char *const before = mmf_array_string(names, j, &other);
+            if (width == other && memcmp(name, before, width) == 0)
+                return mmf_fail(ds->ctx, MMF_FORMAT,
+                                "%s: array \"%s.names\": classes %lld and %lld are both called "
+                                "\"%.*s\"",
+                                ds->path, ds->target_name, (long long)j, (long long)i, (int)width,
+                                name);
+        }
+    }
+    return MMF_OK;
+}
+
 static mmf_status check_names(mmf_dataset *ds, int64_t n_columns)
 {
     mmf_array *const names = &ds->class_names;
@@ -148,7 +168,7 @@ static mmf_status check_names(mmf_dataset *ds, int64_t n_columns)
                         "%s: array \"%s.names\": %lld names for %lld columns of \"%s\"", ds->path,
                         ds->target_name, (long long)names->shape[0], (long long)n_columns,
                         ds->target_name);
-    return MMF_OK;
+    return names->shape[0] <= MMF_MAX_CLASSES ? check_distinct(ds) : MMF_OK;
 }
 
 static mmf_status check_classes(mmf_dataset *ds)

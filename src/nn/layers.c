@@ -54,8 +54,16 @@ mmf_batch_norm_layer mmf_batch_norm_build(mmf_builder *b, const char *name, int6
     return layer;
 }
 
+/* A frozen layer is left as it is, and its running statistics are part of it. */
+static bool is_frozen(const mmf_batch_norm_layer *layer)
+{
+    return layer->weight && !layer->weight->wants_grad;
+}
+
 mmf_tensor *mmf_batch_norm_run(mmf_tape *tape, const mmf_batch_norm_layer *layer, mmf_tensor *x)
 {
+    if (is_frozen(layer))
+        return mmf_batch_norm_fixed_run(tape, layer, x);
     return mmf_batch_norm(tape, x, layer->weight, layer->bias, layer->running_mean,
                           layer->running_var, layer->axis, NORM_MOMENTUM, layer->eps);
 }
@@ -76,7 +84,7 @@ mmf_tensor *mmf_batch_norm_last_run(mmf_tape *tape, const mmf_batch_norm_layer *
                                         .running_var = layer->running_var,
                                         .momentum = NORM_MOMENTUM,
                                         .eps = layer->eps,
-                                        .fixed = fixed};
+                                        .fixed = fixed || is_frozen(layer)};
     return mmf_batch_norm_last(tape, x, &state, around);
 }
 

@@ -206,6 +206,8 @@ void mmf_optimizer_step(mmf_optimizer *optimizer, double lr_scale)
         job.adam =
             (mmf_adam){.lr = (mmf_real)(span->lr * lr_scale),
                        .beta1 = (mmf_real)o->beta1,
+                       .rest1 = (mmf_real)(1 - o->beta1),
+                       .rest2 = (mmf_real)(1 - o->beta2),
                        .beta2 = (mmf_real)o->beta2,
                        .eps = (mmf_real)o->eps,
                        .l2 = (mmf_real)(decoupled ? 0 : span->decay),

@@ -26,9 +26,12 @@ static int64_t opened_layer(const char *piece)
 {
     if (begins(piece, "embeddings.") || begins(piece, "conv1.") || begins(piece, "bn1."))
         return 0;
-    if (begins(piece, "layer.")) {
-        const int64_t from_zero = number_before_dot(piece + strlen("layer."));
-        return from_zero < 0 ? -1 : from_zero + 1;
+    for (int plural = 0; plural < 2; plural++) {
+        const char *const list = plural ? "layers." : "layer.";
+        if (begins(piece, list)) {
+            const int64_t from_zero = number_before_dot(piece + strlen(list));
+            return from_zero < 0 ? -1 : from_zero + 1;
+        }
     }
     return begins(piece, "layer") ? number_before_dot(piece + strlen("layer")) : -1;
 }
@@ -154,13 +157,22 @@ mmf_status mmf_scopes_check_use(mmf_ctx *ctx, const mmf_params *params, const ch
     }
     for (const char *at = rates; at && *at;) {
         rule r;
-        bool used = false;
+        bool used = false, has_layers = false;
         at = read_rule(at, '=', &r);
-        for (size_t i = 0; at && i < mmf_params_count(params); i++)
-            used =
-                used || mmf_scope_holds(params, r.part, r.n_part, mmf_params_at(params, i)->name);
+        for (size_t i = 0; at && i < mmf_params_count(params); i++) {
+            const char *const name = mmf_params_at(params, i)->name;
+            const bool holds = mmf_scope_holds(params, r.part, r.n_part, name);
+            used = used || holds;
+            has_layers = has_layers || (holds && mmf_scope_layer(name) >= 0);
+        }
         if (!used)
             return refuse_unused(ctx, "learning rate of", &r);
+        if (!isnan(r.second) && !has_layers)
+            return mmf_fail(
+                ctx, MMF_ARG,
+                "learning rate of \"%.*s\": a factor from layer to layer needs numbered "
+                "layers, and these parameters have none; leave it out",
+                (int)strcspn(r.part, ","), r.part);
     }
     return MMF_OK;
 }

@@ -103,6 +103,12 @@ mmf_status mmf_metrics_soft(mmf_ctx *ctx, mmf_metrics *out, const double *probab
                             const double *target, int64_t n, int64_t n_classes);
 
 /**
+ * A value as the errors of a rule see it: with rules it passes through single precision, as the
+ * references' do, and SIMS clips it to [-1, 1].
+ */
+double mmf_ruled_value(double x, mmf_msa_rules rules);
+
+/**
  * The class that a row of probabilities predicts: the largest, the lowest on ties; of two classes
  * class 1 where its probability is >= 0.5. NaN never wins; a row of NaN predicts 0.
  */

@@ -57,8 +57,7 @@ typedef struct moments {
     bool p_constant, y_constant, finite;
 } moments;
 
-/* With rules values pass through single precision, as the reference's do, and SIMS clips them. */
-static double value_of(double x, mmf_msa_rules rules)
+double mmf_ruled_value(double x, mmf_msa_rules rules)
 {
     if (rules == MMF_MSA_NONE)
         return x;
@@ -72,9 +71,9 @@ static moments moments_of(const double *p, const double *y, int64_t n, mmf_msa_r
     double p_mean = 0, y_mean = 0;
     for (int64_t i = 0; i < n; i++) {
         m.finite = m.finite && isfinite(p[i]) && isfinite(y[i]);
-        const double a = value_of(p[i], rules), b = value_of(y[i], rules);
-        m.p_constant = m.p_constant && a == value_of(p[0], rules);
-        m.y_constant = m.y_constant && b == value_of(y[0], rules);
+        const double a = mmf_ruled_value(p[i], rules), b = mmf_ruled_value(y[i], rules);
+        m.p_constant = m.p_constant && a == mmf_ruled_value(p[0], rules);
+        m.y_constant = m.y_constant && b == mmf_ruled_value(y[0], rules);
         p_mean += a;
         y_mean += b;
         m.absolute += fabs(a - b);
@@ -83,7 +82,8 @@ static moments moments_of(const double *p, const double *y, int64_t n, mmf_msa_r
     p_mean /= (double)n;
     y_mean /= (double)n;
     for (int64_t i = 0; i < n; i++) {
-        const double a = value_of(p[i], rules) - p_mean, b = value_of(y[i], rules) - y_mean;
+        const double a = mmf_ruled_value(p[i], rules) - p_mean,
+                     b = mmf_ruled_value(y[i], rules) - y_mean;
         m.pp += a * a;
         m.yy += b * b;
         m.py += a * b;

@@ -157,25 +157,18 @@ mmf_tensor *mmf_task_prediction(mmf_tape *tape, const mmf_task *task, const mmf_
                                                : mmf_softmax(tape, logits, NULL, MMF_EMPTY_ZERO);
 }
 
-static int64_t largest(const double *values, int64_t n)
-{
-    int64_t best = 0;
-    for (int64_t k = 1; k < n; k++)
-        best = values[k] > values[best] ? k : best;
-    return best;
-}
-
 double mmf_task_row_score(const mmf_task *task, const double *prediction, const double *target)
 {
     const int64_t n = task->n_outputs;
     double right = 0;
     switch (task->kind) {
     case MMF_TARGET_REAL:
-        return -fabs(prediction[0] - target[0]);
+        return -fabs(mmf_ruled_value(prediction[0], task->rules) -
+                     mmf_ruled_value(target[0], task->rules));
     case MMF_TARGET_CLASS:
-        return largest(prediction, n) == (int64_t)target[0] ? 1 : 0;
+        return mmf_predicted_class(prediction, n) == (int64_t)target[0] ? 1 : 0;
     case MMF_TARGET_SOFT:
-        return largest(prediction, n) == largest(target, n) ? 1 : 0;
+        return mmf_largest_class(prediction, n) == mmf_largest_class(target, n) ? 1 : 0;
     case MMF_TARGET_MULTILABEL:
         for (int64_t k = 0; k < n; k++)
             right += (prediction[k] >= 0.5) == (target[k] >= 0.5) ? 1 : 0;

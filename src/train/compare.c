@@ -87,11 +87,19 @@ static void add_leader(mmf_comparison *c, const mmf_trial *first)
     leader->latency = mean_seconds(c, first->model, true);
 }
 
+/* Sums of the same scores in another order differ in their last digits. */
+#define EQUAL_BELOW 1e10
+
+double mmf_compare__validation(const mmf_leader *leader, const char *metric)
+{
+    const double score = mmf_metrics_get(&leader->valid_mean, metric);
+    return isfinite(score) ? round(score * EQUAL_BELOW) / EQUAL_BELOW : score;
+}
+
 /* Validation decides, then size; a score that is undefined comes last. */
 static bool is_better(const mmf_leader *a, const mmf_leader *b, const char *metric)
 {
-    const double x = mmf_metrics_get(&a->valid_mean, metric);
-    const double y = mmf_metrics_get(&b->valid_mean, metric);
+    const double x = mmf_compare__validation(a, metric), y = mmf_compare__validation(b, metric);
     if (isnan(x) || isnan(y) || x == y)
         return isnan(x) == isnan(y) ? a->n_parameters < b->n_parameters : isnan(y);
     return mmf_metric_higher_is_better(metric) ? x > y : x < y;

@@ -63,10 +63,19 @@ static mmf_status reserve(const mmf_plan *plan, row_scores *out)
     return MMF_NOMEM;
 }
 
+/* A trial that put out what is no number has no score, and its rows are no mistakes to be counted.
+ */
+static bool counts(const mmf_comparison *c, size_t trial, const char *model)
+{
+    const mmf_trial *const t = &c->trials[trial];
+    return mmf_trial__is_done_by(t, model) &&
+           isfinite(mmf_metrics_get(&t->test, mmf_task_main_metric(c->task.kind)));
+}
+
 static size_t trial_of(const mmf_comparison *c, const char *model, uint64_t seed)
 {
     for (size_t i = 0; i < c->n_trials; i++) {
-        if (mmf_trial__is_done_by(&c->trials[i], model) && c->trials[i].seed == seed)
+        if (counts(c, i, model) && c->trials[i].seed == seed)
             return i;
     }
     return c->n_trials;
@@ -96,7 +105,7 @@ static mmf_status pair_scores(const mmf_plan *plan, row_scores *scores, const ch
     memset(scores->b, 0, n_rows * sizeof(double));
     memset(scores->n, 0, n_rows * sizeof(int64_t));
     for (size_t t = 0; t < c->n_trials; t++) {
-        if (!mmf_trial__is_done_by(&c->trials[t], model))
+        if (!counts(c, t, model))
             continue;
         const size_t other = trial_of(c, reference, c->trials[t].seed);
         if (other == c->n_trials)
@@ -221,8 +230,8 @@ mmf_status mmf_compare__test(const mmf_plan *plan)
 static bool dominates(const mmf_leader *a, const mmf_leader *b, const char *metric)
 {
     const double sign = mmf_metric_higher_is_better(metric) ? 1 : -1;
-    const double x = sign * mmf_metrics_get(&a->valid_mean, metric);
-    const double y = sign * mmf_metrics_get(&b->valid_mean, metric);
+    const double x = sign * mmf_compare__validation(a, metric);
+    const double y = sign * mmf_compare__validation(b, metric);
     return x >= y && a->latency <= b->latency && (x > y || a->latency < b->latency);
 }
 

@@ -17,12 +17,11 @@ typedef struct subset_run {
     double *target;     /* (n_outputs) */
 } subset_run;
 
-/* With these the contribution of each row is known, and so the error of the mean. SIMS rules clip
- * values before the metric. */
+/* With these the contribution of each row is known, and so the error of the mean. */
 static bool is_mean_over_rows(const mmf_task *task)
 {
     return task->kind == MMF_TARGET_CLASS || task->kind == MMF_TARGET_SOFT ||
-           (task->kind == MMF_TARGET_REAL && task->rules != MMF_MSA_SIMS);
+           task->kind == MMF_TARGET_REAL;
 }
 
 static void keep_row_scores(const subset_run *run, uint64_t use, const double *predictions,

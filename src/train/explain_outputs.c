@@ -61,7 +61,8 @@ static bool is_shown(const char *name)
     static const char *const exact[] = {"prediction", "logits", "logit",      "probability",
                                         "objective",  "label",  "output",     "fused",
                                         "hidden",     "task",   "last_state", "concat"};
-    static const char *const prefixes[] = {"loss", "auxiliary.", "state.", "feature", "running_"};
+    static const char *const prefixes[] = {"loss",    "auxiliary.", "state.",
+                                           "feature", "running_",   "prediction_"};
     for (size_t i = 0; i < sizeof exact / sizeof *exact; i++) {
         if (strcmp(name, exact[i]) == 0)
             return false;

@@ -213,6 +213,7 @@ typedef struct rule_data {
     mmf_real **inputs, **present;
     mmf_real *values;
     int64_t *classes;
+    mmf_tensor class_weight; /* of the rule's rows; no data: classes count as they come */
     int64_t n, width;
 } rule_data;
 
@@ -251,6 +252,7 @@ static mmf_status make_rule_data(late_fit *l, rule_data *d, const int64_t *rows,
     d->present = mmf_alloc_zero(l->ctx, l->count, sizeof *d->present);
     d->values = mmf_alloc_zero(l->ctx, (size_t)n * k + 1, sizeof *d->values);
     d->classes = mmf_alloc_zero(l->ctx, (size_t)n + 1, sizeof *d->classes);
+    d->class_weight = (mmf_tensor){.count = (int64_t)k, .shape = {(int64_t)k}, .n_dims = 1};
     bool ok = d->schema.inputs && d->inputs && d->present && d->values && d->classes;
     for (size_t m = 0; ok && m < l->count; m++) {
         d->schema.inputs[m] = (mmf_input_schema){.name = l->inputs.inputs[m].name,
@@ -261,6 +263,13 @@ static mmf_status make_rule_data(late_fit *l, rule_data *d, const int64_t *rows,
         d->inputs[m] = mmf_alloc_zero(l->ctx, (size_t)n * k + 1, sizeof(mmf_real));
         d->present[m] = mmf_alloc_zero(l->ctx, (size_t)n + 1, sizeof(mmf_real));
         ok = d->inputs[m] && d->present[m];
+    }
+    if (ok && l->fit->options->balance && l->fit->task->kind == MMF_TARGET_CLASS) {
+        d->class_weight.data = mmf_alloc_zero(l->ctx, k, sizeof(mmf_real));
+        ok = d->class_weight.data != NULL;
+        if (ok)
+            MMF_TRY(mmf_task_balance(l->ctx, l->fit->task, l->fit->dataset, rows, n,
+                                     d->class_weight.data));
     }
     return ok ? fill_rule_data(l, d, rows) : MMF_NOMEM;
 }
@@ -276,15 +285,18 @@ static void clear_rule_data(late_fit *l, rule_data *d)
     mmf_free(l->ctx, d->present);
     mmf_free(l->ctx, d->values);
     mmf_free(l->ctx, d->classes);
+    mmf_free(l->ctx, d->class_weight.data);
 }
 
 /* One pass over all rows; returns the loss. */
-static mmf_tensor *rule_loss(late_fit *l, const rule_data *d, mmf_module *rule, mmf_tape *tape)
+static mmf_tensor *rule_loss(late_fit *l, rule_data *d, mmf_module *rule, mmf_tape *tape)
 {
     const mmf_task *const task = l->fit->task;
     const int64_t shape[] = {d->n, d->width};
     const mmf_step step = {.training = true};
-    const mmf_loss_options options = {.regression = l->fit->losses->regression};
+    const mmf_loss_options options = {.regression = l->fit->losses->regression,
+                                      .class_weight =
+                                          d->class_weight.data ? &d->class_weight : NULL};
     mmf_named in = {0}, out = {0};
     for (size_t m = 0; m < l->count; m++) {
         const char *const name = d->schema.inputs[m].name;
@@ -302,7 +314,7 @@ static mmf_tensor *rule_loss(late_fit *l, const rule_data *d, mmf_module *rule, 
     return mmf_task_loss(tape, task, &options, &out, target);
 }
 
-static mmf_status descend(late_fit *l, const rule_data *d, mmf_module *rule)
+static mmf_status descend(late_fit *l, rule_data *d, mmf_module *rule)
 {
     mmf_optimizer_options options = MMF_OPTIMIZER_OPTIONS_INIT;
     options.lr = RULE_LR;

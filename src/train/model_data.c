@@ -5,6 +5,7 @@
 
 #include "data/class_names.h"
 #include "mmfuse/prepare.h"
+#include "train/model_columns.h"
 #include "train/model_parts.h"
 
 enum { NAMES_BYTES = 4096 };
@@ -119,6 +120,8 @@ mmf_status mmf_model_open_data(mmf_ctx *ctx, mmf_dataset **out, const mmf_model 
     mmf_dataset *dataset = NULL;
     MMF_TRY(open_file(ctx, &dataset, model, path, options ? options->modalities : NULL, &own));
     mmf_status status = check_shapes(ctx, model, dataset);
+    if (status == MMF_OK)
+        status = mmf_model__check_columns(ctx, model, dataset);
     if (status == MMF_OK && model->task.class_names)
         status = mmf_dataset_order_classes(dataset, model->task.class_names, model->task.n_outputs);
     if (status != MMF_OK) {

@@ -176,8 +176,9 @@ static void drop_steps(const mmf_noise *noise, size_t m, const layout *l, mmf_ba
             continue;
         if (in->tokens)
             in->tokens[b * l->size + t] = 0;
-        for (int64_t f = 0; f < l->n_features; f++)
-            in->values[b * l->size + t * l->step + f] = (float)noise->scale->mean[m][f];
+        for (int64_t i = 0; !in->tokens && i < l->step; i++)
+            in->values[b * l->size + t * l->step + i] =
+                (float)noise->scale->mean[m][i / l->inner % l->n_features];
     }
 }
 

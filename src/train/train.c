@@ -13,6 +13,7 @@
 #include "nn/scopes.h"
 #include "tasks/task.h"
 #include "train/json_values.h"
+#include "train/model_columns.h"
 #include "train/trainer.h"
 
 /* ---- Task -------------------------------------------------------------------------------- */
@@ -124,6 +125,7 @@ static char *make_record(mmf_ctx *ctx, const mmf_fit *fit, const mmf_split *spli
              (unsigned long long)mmf_dataset_fingerprint(fit->dataset));
     json_object_set_new(record, "data", json_string(mmf_dataset_path(fit->dataset)));
     json_object_set_new(record, "fingerprint", json_string(fingerprint));
+    json_object_set_new(record, "columns", mmf_model__columns_json(fit->dataset));
     json_object_set_new(record, "command", o->command ? json_string(o->command) : json_null());
     json_object_set_new(record, "seed", json_integer((json_int_t)o->seed));
     json_object_set_new(record, "train_rows", json_integer(split->count[MMF_TRAIN]));

@@ -96,6 +96,13 @@ static mmf_status prepare_loss(trainer *t)
     const mmf_fit *const fit = t->fit;
     t->loss = (mmf_loss_options){.regression = fit->losses->regression,
                                  .smoothing = fit->options->smoothing};
+    if (t->loss.smoothing > 0 && fit->task->kind != MMF_TARGET_CLASS) {
+        if (!fit->options->loss_where_possible)
+            return mmf_fail(t->ctx, MMF_ARG, "label smoothing needs classes; the task is %s",
+                            mmf_task_name(fit->task->kind));
+        t->left_aside |= MMF_ASIDE_SMOOTHING;
+        t->loss.smoothing = 0;
+    }
     if (!fit->options->balance)
         return MMF_OK;
     const int64_t k = fit->task->n_outputs;
@@ -490,6 +497,13 @@ static mmf_status run_epochs(trainer *t)
         }
         MMF_TRY(end_epoch(t));
     }
+    if (p->best_epoch == 0)
+        return mmf_fail(
+            t->ctx, MMF_NUMERIC,
+            "%s: the validation loss was not finite in any of %lld epochs, so there are no "
+            "weights to keep; lower the learning rate (--lr), or look for validation rows "
+            "far outside the training rows",
+            t->fit->name, (long long)p->epoch);
     copy_weights(t, false);
     return save_checkpoint(t);
 }

@@ -489,26 +489,31 @@ static void shared_codes_do_not_say_whose_they_are(void **state)
 static void reversal_keeps_the_discriminator_at_chance(void **state)
 {
     (void)state;
+    enum { SEEDS = 3 };
     static const char *const scales[] = {"0", "1"};
     toy *const t = calloc(1, sizeof *t);
-    double loss[2];
+    double mean[2] = {0};
     assert_non_null(t);
     draw_shared_and_private(t);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 * SEEDS; i++) {
+        const char *const scale = scales[i % 2];
         mmf_ctx *const ctx = one_thread();
-        trained run = {.set = {{"use_cmd_sim", "false"}, {"reverse_grad_weight", scales[i]}}};
+        trained run = {.seed = 1 + (uint64_t)i / 2,
+                       .set = {{"use_cmd_sim", "false"}, {"reverse_grad_weight", scale}}};
         mmf_named out = {0};
         train_toy(ctx, &run, write_toy(ctx, t, MODALITIES), "misa", 60, 5e-4);
         mmf_tape *const tape = run_outputs(&run, &(mmf_pass){.record = true}, t, MODALITIES, &out);
         assert_non_null(mmf_named_get(&out, "domain"));
-        loss[i] = (double)mmf_named_get(&out, "domain")->data[0];
-        printf("  misa, reverse_grad_weight %s: discriminator's loss %.3f\n", scales[i], loss[i]);
+        const double loss = (double)mmf_named_get(&out, "domain")->data[0];
+        mean[i % 2] += loss / SEEDS;
+        printf("  misa, reverse_grad_weight %s, seed %d: discriminator's loss %.3f\n", scale,
+               (int)run.seed, loss);
         mmf_tape_free(tape);
         clear_toy(&run);
         mmf_ctx_free(ctx);
     }
     if (!TEST_SAMPLE)
-        assert_true(loss[0] < 0.2 && loss[1] > 0.8 * log(MODALITIES));
+        assert_true(mean[0] < 0.5 * log(MODALITIES) && mean[1] > 0.8 * log(MODALITIES));
     free(t);
 }
 

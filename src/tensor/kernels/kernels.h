@@ -42,11 +42,12 @@ typedef enum mmf_binary {
 /** Constants of one Adam step over a range of a flat block. */
 typedef struct mmf_adam {
     mmf_real lr, beta1, beta2, eps;
-    mmf_real l2;          /* added to the gradient times the weight (Adam) */
-    mmf_real decay;       /* weight is multiplied by 1 - lr * decay (AdamW) */
-    mmf_real correction1; /* 1 / (1 - beta1^t) */
-    mmf_real correction2; /* 1 / sqrt(1 - beta2^t) */
-    mmf_real grad_scale;  /* of clipping by norm; 1: none */
+    mmf_real rest1, rest2; /* 1 - beta, of which single precision would keep few digits */
+    mmf_real l2;           /* added to the gradient times the weight (Adam) */
+    mmf_real decay;        /* weight is multiplied by 1 - lr * decay (AdamW) */
+    mmf_real correction1;  /* 1 / (1 - beta1^t) */
+    mmf_real correction2;  /* 1 / sqrt(1 - beta2^t) */
+    mmf_real grad_scale;   /* of clipping by norm; 1: none */
 } mmf_adam;
 
 /** Queries that the kernel `attend` takes at once. */

@@ -80,6 +80,17 @@ static void sum_wide_rows(int64_t rows, int64_t cols, const mmf_real *restrict x
         axpby(cols, factor[r], row[r], 1, y);
 }
 
+static void sum_lanes(int64_t rows, const mmf_real *restrict x, const mmf_real *restrict w,
+                      int64_t stride, mmf_real *restrict y)
+{
+    lanes_of sums = {0};
+    for (int64_t i = 0; i < rows; i++) {
+        if (x[i] != (mmf_real)0)
+            sums += x[i] * *(const lanes_of *)(w + i * stride);
+    }
+    *(lanes_of *)y = sums;
+}
+
 /* Columns in four registers: the sums never leave them. */
 static void sum_narrow_rows(int64_t rows, int64_t cols, const mmf_real *restrict x,
                             const mmf_real *restrict w, int64_t stride, mmf_real *restrict y)
@@ -98,20 +109,20 @@ static void sum_narrow_rows(int64_t rows, int64_t cols, const mmf_real *restrict
         for (int s = 0; s < SUMS; s++)
             *(lanes_of *)(y + start + s * LANES) = sums[s];
     }
-    for (; start + LANES <= cols; start += LANES) {
-        lanes_of sums = {0};
-        for (int64_t i = 0; i < rows; i++) {
-            if (x[i] != (mmf_real)0)
-                sums += x[i] * *(const lanes_of *)(w + i * stride + start);
-        }
-        *(lanes_of *)(y + start) = sums;
+    for (; start + LANES <= cols; start += LANES)
+        sum_lanes(rows, x, w + start, stride, y + start);
+    /* The last few with some that are done already: the same sums once more. */
+    if (start < cols && cols >= LANES) {
+        sum_lanes(rows, x, w + cols - LANES, stride, y + cols - LANES);
+        return;
     }
-    for (int64_t j = start; j < cols; j++) {
-        mmf_real total = 0;
-        for (int64_t i = 0; i < rows; i++)
-            total += x[i] * w[i * stride + j];
-        y[j] = total;
+    mmf_real sums[LANES] = {0};
+    for (int64_t i = 0; start < cols && i < rows; i++) {
+        for (int64_t j = 0; j < cols; j++)
+            sums[j] += x[i] * w[i * stride + j];
     }
+    for (int64_t j = start; j < cols; j++)
+        y[j] = sums[j];
 }
 
 static void sum_rows(int64_t rows, int64_t cols, const mmf_real *restrict x,

@@ -113,7 +113,7 @@ static void dropout(int64_t first, int64_t n, uint64_t seed, uint64_t stream, mm
 static void adam(int64_t n, const mmf_adam *s, const mmf_real *restrict grad, mmf_real *restrict m,
                  mmf_real *restrict v, mmf_real *restrict w)
 {
-    const mmf_real beta1 = s->beta1, beta2 = s->beta2, rest1 = 1 - s->beta1, rest2 = 1 - s->beta2;
+    const mmf_real beta1 = s->beta1, beta2 = s->beta2, rest1 = s->rest1, rest2 = s->rest2;
     const mmf_real step = s->lr * s->correction1, shrink = 1 - s->lr * s->decay;
     const mmf_real l2 = s->l2, scale = s->grad_scale, eps = s->eps, correction2 = s->correction2;
     for (int64_t i = 0; i < n; i++) {
