@@ -213,16 +213,39 @@ static mmf_rng rng_of(const mmf_noise *noise, const char *modality, int64_t row)
                         mmf_rng_stream(modality) ^ mmf_rng_stream(mmf_noise_name(noise->kind)));
 }
 
+/* The modality with the largest draw stays: where any draw is above the level, so is that one, and
+ * of a row that would lose everything something is left, whatever the order of the inputs. */
+static void drop_modalities(const mmf_noise *noise, mmf_batch *batch, const size_t *map,
+                            int64_t row, int64_t b)
+{
+    const size_t n = noise->inputs->count;
+    double largest = -1;
+    size_t stays = n;
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t m = 0; m < n; m++) {
+            mmf_rng rng = rng_of(noise, noise->inputs->inputs[m].name, row);
+            const double draw = mmf_rng_uniform(&rng);
+            if (!is_there(&batch->inputs[map[m]], b))
+                continue;
+            if (pass == 0 && draw > largest) {
+                largest = draw;
+                stays = m;
+            } else if (pass == 1 && m != stays && draw < noise->level) {
+                mmf_batch_drop(batch, noise->dataset, map[m], b);
+            }
+        }
+    }
+}
+
 void mmf_noise_apply(void *user, mmf_batch *batch, const size_t *map, const int64_t *rows)
 {
     const mmf_noise *const noise = user;
     const size_t n = noise->inputs->count;
     const bool all = noise->on == (UINT64_C(1) << n) - 1;
-    if (noise->kind == MMF_NOISE_MODALITY_DROP && all) { /* one stays: models need something */
-        mmf_rng rng = rng_of(noise, "", rows[0]);
-        mmf_modality_dropout(batch, noise->dataset, map, n, noise->level, &rng);
+    for (int64_t b = 0; noise->kind == MMF_NOISE_MODALITY_DROP && all && b < batch->n_rows; b++)
+        drop_modalities(noise, batch, map, rows[b], b);
+    if (noise->kind == MMF_NOISE_MODALITY_DROP && all)
         return;
-    }
     for (size_t m = 0; m < n; m++) {
         const mmf_input_schema *const in = &noise->inputs->inputs[m];
         if (!(noise->on >> m & 1) || !mmf_noise_applies(noise->kind, in->kind))

@@ -43,9 +43,29 @@ static void parts_are_added_and_an_objective_is_all(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* Rows are compared by the class that is counted as predicted, and by the errors of the rules. */
+static void a_row_is_scored_as_its_metric_is(void **state)
+{
+    (void)state;
+    const double tie[] = {0.5, 0.5}, three[] = {0.4, 0.4, 0.2}, second = 1, first = 0;
+    const double soft[] = {0.5, 0.5}, far = 3, near = 0.5;
+    mmf_task task = {.kind = MMF_TARGET_CLASS, .n_outputs = 2};
+    assert_true(mmf_task_row_score(&task, tie, &second) == 1);
+    assert_true(mmf_task_row_score(&task, tie, &first) == 0);
+    task.n_outputs = 3;
+    assert_true(mmf_task_row_score(&task, three, &first) == 1);
+    task = (mmf_task){.kind = MMF_TARGET_SOFT, .n_outputs = 2};
+    assert_true(mmf_task_row_score(&task, tie, soft) == 1);
+    task = (mmf_task){.kind = MMF_TARGET_REAL, .n_outputs = 1};
+    assert_true(mmf_task_row_score(&task, &far, &near) == -2.5);
+    task.rules = MMF_MSA_SIMS; /* which clip to [-1, 1] */
+    assert_true(mmf_task_row_score(&task, &far, &near) == -0.5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_row_is_scored_as_its_metric_is),
         cmocka_unit_test(parts_are_added_and_an_objective_is_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -268,6 +268,36 @@ static void whole_models_begin_with_weights(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* A frozen encoder keeps its running statistics, too: of one epoch and of two it is the same. */
+static void a_frozen_batch_norm_is_left_as_it_is(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = one_thread();
+    mmf_model *models[2] = {NULL};
+    size_t n_moved = 0, n_kept = 0;
+    for (int i = 0; i < 2; i++)
+        test_ok(ctx,
+                train(ctx, &models[i],
+                      &(training){.encoder = "pixels=cnn2d", .freeze = "pixels", .epochs = 1 + i}));
+    const mmf_params *const a = mmf_module_params(mmf_model_module(models[0]));
+    const mmf_params *const b = mmf_module_params(mmf_model_module(models[1]));
+    for (size_t i = 0; i < mmf_params_count(a); i++) {
+        const mmf_param *const p = mmf_params_at(a, i), *const q = mmf_params_at(b, i);
+        const bool same = memcmp(p->tensor->data, q->tensor->data,
+                                 (size_t)p->tensor->count * sizeof *p->tensor->data) == 0;
+        if (strncmp(p->name, "pixels.", 7) == 0) {
+            n_kept += strstr(p->name, "running_mean") != NULL;
+            if (!same)
+                fail_msg("%s has moved", p->name);
+        }
+        n_moved += !same;
+    }
+    assert_true(n_kept > 0 && n_moved > 0);
+    mmf_model_free(models[0]);
+    mmf_model_free(models[1]);
+    mmf_ctx_free(ctx);
+}
+
 /* Models over steps take the states of all tokens. */
 static void models_over_steps_take_all_states(void **state)
 {
@@ -414,6 +444,7 @@ int main(void)
         cmocka_unit_test(lower_layers_learn_slower),
         cmocka_unit_test(late_models_begin_with_it_too),
         cmocka_unit_test(whole_models_begin_with_weights),
+        cmocka_unit_test(a_frozen_batch_norm_is_left_as_it_is),
         cmocka_unit_test(models_over_steps_take_all_states),
         cmocka_unit_test(what_does_not_fit_is_told),
         cmocka_unit_test(a_vocabulary_beyond_the_table_is_refused),

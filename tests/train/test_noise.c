@@ -71,7 +71,8 @@ static void keep(void *user, mmf_batch *batch, const size_t *map, const int64_t 
     k->n += batch->n_rows;
 }
 
-static kept *damage(const scene *s, mmf_noise_kind kind, size_t modality, size_t size, double level)
+static kept *damage_of(const scene *s, uint64_t on, mmf_noise_kind kind, size_t modality,
+                       size_t size, double level)
 {
     kept *const k = calloc(1, sizeof *k);
     assert_non_null(k);
@@ -79,7 +80,7 @@ static kept *damage(const scene *s, mmf_noise_kind kind, size_t modality, size_t
                            .dataset = s->dataset,
                            .scale = &s->scale,
                            .kind = kind,
-                           .on = UINT64_C(1) << modality,
+                           .on = on,
                            .level = level,
                            .seed = 5};
     k->modality = modality;
@@ -89,6 +90,11 @@ static kept *damage(const scene *s, mmf_noise_kind kind, size_t modality, size_t
     test_ok(s->ctx, mmf_model__predict_rows(s->model, s->dataset, s->rows, N_ROWS, &how, NULL));
     assert_int_equal(k->n, N_ROWS);
     return k;
+}
+
+static kept *damage(const scene *s, mmf_noise_kind kind, size_t modality, size_t size, double level)
+{
+    return damage_of(s, UINT64_C(1) << modality, kind, modality, size, level);
 }
 
 static double deviation_of(const float *a, const float *b, size_t size, size_t f)
@@ -213,6 +219,25 @@ static void a_modality_is_missing_as_often_as_asked(void **state)
     end_scene(&s);
 }
 
+/* Of all at once: one of two is left where both would go, each as often as the other. */
+static void one_modality_is_always_left(void **state)
+{
+    (void)state;
+    const data_spec spec = {DATA_VECTORS, N_ROWS, false, false, 0, 1};
+    scene s = make_scene(&spec, false);
+    kept *const a = damage_of(&s, 3, MMF_NOISE_MODALITY_DROP, 0, 5, 1);
+    kept *const b = damage_of(&s, 3, MMF_NOISE_MODALITY_DROP, 1, 4, 1);
+    double first = 0;
+    for (size_t i = 0; i < N_ROWS; i++) {
+        assert_true(a->present[i] + b->present[i] == 1);
+        first += (double)a->present[i];
+    }
+    assert_true(fabs(first / N_ROWS - 0.5) < 5 * sqrt(0.25 / N_ROWS));
+    free(a);
+    free(b);
+    end_scene(&s);
+}
+
 static void the_same_seed_draws_the_same(void **state)
 {
     (void)state;
@@ -241,6 +266,7 @@ int main(void)
         cmocka_unit_test(entries_are_lost_one_by_one),
         cmocka_unit_test(tokens_lose_steps_only),
         cmocka_unit_test(a_modality_is_missing_as_often_as_asked),
+        cmocka_unit_test(one_modality_is_always_left),
         cmocka_unit_test(the_same_seed_draws_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,7 +118,7 @@ static void sum_narrow_rows(int64_t rows, int64_t cols, const mmf_real *restrict
     }
     mmf_real sums[LANES] = {0};
     for (int64_t i = 0; start < cols && i < rows; i++) {
-        for (int64_t j = 0; j < cols; j++)
+        for (int64_t j = 0; x[i] != (mmf_real)0 && j < cols; j++)
             sums[j] += x[i] * w[i * stride + j];
     }
     for (int64_t j = start; j < cols; j++)
