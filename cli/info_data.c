@@ -219,8 +219,9 @@ static void first_command(data_facts *facts, const cli_data *data)
         snprintf(target, sizeof target, "--target=%s", data->target);
         words[n++] = target;
     }
-    if (data->task) {
-        snprintf(task, sizeof task, "--task=%s", data->task);
+    const bool finds = !single && mmf_dataset_target_kind(facts->dataset) == MMF_TARGET_NONE;
+    if (data->task || finds) {
+        snprintf(task, sizeof task, "--task=%s", data->task ? data->task : "retrieval");
         words[n++] = task;
     }
     if (n_nonfinite(facts) > 0) {

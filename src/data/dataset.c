@@ -260,6 +260,7 @@ uint64_t mmf_dataset_fingerprint(const mmf_dataset *ds)
             hash = mmf_hash_number(hash, m->shape[d]);
     }
     hash = mmf_hash_text(hash, ds->preparations ? ds->preparations : "");
+    hash = mmf_hash_number(hash, (int64_t)ds->nonfinite);
     hash = mmf_hash_number(hash, (int64_t)ds->target_kind);
     if (ds->target_kind == MMF_TARGET_NONE || !ds->target.data)
         return hash;

@@ -318,8 +318,10 @@ static void all_differences(mmf_text *out, const json_t *c)
     const bool concat =
         differences(out, c, "joint-concat", "against-concat", "Against plain concatenation");
     if (!single && !concat)
-        mmf_text_add(out, "<p>The results hold the gain of the best fusion, above, but no paired "
-                          "differences of the other models.</p>");
+        mmf_text_add(out, "<p>%s no paired differences of the other models.</p>",
+                     json_is_object(json_object_get(c, "gain"))
+                         ? "The results hold the gain of the best fusion, above, but"
+                         : "The results hold");
     mmf_page_section_close(out);
 }
 

@@ -143,7 +143,7 @@ void mmf_report_robustness(mmf_text *out, const json_t *e)
     mmf_scale y = mmf_scale_empty();
     if (json_array_size(curves) == 0) {
         mmf_page_section_open(out, "robustness", "What breaks it",
-                              "No noise was asked for; `mmfuse explain` without --noise none "
+                              "No noise was asked for; mmfuse explain without --noise none "
                               "draws the curves.");
         mmf_page_section_close(out);
         return;
