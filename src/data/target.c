@@ -6,6 +6,7 @@
 #include "data/dataset.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -134,24 +135,37 @@ static bool looks_like_classes(const mmf_dataset *ds)
     return true;
 }
 
+static int compare_names(const void *a, const void *b, void *user)
+{
+    size_t n = 0, m = 0;
+    const char *const x = mmf_array_string(user, *(const int64_t *)a, &n);
+    const char *const y = mmf_array_string(user, *(const int64_t *)b, &m);
+    const int order = memcmp(x, y, n < m ? n : m);
+    return order != 0 ? order : (n > m) - (n < m);
+}
+
 /* Answers are given by name, so of two classes of one name one would be lost. */
 static mmf_status check_distinct(const mmf_dataset *ds)
 {
-    const mmf_array *const names = &ds->class_names;
-    for (int64_t i = 0; i < names->shape[0]; i++) {
-        size_t width = 0, other = 0;
-        const char *const name = mmf_array_string(names, i, &width);
-        for (int64_t j = 0; j < i; j++) {
-            const char *const before = mmf_array_string(names, j, &other);
-            if (width == other && memcmp(name, before, width) == 0)
-                return mmf_fail(ds->ctx, MMF_FORMAT,
-                                "%s: array \"%s.names\": classes %lld and %lld are both called "
-                                "\"%.*s\"",
-                                ds->path, ds->target_name, (long long)j, (long long)i, (int)width,
-                                name);
-        }
+    mmf_array names = ds->class_names;
+    const int64_t n = names.shape[0];
+    mmf_status status = MMF_OK;
+    int64_t *const order = mmf_alloc_zero(ds->ctx, (size_t)n + 1, sizeof *order);
+    if (!order)
+        return MMF_NOMEM;
+    for (int64_t i = 0; i < n; i++)
+        order[i] = i;
+    qsort_r(order, (size_t)n, sizeof *order, compare_names, &names);
+    for (int64_t i = 1; status == MMF_OK && i < n; i++) {
+        size_t width = 0;
+        const char *const name = mmf_array_string(&names, order[i], &width);
+        if (compare_names(&order[i - 1], &order[i], &names) == 0)
+            status = mmf_fail(ds->ctx, MMF_FORMAT,
+                              "%s: array \"%s.names\": two classes are called \"%.*s\"", ds->path,
+                              ds->target_name, (int)width, name);
     }
-    return MMF_OK;
+    mmf_free(ds->ctx, order);
+    return status;
 }
 
 static mmf_status check_names(mmf_dataset *ds, int64_t n_columns)

@@ -242,10 +242,11 @@ void mmf_noise_apply(void *user, mmf_batch *batch, const size_t *map, const int6
     const mmf_noise *const noise = user;
     const size_t n = noise->inputs->count;
     const bool all = noise->on == (UINT64_C(1) << n) - 1;
-    for (int64_t b = 0; noise->kind == MMF_NOISE_MODALITY_DROP && all && b < batch->n_rows; b++)
-        drop_modalities(noise, batch, map, rows[b], b);
-    if (noise->kind == MMF_NOISE_MODALITY_DROP && all)
+    if (noise->kind == MMF_NOISE_MODALITY_DROP && all) {
+        for (int64_t b = 0; b < batch->n_rows; b++)
+            drop_modalities(noise, batch, map, rows[b], b);
         return;
+    }
     for (size_t m = 0; m < n; m++) {
         const mmf_input_schema *const in = &noise->inputs->inputs[m];
         if (!(noise->on >> m & 1) || !mmf_noise_applies(noise->kind, in->kind))

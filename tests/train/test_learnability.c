@@ -484,8 +484,8 @@ static void shared_codes_do_not_say_whose_they_are(void **state)
 }
 
 /* The adversarial form holds its own discriminator at chance and no more: the codes go on moving,
- * and a probe trained when they stand still tells all of them apart, as it does with the same
- * network in PyTorch (docs/fusion/misa.md). */
+ * and a probe trained when they stand still tells all of them apart, as it does with a network
+ * of this shape in PyTorch (docs/fusion/misa.md). */
 static void reversal_keeps_the_discriminator_at_chance(void **state)
 {
     (void)state;

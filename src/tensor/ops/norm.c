@@ -384,8 +384,8 @@ static void length_backward(mmf_tape *tape, mmf_node *node)
     bool fresh = false;
     mmf_real *const dx = mmf_tape__grad(tape, n->x, &fresh);
     for (int64_t r = 0; dx && r < n->x->count / width; r++) {
-        const mmf_real *const y = node->out->data + r * width, *const dy =
-                                                                   node->out->grad + r * width;
+        const mmf_real *const y = node->out->data + r * width;
+        const mmf_real *const dy = node->out->grad + r * width;
         const bool is_clamped = n->length[r] < 0;
         const mmf_real along = is_clamped ? 0 : tape->k->dot(width, y, dy);
         const mmf_real length = is_clamped ? -n->length[r] : n->length[r];
