@@ -67,7 +67,6 @@ typedef struct int8_job {
     packed_weight weight;
     int64_t rows;
     mmf_byte_rows in; /* x */
-    int16_t *wide;    /* the bytes of few rows; NULL: there are many */
     bool failed;      /* by the back end */
 } int8_job;
 
@@ -187,17 +186,17 @@ static void finish_tile(const int8_job *j, int64_t row, int64_t m, int64_t colum
     }
 }
 
-/* Tiles of the weight for few rows. */
+/* Outputs of few rows. */
 static void few_rows_range(void *argument, int64_t begin, int64_t end)
 {
     const int8_job *const j = argument;
     const packed_weight *const p = &j->weight;
     int32_t sums[FEW_ROWS * TILE_COLUMNS];
-    for (int64_t t = begin; t < end; t++) {
-        const int64_t column = t * TILE_COLUMNS, n = at_most(p->outputs - column, TILE_COLUMNS);
+    for (int64_t column = begin; column < end; column += TILE_COLUMNS) {
+        const int64_t n = at_most(end - column, TILE_COLUMNS);
         for (int64_t r = 0; r < j->rows; r++)
-            j->tape->k->dot_bytes(n, p->inputs, j->wide + r * p->inputs,
-                                  p->bytes + (size_t)t * p->tile_bytes, sums + r * n);
+            j->tape->k->dot_bytes(n, p->inputs, j->in.bytes + r * p->inputs,
+                                  p->bytes + column * p->inputs, sums + r * n);
         finish_tile(j, 0, j->rows, column, n, sums);
     }
 }
@@ -277,16 +276,6 @@ static bool quantised(mmf_tape *tape, int8_job *job, int64_t inputs, bool in_til
     return true;
 }
 
-static bool widen(mmf_tape *tape, int8_job *job)
-{
-    const uint8_t *const bytes = job->in.bytes;
-    int16_t *const wide = mmf_tape__alloc(tape, (size_t)job->x->count * sizeof *wide + 1);
-    for (int64_t i = 0; wide && i < job->x->count; i++)
-        wide[i] = bytes[i];
-    job->wide = wide;
-    return wide != NULL;
-}
-
 static bool multiply(mmf_tape *tape, int8_job *job, const mmf_tensor *w, bool by_input)
 {
     const int64_t inputs = w->shape[!by_input], outputs = w->shape[by_input];
@@ -296,13 +285,14 @@ static bool multiply(mmf_tape *tape, int8_job *job, const mmf_tensor *w, bool by
     job->rows = job->x->count / inputs;
     const bool has_few = job->rows <= FEW_ROWS;
     if (!packed(tape, w, by_input, has_few, &job->weight) ||
-        !quantised(tape, job, inputs, !has_few) || (has_few && !widen(tape, job)))
+        !quantised(tape, job, inputs, !has_few))
         return false;
-    const int64_t n_row_tiles = (job->rows + TILE_ROWS - 1) / TILE_ROWS;
-    const int64_t n_tiles = job->weight.n_tiles * (has_few ? 1 : n_row_tiles);
-    /* Few rows cost the bytes that they wait for, many their products. */
-    const int64_t cost = TILE_COLUMNS * inputs / (has_few ? 8 : 64 / TILE_ROWS);
-    mmf_tape__parallel(tape, n_tiles, mmf_grain(cost), has_few ? few_rows_range : tile_range, job);
+    const int64_t n_tiles = job->weight.n_tiles * ((job->rows + TILE_ROWS - 1) / TILE_ROWS);
+    const int64_t cost = TILE_COLUMNS * inputs * TILE_ROWS / 64;
+    if (has_few)
+        mmf_tape__parallel_reads(tape, outputs, inputs, few_rows_range, job);
+    else
+        mmf_tape__parallel(tape, n_tiles, mmf_grain(cost), tile_range, job);
     mmf_tape__count_products(tape, 1, job->rows, outputs, inputs);
     if (job->failed)
         mmf_tape__fail(tape, MMF_INTERNAL, "linear", "%s refused a product of bytes",

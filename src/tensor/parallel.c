@@ -31,8 +31,10 @@
 /* Elements of a matrix from which one row through it waits for the matrix to come, and has pieces.
  */
 #define ROW_MIN_ELEMENTS ((int64_t)1 << 17)
-/* Elements from which it is worth waking a thread that sleeps, which takes 60 us as well. */
-#define ROW_WAKING_ELEMENTS ((int64_t)1 << 21)
+/* Bytes to be read from which it is worth waking a thread that sleeps, which takes 60 us as well,
+ * and those that a piece has at least. */
+#define READ_WAKING_BYTES ((int64_t)1 << 21)
+#define READ_MIN_BYTES ((int64_t)1 << 16)
 /* Threads that spin for a while before they sleep are still awake so long after they had work. */
 #define AWAKE_NANOSECONDS 30000
 /* Pieces of a product, and of a large one: few, because every piece packs its operands again. */
@@ -98,6 +100,19 @@ void mmf_tape__parallel(const mmf_tape *tape, int64_t n, int64_t grain, mmf_rang
                         void *argument)
 {
     run_ranges(tape->n_threads, n, grain, fn, argument);
+}
+
+/* Who waits for so many bytes. */
+static int readers(const mmf_tape *tape, int64_t n_bytes)
+{
+    return n_bytes >= READ_WAKING_BYTES || others_are_awake(tape) ? tape->n_threads : 1;
+}
+
+void mmf_tape__parallel_reads(const mmf_tape *tape, int64_t n, int64_t bytes_each, mmf_range_fn *fn,
+                              void *argument)
+{
+    const int64_t grain = (READ_MIN_BYTES + bytes_each - 1) / bytes_each;
+    run_ranges(readers(tape, n * bytes_each), n, grain, fn, argument);
 }
 
 /* ---- Steps in order ---------------------------------------------------------------------- */
@@ -312,12 +327,12 @@ void mmf_tape__gemm(mmf_tape *tape, const mmf_gemm *gemm)
         mmf_blas_gemm(gemm);
         return;
     }
-    const bool large = work >= (row ? ROW_WAKING_ELEMENTS : 16 * GEMM_MIN_WORK);
+    const int64_t n_bytes = work * (int64_t)sizeof(mmf_real);
+    const bool large = row ? n_bytes >= READ_WAKING_BYTES : work >= 16 * GEMM_MIN_WORK;
     const int64_t many = row ? ROW_PIECES : GEMM_LARGE_PIECES;
     const int64_t n_pieces = large ? many : GEMM_PIECES;
     /* Pieces depend on sizes alone, who runs them does not. */
-    const bool alone = row && !large && !others_are_awake(tape);
-    const int n_threads = alone ? 1 : tape->n_threads;
+    const int n_threads = row ? readers(tape, n_bytes) : tape->n_threads;
     piece_job job = {tape->k, *gemm, row};
     if (gemm->k > gemm->m && gemm->k > gemm->n && gemm->k >= n_pieces * GEMM_MIN_TERMS)
         split_inner(tape, gemm, n_pieces, n_threads);

@@ -126,6 +126,12 @@ typedef void mmf_range_fn(void *argument, int64_t begin, int64_t end);
  */
 void mmf_tape__parallel(const mmf_tape *tape, int64_t n, int64_t grain, mmf_range_fn *fn,
                         void *argument);
+/**
+ * The same for items that take as long as reading their bytes, once: few of them are worth a thread
+ * that is awake, but not waking one.
+ */
+void mmf_tape__parallel_reads(const mmf_tape *tape, int64_t n, int64_t bytes_each, mmf_range_fn *fn,
+                              void *argument);
 /** Whether the environment tells OpenMP that threads without work shall sleep; it cannot be asked.
  */
 bool mmf_threads_sleep(void);

@@ -6,6 +6,7 @@
 #include "mmfuse/tensor.h"
 #include "support.h"
 #include "tensor/kernels/byte_kernel.h"
+#include "tensor/kernels/kernels.h"
 
 typedef struct layer {
     mmf_ctx *ctx;
@@ -253,6 +254,37 @@ static void test_inputs_are_told_apart(void **state)
     drop(&l);
 }
 
+/* Every processor level, every rest of rows and of inputs; the largest bytes, whose pairs overflow
+ * sixteen bits. */
+static void test_levels_agree(void **state)
+{
+    (void)state;
+    enum { MOST_ROWS = 9, MOST_INPUTS = 150 };
+    mmf_rng rng = mmf_rng_make(3, 1);
+    mmf_ctx *ctx = NULL;
+    assert_int_equal(mmf_ctx_create(&ctx, NULL), MMF_OK);
+    for (int64_t n = 1; n <= MOST_INPUTS; n++) {
+        const int64_t rows = 1 + n % MOST_ROWS;
+        uint8_t *const a = test_calloc((size_t)n, 1);
+        int8_t *const b = test_calloc((size_t)(rows * n), 1);
+        int32_t sum[MOST_ROWS], expected[MOST_ROWS] = {0};
+        const bool largest = n % 3 == 0;
+        for (int64_t i = 0; i < n; i++)
+            a[i] = largest ? 255 : (uint8_t)mmf_rng_below(&rng, 256);
+        for (int64_t i = 0; i < rows * n; i++) {
+            b[i] = (int8_t)(largest ? -127 : (int64_t)mmf_rng_below(&rng, 255) - 127);
+            expected[i / n] += (int32_t)a[i % n] * (int32_t)b[i];
+        }
+        for (int level = 0; level <= (int)mmf_ctx_cpu(ctx); level++) {
+            mmf_kernels_for((mmf_cpu)level)->dot_bytes(rows, n, a, b, sum);
+            assert_memory_equal(sum, expected, (size_t)rows * sizeof *sum);
+        }
+        test_free(b);
+        test_free(a);
+    }
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +296,7 @@ int main(void)
         cmocka_unit_test(test_only_where_asked),
         cmocka_unit_test(test_rows_are_alone),
         cmocka_unit_test(test_inputs_are_told_apart),
+        cmocka_unit_test(test_levels_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

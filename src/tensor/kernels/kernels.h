@@ -167,8 +167,8 @@ typedef struct mmf_kernels {
     /* x = scale (q - zero) with 0 <= q <= levels; see byte_kernels.h */
     void (*quantise_row)(int64_t n, const mmf_real *x, int levels, uint8_t *q, mmf_real *scale,
                          int32_t *zero);
-    /* sum[r] = a . b[r] for rows of n bytes; a holds bytes as well */
-    void (*dot_bytes)(int64_t rows, int64_t n, const int16_t *a, const int8_t *b, int32_t *sum);
+    /* sum[r] = a . b[r] for rows of n bytes */
+    void (*dot_bytes)(int64_t rows, int64_t n, const uint8_t *a, const int8_t *b, int32_t *sum);
     /* y[j] = scale weight_scale[j] (sum[j] - zero weight_sum[j]) + bias[j]; bias may be NULL */
     void (*dequantise)(int64_t n, const int32_t *sum, mmf_real scale, int32_t zero,
                        const mmf_real *weight_scale, const int32_t *weight_sum,

@@ -77,8 +77,7 @@ static void transpose(const mmf_tensor *w, mmf_real *out)
 
 /*
  * Behind ReLU and products of it most inputs are 0, and by rows of the transposed weight their part
- * of the memory is never read. One thread: waking another takes as long as it would save. False
- * where that does not apply.
+ * of the memory is never read. False where that does not apply.
  */
 static bool sum_nonzero_inputs(mmf_tape *tape, const mmf_tensor *x, const mmf_tensor *w,
                                mmf_tensor *y)
@@ -95,8 +94,8 @@ static bool sum_nonzero_inputs(mmf_tape *tape, const mmf_tensor *x, const mmf_te
         transpose(w, by_input);
         mmf_tape__give_back(w);
     }
-    mmf_tape__count_products(tape, 1, 1, outputs, inputs);
-    tape->k->sum_rows(inputs, outputs, x->data, by_input, outputs, y->data);
+    mmf_tape__gemm(tape, &(mmf_gemm){false, false, 1, outputs, inputs, 1, x->data, inputs, by_input,
+                                     outputs, 0, y->data, outputs});
     return true;
 }
 
