@@ -6,8 +6,8 @@
 
 #include "tensor/kernels/onednn.h"
 
-/* Scratch of a product that its caller's stack holds. */
-#define MAX_SCRATCH 4096
+/* Scratch of a product that its caller's stack holds: AMX asks for some 5,000 bytes. */
+#define MAX_SCRATCH 16384
 
 struct mmf_byte_kernel {
     onednn_unit unit;
