@@ -137,7 +137,8 @@ static mmf_status fill_values(const mmf_dataset *ds, const mmf_data_modality *m,
     const int64_t n_steps = mmf_data_steps(m, sample);
     const int64_t n = n_steps * m->step;
     if (n > 0)
-        mmf_array_floats(&m->values, mmf_data_stored_row(m, sample) * m->row, n, out);
+        mmf_array_floats(&m->values, mmf_data_place(m, mmf_data_stored_row(m, sample), m->step), n,
+                         out);
     memset(out + n, 0, (size_t)(m->row - n) * sizeof *out);
     if (m->view.n_nonfinite != 0) {
         const int64_t at = mmf_data_first_nonfinite(out, n);
@@ -164,7 +165,7 @@ static mmf_status fill_values(const mmf_dataset *ds, const mmf_data_modality *m,
 static void fill_tokens(const mmf_data_modality *m, int64_t sample, int64_t *out)
 {
     const int64_t n = mmf_data_steps(m, sample);
-    const int64_t first = n > 0 ? mmf_data_stored_row(m, sample) * m->row : 0;
+    const int64_t first = n > 0 ? mmf_data_place(m, mmf_data_stored_row(m, sample), 1) : 0;
     for (int64_t t = 0; t < n; t++)
         out[t] = mmf_array_integer(&m->values, first + t);
     memset(out + n, 0, (size_t)(m->row - n) * sizeof *out);

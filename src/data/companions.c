@@ -78,7 +78,7 @@ mmf_status mmf_data_check_step_companions(const mmf_dataset *ds, const mmf_data_
     snprintf(key, sizeof key, "%s.%s", m->view.name, names[MMF_COMPANION_SEGMENTS]);
     for (int64_t r = 0; a->data && r < m->view.n_rows; r++) {
         for (int64_t t = 0; t < steps[r]; t++) {
-            const double value = mmf_array_number(a, r * m->n_steps + t);
+            const double value = mmf_array_number(a, mmf_data_place(m, r, 1) + t);
             if (!(value >= 0 && value <= MAX_SEGMENT && value == floor(value)))
                 return mmf_data_fail_row(ds, MMF_FORMAT, key, r,
                                          "step %lld holds %g; segments are whole numbers from 0 to "
@@ -112,7 +112,8 @@ static mmf_status fill_row(const mmf_dataset *ds, const mmf_data_modality *m, in
     const int64_t width = m->view.companions[companion], n_steps = mmf_data_steps(m, sample);
     const int64_t n = n_steps * width, row = m->n_steps * width;
     if (n > 0)
-        mmf_array_floats(&m->companions[companion], mmf_data_stored_row(m, sample) * row, n, out);
+        mmf_array_floats(&m->companions[companion],
+                         mmf_data_place(m, mmf_data_stored_row(m, sample), width), n, out);
     memset(out + n, 0, (size_t)(row - n) * sizeof *out);
     const int64_t at = mmf_data_first_nonfinite(out, n);
     if (at < n && ds->nonfinite == MMF_NONFINITE_FAIL) {

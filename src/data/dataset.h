@@ -19,9 +19,10 @@ typedef struct mmf_data_modality {
     mmf_modality view;
     mmf_array values, length, present, index;
     mmf_array companions[MMF_N_COMPANIONS];
-    int64_t n_steps;      /* T of kinds with steps, else 1 */
+    int64_t stored_steps; /* T of kinds with steps, else 1 */
+    int64_t n_steps;      /* of a batch: the same, or those of a model */
     int64_t step;         /* elements of a step */
-    int64_t row;          /* elements of a stored row: n_steps * step */
+    int64_t row;          /* elements of a batch's row: n_steps * step */
     int64_t n_features;   /* normalised quantities: of a step, or its channels */
     uint8_t *absent;      /* [N] 0/1; NULL where the modality is always there */
     void *ordered_values; /* owned: `values` by the columns of a model; NULL: as in the file */
@@ -147,7 +148,16 @@ static inline int64_t mmf_data_steps(const mmf_data_modality *m, int64_t sample)
 {
     if (mmf_data_absent(m, sample))
         return 0;
-    return m->length.data ? mmf_array_integer(&m->length, sample) : m->n_steps;
+    if (m->length.data)
+        return mmf_array_integer(&m->length, sample);
+    return m->stored_steps < m->n_steps ? m->stored_steps : m->n_steps;
+}
+
+/** Place of stored row `r` in an array with so many elements a step: the values, or what belongs to
+ * their steps. */
+static inline int64_t mmf_data_place(const mmf_data_modality *m, int64_t r, int64_t step)
+{
+    return r * m->stored_steps * step;
 }
 
 /** Position of the first value that is not finite, or `n`. */

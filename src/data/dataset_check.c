@@ -216,7 +216,7 @@ static mmf_status check_tokens(mmf_dataset *ds, mmf_data_modality *m, const int6
     int64_t largest = -1;
     for (int64_t r = 0; r < m->view.n_rows; r++) {
         for (int64_t t = 0; t < steps[r]; t++) {
-            const int64_t token = mmf_array_integer(&m->values, r * m->row + t);
+            const int64_t token = mmf_array_integer(&m->values, mmf_data_place(m, r, 1) + t);
             if (token < 0 || token > MMF_MAX_TOKEN)
                 return mmf_data_fail_row(ds, MMF_FORMAT, m->view.name, sample_of(ds, m, r, t),
                                          "step %lld holds token %lld; tokens are numbered from 0 "
@@ -240,7 +240,7 @@ static int64_t count_nonfinite(const mmf_data_modality *m, const int64_t *steps,
     int64_t n_bad = 0;
     for (int64_t r = 0; r < m->view.n_rows; r++) {
         const int64_t n = steps[r] * m->step;
-        mmf_array_floats(&m->values, r * m->row, n, row);
+        mmf_array_floats(&m->values, mmf_data_place(m, r, m->step), n, row);
         for (int64_t i = mmf_data_first_nonfinite(row, n); i < n; i++)
             n_bad += !isfinite(row[i]);
     }
@@ -254,7 +254,7 @@ static mmf_status treat_nonfinite(mmf_dataset *ds, mmf_data_modality *m, float *
         const int64_t n = mmf_data_steps(m, i) * m->step;
         if (n == 0)
             continue;
-        mmf_array_floats(&m->values, mmf_data_stored_row(m, i) * m->row, n, row);
+        mmf_array_floats(&m->values, mmf_data_place(m, mmf_data_stored_row(m, i), m->step), n, row);
         const int64_t at = mmf_data_first_nonfinite(row, n);
         if (at == n)
             continue;

@@ -272,27 +272,28 @@ static mmf_status set_kind(mmf_dataset *ds, mmf_data_modality *m, int chosen, bo
     v->n_dims = a->n_dims - 1;
     memcpy(v->shape, a->shape + 1, (size_t)v->n_dims * sizeof v->shape[0]);
     m->row = mmf_array_row(a);
-    m->n_steps = 1;
+    m->stored_steps = 1;
     if (chosen == 0 || (chosen < 0 && may_be_tokens && has_vocab)) {
         v->kind = MMF_TOKENS;
-        m->n_steps = a->shape[1];
+        m->stored_steps = a->shape[1];
     } else if (a->n_dims == 4) {
         v->kind = MMF_IMAGE;
         m->n_features = a->shape[1];
     } else if (a->n_dims == 5) {
         v->kind = MMF_VIDEO;
-        m->n_steps = a->shape[1];
+        m->stored_steps = a->shape[1];
         m->n_features = a->shape[2];
     } else if (a->n_dims == 3 || chosen == 2) {
         v->kind = MMF_SEQUENCE;
-        m->n_steps = a->shape[1];
-        m->n_features = m->row / m->n_steps;
+        m->stored_steps = a->shape[1];
+        m->n_features = m->row / m->stored_steps;
         v->shape[1] = m->n_features;
         v->n_dims = 2;
     } else {
         v->kind = MMF_VECTOR;
         m->n_features = m->row;
     }
+    m->n_steps = m->stored_steps;
     m->step = m->row / m->n_steps;
     return MMF_OK;
 }

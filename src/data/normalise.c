@@ -60,7 +60,7 @@ static mmf_status read_row(const mmf_dataset *ds, const mmf_data_modality *m, in
                            int64_t n_steps, int64_t sample, float *row)
 {
     const int64_t n = n_steps * m->step;
-    mmf_array_floats(&m->values, stored * m->row, n, row);
+    mmf_array_floats(&m->values, mmf_data_place(m, stored, m->step), n, row);
     if (m->view.n_nonfinite == 0)
         return MMF_OK;
     const int64_t at = mmf_data_first_nonfinite(row, n);

@@ -4,11 +4,26 @@
 #include <string.h>
 
 #include "data/class_names.h"
+#include "data/step_fit.h"
 #include "mmfuse/prepare.h"
 #include "train/model_columns.h"
 #include "train/model_parts.h"
 
 enum { NAMES_BYTES = 4096 };
+
+/* Where the model knows what is padding, its steps may be padded to another number. */
+static mmf_status fit_steps(const mmf_schema *schema, mmf_dataset *dataset)
+{
+    for (size_t m = 0; m < schema->count; m++) {
+        const mmf_input_schema *const in = &schema->inputs[m];
+        const mmf_modality *const given = mmf_dataset_modality(dataset, m);
+        const bool knows_padding = in->has_length || in->kind == MMF_TOKENS;
+        if (given->kind != in->kind || !mmf_modality_has_steps(in->kind) || !knows_padding)
+            continue;
+        MMF_TRY(mmf_dataset_fit_steps(dataset, m, in->shape[0]));
+    }
+    return MMF_OK;
+}
 
 static mmf_status check_shapes(mmf_ctx *ctx, const mmf_model *model, const mmf_dataset *dataset)
 {
@@ -119,7 +134,9 @@ mmf_status mmf_model_open_data(mmf_ctx *ctx, mmf_dataset **out, const mmf_model 
     own.target_optional = true;
     mmf_dataset *dataset = NULL;
     MMF_TRY(open_file(ctx, &dataset, model, path, options ? options->modalities : NULL, &own));
-    mmf_status status = check_shapes(ctx, model, dataset);
+    mmf_status status = fit_steps(mmf_module_schema(model->module), dataset);
+    if (status == MMF_OK)
+        status = check_shapes(ctx, model, dataset);
     if (status == MMF_OK)
         status = mmf_model__check_columns(ctx, model, dataset);
     if (status == MMF_OK && model->task.class_names)
