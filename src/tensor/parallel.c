@@ -34,7 +34,7 @@
 /* Bytes to be read from which it is worth waking a thread that sleeps, which takes 60 us as well,
  * and those that a piece has at least. */
 #define READ_WAKING_BYTES ((int64_t)1 << 21)
-#define READ_MIN_BYTES ((int64_t)1 << 16)
+#define READ_MIN_BYTES ((int64_t)1 << 17)
 /* Threads that spin for a while before they sleep are still awake so long after they had work. */
 #define AWAKE_NANOSECONDS 30000
 /* Pieces of a product, and of a large one: few, because every piece packs its operands again. */
