@@ -77,7 +77,8 @@ int mmf_scale_ticks(const mmf_scale *scale, int wanted, double out[MMF_MAX_TICKS
 {
     if (scale->is_log)
         return log_ticks(scale, out);
-    const double step = round_step((scale->high - scale->low) / wanted);
+    const double apart = round_step((scale->high - scale->low) / wanted);
+    const double step = scale->is_whole ? fmax(apart, 1) : apart;
     int n = 0;
     const int64_t first = (int64_t)ceil(scale->low / step - 1e-9);
     const int64_t last = (int64_t)floor(scale->high / step + 1e-9);

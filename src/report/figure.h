@@ -19,6 +19,7 @@
 typedef struct mmf_scale {
     double low, high;
     bool is_log;
+    bool is_whole; /**< of things that are counted: no ticks between whole numbers */
 } mmf_scale;
 
 /** Grows a range by a value; NaN changes nothing. Start with mmf_scale_empty. */

@@ -169,8 +169,8 @@ static void reliability(mmf_text *out, const json_t *e)
                                  .y_axis = "share that is right",
                                  .points = points,
                                  .n_points = n,
-                                 .x = {0, 1, false},
-                                 .y = {0, 1, false},
+                                 .x = {.low = 0, .high = 1},
+                                 .y = {.low = 0, .high = 1},
                                  .height = 300,
                                  .diagonal = true};
     mmf_point_plot_draw(out, &plot);

@@ -103,7 +103,7 @@ static void draw_panel(mmf_text *out, const char *model, const learning *l, doub
                                 .y_axis = "loss",
                                 .series = series,
                                 .n_series = n_series,
-                                .x = {1, longest, false},
+                                .x = {.low = 1, .high = longest, .is_whole = true},
                                 .y = y,
                                 .height = 130,
                                 .is_panel = true};

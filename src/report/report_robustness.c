@@ -94,7 +94,7 @@ static void draw_panel(mmf_text *out, const json_t *e, const noise_words *kind, 
                                 .y_axis = mmf_json_get_text(e, "main_metric", ""),
                                 .series = p.series,
                                 .n_series = p.n,
-                                .x = {p.x[0], p.x[n - 1], false},
+                                .x = {.low = p.x[0], .high = p.x[n - 1]},
                                 .y = y,
                                 .height = 230,
                                 .is_panel = true};

@@ -2,6 +2,8 @@
  * test_page.c: the HTML report: what comes from data is escaped, results of other versions and
  * hostile ones give a page or an error, and the page loads nothing.
  */
+#include <math.h>
+
 #include "mmfuse/tool.h"
 #include "report/figure.h"
 #include "support.h"
@@ -131,12 +133,26 @@ static void scales_end_at_round_numbers(void **state)
     assert_true(scale.high >= 0.8999 && scale.high <= 0.9001);
     const int n = mmf_scale_ticks(&scale, 5, ticks);
     assert_true(n >= 3 && n <= 6 && ticks[0] >= 0.199 && ticks[0] <= 0.201);
-    mmf_scale none = mmf_scale_empty(), one = {3, 3, false}, log = {1e-6, 1e-2, true};
+    mmf_scale none = mmf_scale_empty(), one = {.low = 3, .high = 3};
+    mmf_scale log = {.low = 1e-6, .high = 1e-2, .is_log = true};
     mmf_scale_round(&none);
     mmf_scale_round(&one);
     assert_true(none.low == 0 && none.high == 1 && one.low < 3 && one.high > 3);
     mmf_scale_round(&log);
     assert_int_equal(mmf_scale_ticks(&log, 5, ticks), 5);
+}
+
+static void what_is_counted_has_whole_ticks(void **state)
+{
+    (void)state;
+    double ticks[MMF_MAX_TICKS];
+    for (int last = 2; last < 50; last++) {
+        const mmf_scale epochs = {.low = 1, .high = last, .is_whole = true};
+        const int n = mmf_scale_ticks(&epochs, 5, ticks);
+        assert_true(n >= 2);
+        for (int i = 0; i < n; i++)
+            assert_true(ticks[i] >= 1 && ticks[i] <= last && ticks[i] == floor(ticks[i]));
+    }
 }
 
 static void labels_are_cut_between_characters(void **state)
@@ -163,6 +179,7 @@ int main(void)
         cmocka_unit_test(other_texts_are_refused),
         cmocka_unit_test(numbers_are_short),
         cmocka_unit_test(scales_end_at_round_numbers),
+        cmocka_unit_test(what_is_counted_has_whole_ticks),
         cmocka_unit_test(labels_are_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
