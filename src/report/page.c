@@ -58,6 +58,7 @@ static const char *const style[] = {
     "line-height:1.3}.plot>svg{display:block;width:100%;overflow:visible}"
     "svg text{fill:var(--ink)}svg .tick,svg .axis{fill:var(--muted)}svg .axis{font-size:12.5px}"
     ".mid{text-anchor:middle}.end{text-anchor:end}svg .strong{font-weight:650}"
+    ".halo{paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round}"
     "svg .narrow{display:none}.grid{stroke:var(--line)}.base{stroke:var(--quiet);"
     "stroke-dasharray:4 3}",
     ".bar{fill:var(--quiet)}.bar.strong{fill:var(--accent)}.bar.below{fill:var(--bad)}"
@@ -73,7 +74,7 @@ static const char *const style[] = {
     ".c4{color:var(--c4)}.c5{color:var(--c5)}.c6{color:var(--c6)}.c7{color:var(--c7)}"
     ".spot circle{fill:var(--bg);stroke:var(--quiet);stroke-width:1.5}"
     ".spot text{font-size:11.5px;fill:var(--muted)}.spot.strong circle{fill:var(--accent);"
-    "stroke:var(--accent);fill-opacity:.85}.spot.strong text{fill:var(--on);font-weight:650}"
+    "stroke:var(--accent)}.spot.strong text{fill:var(--on);font-weight:650}"
     ".stairs{color:var(--accent);opacity:.55}.cell rect{stroke:var(--line);stroke-width:1}"
     ".cell.right rect{fill:var(--c1)}.cell.wrong rect{fill:var(--c2)}.cell text.on{fill:var(--on)}",
     "details{margin:10px 0 "

@@ -7,6 +7,8 @@
 #define PATH_WIDTH 1000.0
 #define WIDE_AREA 780.0 /* pixels that the area has at least on a wide page */
 #define MOST_NAMES 64
+#define NAME_HEIGHT 16.0
+#define MARGIN 8.0 /* that a name may reach beyond the area above and below */
 
 typedef struct box {
     double x0, x1, y0, y1;
@@ -24,39 +26,113 @@ static box point_box(const mmf_point_plot *plot, const mmf_point *p)
     return (box){x - p->radius, x + p->radius, y - p->radius, y + p->radius};
 }
 
-/* Names go to the right of their point, else to the left, else they are left to the table. */
+/* ---- Names ------------------------------------------------------------------------------- */
+
+/* Where a name may stand, the best place first: +1 is to the right of the point, and below it. */
+static const struct name_side {
+    int across, down;
+} sides[] = {{1, 0}, {-1, 0}, {0, -1}, {0, 1}, {1, 1}, {1, -1}, {-1, 1}, {-1, -1}};
+
+#define N_SIDES (sizeof sides / sizeof *sides)
+
+typedef struct name_board {
+    const mmf_point_plot *plot;
+    box taken[MOST_NAMES];
+    size_t n;
+} name_board;
+
+/* At a corner it only clears a line through the point's middle. */
+static box name_box(const box *point, double width, struct name_side side)
+{
+    const double x = (point->x0 + point->x1) / 2, y = (point->y0 + point->y1) / 2;
+    const double left = side.across > 0   ? point->x1 + 4
+                        : side.across < 0 ? point->x0 - 6 - width
+                                          : x - width / 2 - 1;
+    const double off = side.across ? 2 : (point->y1 - point->y0) / 2 + 1;
+    const double top = y - NAME_HEIGHT / 2 + side.down * (off + NAME_HEIGHT / 2);
+    return (box){left, left + width + 2, top, top + NAME_HEIGHT};
+}
+
+static bool is_free(const name_board *board, const box *name, size_t owner)
+{
+    const mmf_point_plot *const plot = board->plot;
+    bool free = name->x0 >= 0 && name->x1 <= WIDE_AREA && name->y0 >= -MARGIN &&
+                name->y1 <= plot->height + MARGIN;
+    for (size_t k = 0; free && k < plot->n_points; k++) {
+        const box other = point_box(plot, &plot->points[k]);
+        free = k == owner || !overlap(name, &other);
+    }
+    for (size_t k = 0; free && k < board->n; k++)
+        free = !overlap(name, &board->taken[k]);
+    return free;
+}
+
+/* Whether the stairs run through it. */
+static bool is_crossed(const mmf_point_plot *plot, const box *name)
+{
+    double last_x = 0, last_y = 0;
+    bool pen = false;
+    for (size_t i = 0; plot->stairs && i < plot->n_points; i++) {
+        if (!plot->points[i].strong)
+            continue;
+        const box at = point_box(plot, &plot->points[i]);
+        const double x = (at.x0 + at.x1) / 2, y = (at.y0 + at.y1) / 2;
+        const box flat = {last_x, x, last_y - 1, last_y + 1};
+        const box steep = {x - 1, x + 1, fmin(y, last_y), fmax(y, last_y)};
+        if (pen && (overlap(name, &flat) || overlap(name, &steep)))
+            return true;
+        last_x = x;
+        last_y = y;
+        pen = true;
+    }
+    const box end = {last_x, WIDE_AREA, last_y - 1, last_y + 1};
+    return pen && overlap(name, &end);
+}
+
+static void write_name(mmf_text *out, const mmf_point_plot *plot, const mmf_point *p,
+                       const box *name, struct name_side side)
+{
+    static const char *const anchors[] = {" end", " mid", ""};
+    mmf_text_add(out, "<text class=\"value wide halo%s\" x=\"%.2f%%\" dx=\"%.1f\" y=\"%.1f\">",
+                 anchors[side.across + 1], 100 * mmf_scale_at(&plot->x, p->x),
+                 side.across * (p->radius + 5), (name->y0 + name->y1) / 2 + 4);
+    mmf_html_text(out, p->name);
+    mmf_text_add(out, "</text>");
+}
+
+/* On a side that is free, off the stairs if any is; across them its halo keeps it readable. A name
+ * without a free side is left to the table. */
+static void place_name(mmf_text *out, name_board *board, size_t i)
+{
+    const mmf_point *const p = &board->plot->points[i];
+    if (!p->name || board->n == MOST_NAMES)
+        return;
+    const double width = MMF_CHARACTER * (double)mmf_html_width(p->name);
+    const box point = point_box(board->plot, p);
+    for (size_t k = 0; k < 2 * N_SIDES; k++) {
+        const struct name_side side = sides[k % N_SIDES];
+        const box name = name_box(&point, width, side);
+        if (!is_free(board, &name, i) || (k < N_SIDES && is_crossed(board->plot, &name)))
+            continue;
+        board->taken[board->n++] = name;
+        write_name(out, board->plot, p, &name, side);
+        return;
+    }
+}
+
+/* The strong points choose first. */
 static void draw_names(mmf_text *out, const mmf_point_plot *plot)
 {
-    box taken[MOST_NAMES];
-    size_t n = 0;
-    for (size_t i = 0; i < plot->n_points && n < MOST_NAMES; i++) {
-        const mmf_point *const p = &plot->points[i];
-        if (!p->name)
-            continue;
-        const double width = MMF_CHARACTER * (double)mmf_html_width(p->name);
-        const box at = point_box(plot, p);
-        for (int left = 0; left < 2; left++) {
-            const box name = {left ? at.x0 - width - 6 : at.x1 + 4,
-                              left ? at.x0 - 4 : at.x1 + 6 + width, at.y0, at.y1};
-            bool free = name.x0 >= 0 && name.x1 <= WIDE_AREA;
-            for (size_t k = 0; free && k < plot->n_points; k++) {
-                const box other = point_box(plot, &plot->points[k]);
-                free = k == i || !overlap(&name, &other);
-            }
-            for (size_t k = 0; free && k < n; k++)
-                free = !overlap(&name, &taken[k]);
-            if (!free)
-                continue;
-            taken[n++] = name;
-            mmf_text_add(out, "<text class=\"value wide%s\" x=\"%.2f%%\" dx=\"%.1f\" y=\"%.1f\">",
-                         left ? " end" : "", 100 * mmf_scale_at(&plot->x, p->x),
-                         left ? -p->radius - 5 : p->radius + 5, (at.y0 + at.y1) / 2 + 4);
-            mmf_html_text(out, p->name);
-            mmf_text_add(out, "</text>");
-            break;
+    name_board board = {.plot = plot};
+    for (int weak = 0; weak < 2; weak++) {
+        for (size_t i = 0; i < plot->n_points; i++) {
+            if (plot->points[i].strong == (weak == 0))
+                place_name(out, &board, i);
         }
     }
 }
+
+/* ---- Marks ------------------------------------------------------------------------------- */
 
 static void draw_point(mmf_text *out, const mmf_point_plot *plot, const mmf_point *p)
 {

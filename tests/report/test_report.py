@@ -83,6 +83,16 @@ def made_comparison():
             "leaderboard": leaders, "best_single": "only-audio", "best_fusion": "joint-concat", "gain": gain}
 
 
+def crowded_comparison():
+    """Many models in a small part of the plot, in steps along the front."""
+    leaders = [{"model": f"model-{i}-of-a-crowd", "seeds": 1, "parameters": i, "pareto": i % 5 == 0,
+                "metrics": {"accuracy": {"mean": 0.5 + 0.02 * i - 0.04 * (i % 5), "std": 0, "n": 1}},
+                "latency_seconds": 1e-5 * 1.2 ** i} for i in range(20)]
+    leaders += [{"model": "far", "seeds": 1, "parameters": 1, "pareto": False, "latency_seconds": 1e-2,
+                 "metrics": {"accuracy": {"mean": 0.1, "std": 0, "n": 1}}}]
+    return {"data": "c.npz", "task": "classification", "main_metric": "accuracy", "trials": [], "leaderboard": leaders}
+
+
 def odd_explanation():
     """Many modalities with long names, many classes, and nothing else."""
     modalities = [f"a modality with a long name, number {i}" for i in range(9)]
@@ -118,7 +128,7 @@ def pages(tmp_path_factory):
         text = run(folder, "explain", f"{name}.mmf", "--data", data, "--draws", "1", "--json", "--report",
                    f"{name}.html")
         found[name] = (folder / f"{name}.html", json.loads(text))
-    for name, result in (("made", made_comparison()), ("odd", odd_explanation())):
+    for name, result in (("made", made_comparison()), ("crowd", crowded_comparison()), ("odd", odd_explanation())):
         done = subprocess.run([str(BUILD / "render_page")], input=json.dumps(result), capture_output=True,
                               text=True)
         assert done.returncode == 0, done.stderr
@@ -293,6 +303,39 @@ def test_texts_can_be_read(browser, pages, name, width, scheme):
     assert len(texts) > 20
     outside = [t for t in texts if min(t[2:]) < -1]
     assert outside == []
+
+
+# Boxes of names, what is drawn below them, and how often the line of the front runs through each.
+NAMES = """
+const path = document.querySelector('#pareto path.stairs'), line = [];
+for (let s = 0, length = path.getTotalLength(); s <= length; s += .5) {
+    const p = path.getPointAtLength(s).matrixTransform(path.getScreenCTM());
+    line.push([p.x, p.y]);
+}
+const box = e => (r => [r.left, r.top, r.right, r.bottom])(e.getBoundingClientRect());
+const back = getComputedStyle(document.body).backgroundColor;
+return [[...document.querySelectorAll('#pareto text.value')].map(t => {
+    const [x0, y0, x1, y1] = box(t), style = getComputedStyle(t);
+    return {name: t.textContent, box: [x0, y0, x1, y1],
+            halo: style.paintOrder.startsWith('stroke') && style.stroke === back && parseFloat(style.strokeWidth) > 2,
+            crossed: line.filter(([x, y]) => x > x0 && x < x1 && y > y0 && y < y1).length};
+}), [...document.querySelectorAll('#pareto circle')].map(box)];
+"""
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", ("compare", "made", "crowd"))
+def test_names_of_the_front_stand_off_its_line(browser, pages, name, scheme):
+    show(browser, pages[name], 1280, scheme)
+    names, circles = browser.execute_script(NAMES)
+    assert len(names) >= 4
+    for i, found in enumerate(names):
+        assert found["halo"]
+        for other in [n["box"] for n in names[:i]] + circles:
+            (a0, b0, a1, b1), (x0, y0, x1, y1) = found["box"], other
+            assert not (a0 < x1 and x0 < a1 and b0 + 2 < y1 and y0 < b1 - 2), found["name"]
+    if name == "made":  # elsewhere some may have no other free side
+        assert [n["name"] for n in names if n["crossed"]] == []
 
 
 RATIO = """
