@@ -4,7 +4,15 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "report/number.h"
+
 #define GUTTER_PADDING 20 /* 10 to the axis; the rest for letters that are wider than most */
+#define LEAST_TICK_GUTTER 46.0
+#define TICK_GAP 8        /* between a text and its axis */
+#define NARROW_PAGE 358.0 /* pixels between the margins of a page that is 390 wide */
+/* Ticks of an axis that reaches so far, or not as far, have powers of ten. */
+#define LARGE_TICK 1e6
+#define SMALL_TICK 1e-3
 
 /* ---- Scales ------------------------------------------------------------------------------ */
 
@@ -40,8 +48,10 @@ void mmf_scale_round(mmf_scale *scale)
         scale->high *= 1.25;
         return;
     }
-    if (scale->high - scale->low < 1e-12) {
-        const double pad = fabs(scale->low) > 1e-12 ? 0.1 * fabs(scale->low) : 0.1;
+    /* All the same but for rounding, whatever the size. */
+    const double size = fmax(fabs(scale->low), fabs(scale->high));
+    if (scale->high - scale->low <= 1e-12 * size) {
+        const double pad = size > 0 ? 0.1 * size : 0.1;
         scale->low -= pad;
         scale->high += pad;
     }
@@ -89,34 +99,76 @@ int mmf_scale_ticks(const mmf_scale *scale, int wanted, double out[MMF_MAX_TICKS
 
 /* ---- Axes -------------------------------------------------------------------------------- */
 
-/* As many decimals as tell neighbours apart. */
-static const char *tick_text(char out[MMF_HTML_NUMBER_BYTES], double value, double step)
+/* As many decimals as tell neighbours apart. @param most  the largest size on the axis, by which
+ * all of its ticks are written with powers of ten or none is */
+static const char *tick_text(char out[MMF_HTML_NUMBER_BYTES], double value, double step,
+                             double most)
 {
+    char text[MMF_NUMBER_BYTES] = "0";
+    const double x = fabs(value);
+    const bool is_zero = x < 1e-9 * step;
+    const bool by_power = most >= LARGE_TICK || most < SMALL_TICK;
     const int decimals = step >= 1 ? 0 : (int)ceil(-log10(step) - 1e-9);
-    const double x = fabs(value) < 1e-9 * step ? 0 : value;
-    snprintf(out, MMF_HTML_NUMBER_BYTES, "%s%.*f", x < 0 ? "\xE2\x88\x92" : "",
-             decimals > 9 ? 9 : decimals, fabs(x));
+    if (!by_power)
+        snprintf(text, sizeof text, "%.*f", decimals > 9 ? 9 : decimals, is_zero ? 0 : x);
+    else if (!is_zero)
+        mmf_number_power(text, x, mmf_number_exponent(x) - mmf_number_exponent(step));
+    snprintf(out, MMF_HTML_NUMBER_BYTES, "%s%s", value < 0 && !is_zero ? "\xE2\x88\x92" : "", text);
     return out;
+}
+
+typedef struct ticks {
+    double at[MMF_MAX_TICKS];
+    int n;
+    double step, most;
+} ticks;
+
+static ticks ticks_of(const mmf_scale *scale, int wanted)
+{
+    ticks t = {.step = 1};
+    t.n = scale ? mmf_scale_ticks(scale, wanted ? wanted : 5, t.at) : 0;
+    if (t.n > 1)
+        t.step = t.at[1] - t.at[0];
+    for (int i = 0; i < t.n; i++)
+        t.most = fmax(t.most, fabs(t.at[i]));
+    return t;
+}
+
+double mmf_figure_tick_gutter(const mmf_scale *scale, int wanted)
+{
+    const ticks t = ticks_of(scale, wanted);
+    size_t width = 0;
+    for (int i = 0; i < t.n; i++) {
+        char text[MMF_HTML_NUMBER_BYTES];
+        const size_t n = mmf_html_width(tick_text(text, t.at[i], t.step, t.most));
+        width = n > width ? n : width;
+    }
+    return fmax(LEAST_TICK_GUTTER, TICK_GAP + MMF_CHARACTER * (double)width);
 }
 
 static void x_axis(mmf_text *out, const mmf_figure *f)
 {
-    double ticks[MMF_MAX_TICKS];
-    const int n = f->x ? mmf_scale_ticks(f->x, f->x_ticks ? f->x_ticks : 5, ticks) : 0;
-    for (int i = 0; i < n; i++) {
+    const ticks t = ticks_of(f->x, f->x_ticks);
+    const double narrow = NARROW_PAGE - f->left_narrow - f->right_narrow;
+    double end = -INFINITY; /* of the last text on a narrow page */
+    for (int i = 0; i < t.n; i++) {
         char text[MMF_HTML_NUMBER_BYTES];
-        const double at = 100 * mmf_scale_at(f->x, ticks[i]);
+        const double at = mmf_scale_at(f->x, t.at[i]);
         if (f->x_text)
-            f->x_text(text, ticks[i]);
+            f->x_text(text, t.at[i]);
         else
-            tick_text(text, ticks[i], n > 1 ? ticks[1] - ticks[0] : 1);
+            tick_text(text, t.at[i], t.step, t.most);
+        const double half = MMF_CHARACTER * (double)mmf_html_width(text) / 2;
+        const bool fits = at * narrow - half >= end;
+        end = fits ? at * narrow + half : end;
         mmf_text_add(out,
                      "<line class=\"grid\" x1=\"%.2f%%\" x2=\"%.2f%%\" y1=\"0\" y2=\"%.1f\"/>"
-                     "<text class=\"tick mid\" x=\"%.2f%%\" y=\"%.1f\">%s</text>",
-                     at, at, f->height, at, f->height + 17, text);
+                     "<text class=\"tick mid%s\" x=\"%.2f%%\" y=\"%.1f\">%s</text>",
+                     100 * at, 100 * at, f->height, fits ? "" : " wide", 100 * at, f->height + 17,
+                     text);
     }
     if (f->x_axis) {
-        mmf_text_add(out, "<text class=\"axis\" x=\"0\" y=\"%.1f\">", f->height + (n ? 36 : 18));
+        mmf_text_add(out, "<text class=\"axis\" x=\"0\" y=\"%.1f\">", f->height + (t.n ? 36 : 18));
         mmf_html_text(out, f->x_axis);
         mmf_text_add(out, "</text>");
     }
@@ -124,19 +176,18 @@ static void x_axis(mmf_text *out, const mmf_figure *f)
 
 static void y_axis(mmf_text *out, const mmf_figure *f)
 {
-    double ticks[MMF_MAX_TICKS];
-    const int n = f->y ? mmf_scale_ticks(f->y, f->y_ticks ? f->y_ticks : 5, ticks) : 0;
-    for (int i = 0; i < n; i++) {
+    const ticks t = ticks_of(f->y, f->y_ticks);
+    for (int i = 0; i < t.n; i++) {
         char text[MMF_HTML_NUMBER_BYTES];
-        const double at = f->height * (1 - mmf_scale_at(f->y, ticks[i]));
+        const double at = f->height * (1 - mmf_scale_at(f->y, t.at[i]));
         if (f->y_text)
-            f->y_text(text, ticks[i]);
+            f->y_text(text, t.at[i]);
         else
-            tick_text(text, ticks[i], n > 1 ? ticks[1] - ticks[0] : 1);
+            tick_text(text, t.at[i], t.step, t.most);
         mmf_text_add(out,
                      "<line class=\"grid\" x1=\"0\" x2=\"100%%\" y1=\"%.1f\" y2=\"%.1f\"/>"
-                     "<text class=\"tick end\" x=\"0\" dx=\"-8\" y=\"%.1f\">%s</text>",
-                     at, at, at + 4, text);
+                     "<text class=\"tick end\" x=\"0\" dx=\"-%d\" y=\"%.1f\">%s</text>",
+                     at, at, TICK_GAP, at + 4, text);
     }
 }
 

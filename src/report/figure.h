@@ -62,6 +62,9 @@ void mmf_figure_label(mmf_text *out, const mmf_figure *figure, const char *text,
 /** Gutter for labels of up to `width` characters, cut at `most`. */
 double mmf_figure_gutter(size_t width, size_t most);
 
+/** Gutter for the ticks of a y axis. @param wanted  as in `y_ticks` */
+double mmf_figure_tick_gutter(const mmf_scale *scale, int wanted);
+
 /** A sentence where a plot would stand. */
 void mmf_figure_missing(mmf_text *out, const char *id, const char *title, const char *why);
 

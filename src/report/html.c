@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "report/number.h"
+
 #define MINUS "\xE2\x88\x92"
 #define ELLIPSIS "\xE2\x80\xA6"
 #define MICRO "\xC2\xB5"
@@ -72,22 +74,13 @@ void mmf_html_short(mmf_text *out, const char *text, size_t n)
 
 static const char *with_sign(char out[MMF_HTML_NUMBER_BYTES], double value, const char *plus)
 {
-    const double x = fabs(value);
-    const char *const sign = value < 0 ? MINUS : plus;
+    char text[MMF_NUMBER_BYTES];
+    mmf_number_text(text, fabs(value));
+    const char *const sign = strcmp(text, "0.000") == 0 ? "" : value < 0 ? MINUS : plus;
     if (isnan(value))
         snprintf(out, MMF_HTML_NUMBER_BYTES, "n/a");
-    else if (x >= 1000)
-        snprintf(out, MMF_HTML_NUMBER_BYTES, "%s%.0f", sign, x);
-    else if (x >= 100)
-        snprintf(out, MMF_HTML_NUMBER_BYTES, "%s%.1f", sign, x);
-    else if (x >= 10)
-        snprintf(out, MMF_HTML_NUMBER_BYTES, "%s%.2f", sign, x);
-    else if (x >= 0.0005)
-        snprintf(out, MMF_HTML_NUMBER_BYTES, "%s%.3f", sign, x);
-    else if (x > 0)
-        snprintf(out, MMF_HTML_NUMBER_BYTES, "%s%.1e", sign, x);
     else
-        snprintf(out, MMF_HTML_NUMBER_BYTES, "0.000");
+        snprintf(out, MMF_HTML_NUMBER_BYTES, "%s%s", sign, text);
     return out;
 }
 

@@ -16,8 +16,7 @@ void mmf_html_short(mmf_text *out, const char *text, size_t n);
 /** Characters of UTF-8 text. */
 size_t mmf_html_width(const char *text);
 
-/** Three decimals, fewer for large numbers, significant digits for tiny ones; "n/a" for NaN. The
- * minus is a real one. Returns `out`. */
+/** As mmf_number_text writes it; "n/a" for NaN. The minus is a real one. Returns `out`. */
 const char *mmf_html_number(char out[MMF_HTML_NUMBER_BYTES], double value);
 /** With a plus where positive. */
 const char *mmf_html_signed(char out[MMF_HTML_NUMBER_BYTES], double value);

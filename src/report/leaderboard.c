@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "report/number.h"
 #include "train/compare.h"
 
 #define CELL_BYTES 96
@@ -48,16 +49,16 @@ static size_t width_of(const char *text)
 
 static void put_score(char *out, double value)
 {
-    if (isfinite(value))
-        snprintf(out, CELL_BYTES, "%.3f", value);
-    else
-        snprintf(out, CELL_BYTES, "-");
+    char text[MMF_NUMBER_BYTES];
+    snprintf(out, CELL_BYTES, "%s", isfinite(value) ? mmf_number_text(text, value) : "-");
 }
 
 static void put_summary(char *out, mmf_summary s)
 {
+    char mean[MMF_NUMBER_BYTES], deviation[MMF_NUMBER_BYTES];
     if (s.n > 1)
-        snprintf(out, CELL_BYTES, "%.3f ± %.3f", s.mean, s.deviation);
+        snprintf(out, CELL_BYTES, "%s ± %s", mmf_number_text(mean, s.mean),
+                 mmf_number_text(deviation, s.deviation));
     else
         put_score(out, s.n > 0 ? s.mean : NAN);
 }
@@ -99,10 +100,12 @@ static void put_latency(char *out, double seconds)
 /* Better or worse than the reference, and whether that may be chance. */
 static void put_against(char *out, const mmf_against *against)
 {
+    char text[MMF_NUMBER_BYTES];
     if (!against->reference || !isfinite(against->difference))
         snprintf(out, CELL_BYTES, "-");
     else
-        snprintf(out, CELL_BYTES, "%+.3f %s", against->difference,
+        snprintf(out, CELL_BYTES, "%s%s %s", against->difference >= 0 ? "+" : "",
+                 mmf_number_text(text, against->difference),
                  !(against->p_adjusted < SIGNIFICANT) ? "·"
                  : against->difference > 0            ? "↑"
                                                       : "↓");
@@ -213,10 +216,27 @@ static const char *measure(mmf_target_kind kind)
     return kind == MMF_TARGET_REAL ? "mean absolute error" : mmf_compare__gain_metric(kind);
 }
 
-/* As the reader sees it: an end of the interval that is printed as 0 is 0. */
-static double as_printed(double value)
+typedef struct interval {
+    double middle, low, high;
+} interval;
+
+/* What three decimals make 0 is 0, for the reader and for the claim, unless all of it is so small.
+ */
+static interval as_printed(interval i)
 {
-    return round(value * 1000) / 1000;
+    if (mmf_number_is_tiny(i.middle) && mmf_number_is_tiny(i.low) && mmf_number_is_tiny(i.high))
+        return i;
+    return (interval){mmf_number_is_tiny(i.middle) ? 0 : i.middle,
+                      mmf_number_is_tiny(i.low) ? 0 : i.low,
+                      mmf_number_is_tiny(i.high) ? 0 : i.high};
+}
+
+/* "0.041 [0.020, 0.060]" */
+static void add_interval(mmf_text *text, interval i)
+{
+    char middle[MMF_NUMBER_BYTES], low[MMF_NUMBER_BYTES], high[MMF_NUMBER_BYTES];
+    mmf_text_add(text, "%s [%s, %s]", mmf_number_text(middle, i.middle),
+                 mmf_number_text(low, i.low), mmf_number_text(high, i.high));
 }
 
 static void add_pareto(mmf_text *text, const mmf_comparison *c)
@@ -264,24 +284,19 @@ static void add_gain(mmf_text *text, const mmf_comparison *c)
     add_tests(text, c);
     if (!c->best_single || !c->best_fusion || !isfinite(c->gain))
         return;
-    if (as_printed(c->gain_low) <= 0 && as_printed(c->gain_high) >= 0)
-        mmf_text_add(text,
-                     "There is no clear gain of %s over %s: %.3f [%.3f, %.3f] in %s on test "
-                     "(95 %% paired bootstrap over rows).\n",
-                     c->best_fusion, c->best_single, c->gain, c->gain_low, c->gain_high,
-                     measure(c->task.kind));
-    else if (c->gain > 0)
-        mmf_text_add(text,
-                     "%s beats %s by %.3f [%.3f, %.3f] in %s on test "
-                     "(95 %% paired bootstrap over rows)%s.\n",
-                     c->best_fusion, c->best_single, c->gain, c->gain_low, c->gain_high,
-                     measure(c->task.kind), reservation(c));
+    const interval gain = as_printed((interval){c->gain, c->gain_low, c->gain_high});
+    const interval loss = {-gain.middle, -gain.high, -gain.low};
+    const bool is_unclear = gain.low <= 0 && gain.high >= 0, is_loss = !is_unclear && c->gain <= 0;
+    if (is_unclear)
+        mmf_text_add(text, "There is no clear gain of %s over %s: ", c->best_fusion,
+                     c->best_single);
+    else if (is_loss)
+        mmf_text_add(text, "%s alone beats %s by ", c->best_single, c->best_fusion);
     else
-        mmf_text_add(text,
-                     "%s alone beats %s by %.3f [%.3f, %.3f] in %s on test "
-                     "(95 %% paired bootstrap over rows)%s.\n",
-                     c->best_single, c->best_fusion, -c->gain, -c->gain_high, -c->gain_low,
-                     measure(c->task.kind), reservation(c));
+        mmf_text_add(text, "%s beats %s by ", c->best_fusion, c->best_single);
+    add_interval(text, is_loss ? loss : gain);
+    mmf_text_add(text, " in %s on test (95 %% paired bootstrap over rows)%s.\n",
+                 measure(c->task.kind), is_unclear ? "" : reservation(c));
 }
 
 static void add_tuning(mmf_text *text, const mmf_comparison *c)

@@ -36,7 +36,7 @@ void mmf_report_robustness(mmf_text *out, const json_t *e);
 void mmf_report_learning(mmf_text *out, const json_t *c);
 /** Quality against latency. */
 void mmf_report_trade_off(mmf_text *out, const json_t *c);
-/** Score of a leader on validation or test: "mean" or "std" of the main metric. */
+/** Score of a leader on validation or test: "mean", "std" or "n" of the main metric. */
 double mmf_report_leader_score(const json_t *c, const json_t *leader, const char *part,
                                const char *which);
 /** Seconds for one sample; NaN if unknown. */

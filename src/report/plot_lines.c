@@ -5,6 +5,7 @@
 
 #define LABEL_GAP 15.0 /* between names */
 #define MOST_LABELS 40
+#define Y_TICKS 4
 #define PATH_WIDTH 1000.0 /* of the drawing that is stretched over the area */
 
 typedef struct end_label {
@@ -117,15 +118,15 @@ void mmf_line_plot_draw(mmf_text *out, const mmf_line_plot *plot)
                          .top = 28,
                          .height = plot->height,
                          .bottom = plot->x_axis ? 44 : 26,
-                         .left = 46,
-                         .left_narrow = 46,
+                         .left = mmf_figure_tick_gutter(&plot->y, Y_TICKS),
                          .right = 10 + mmf_figure_gutter(width, 12),
                          .x_axis = plot->x_axis,
                          .y_axis = plot->y_axis,
                          .x = &plot->x,
                          .y = &plot->y,
                          .x_ticks = 5,
-                         .y_ticks = 4};
+                         .y_ticks = Y_TICKS};
+    figure.left_narrow = figure.left;
     figure.right_narrow = figure.right;
     mmf_figure_open(out, &figure);
     mmf_text_add(out,

@@ -185,6 +185,7 @@ static void draw_diagonal(mmf_text *out, const mmf_point_plot *plot)
 
 void mmf_point_plot_draw(mmf_text *out, const mmf_point_plot *plot)
 {
+    const double left = mmf_figure_tick_gutter(&plot->y, 0);
     mmf_figure figure = {.id = plot->id,
                          .title = plot->title,
                          .note = plot->note,
@@ -192,8 +193,8 @@ void mmf_point_plot_draw(mmf_text *out, const mmf_point_plot *plot)
                          .top = 28,
                          .height = plot->height,
                          .bottom = 44,
-                         .left = 50,
-                         .left_narrow = 50,
+                         .left = left,
+                         .left_narrow = left,
                          .right = 24,
                          .right_narrow = 24,
                          .x_axis = plot->x_axis,

@@ -13,7 +13,7 @@ typedef struct mmf_plot_row {
     double value, low, high;
     const double *dots; /**< single values behind the row, such as seeds */
     size_t n_dots;
-    char text[64]; /**< at the right */
+    char text[2 * MMF_HTML_NUMBER_BYTES + 8]; /**< at the right */
     bool strong;
     uint64_t members; /**< with `n_members`: filled circles */
 } mmf_plot_row;

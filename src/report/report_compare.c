@@ -27,6 +27,15 @@ double mmf_report_latency(const json_t *leader)
     return isnan(seconds) ? 1e-6 * mmf_json_get_real(leader, "latency_us") : seconds;
 }
 
+/* Of the main metric on test over seeds; NaN of one trial, which has none. */
+static double deviation_of(const json_t *c, const json_t *leader)
+{
+    const double n = mmf_report_leader_score(c, leader, "metrics", "n");
+    return (isnan(n) ? mmf_json_get_real(leader, "seeds") : n) > 1
+               ? mmf_report_leader_score(c, leader, "metrics", "std")
+               : NAN;
+}
+
 static bool higher_is_better(const json_t *c)
 {
     return mmf_metric_higher_is_better(mmf_json_get_text(c, "main_metric", ""));
@@ -47,9 +56,9 @@ static void say_choice(mmf_text *out, const json_t *c)
     mmf_text_add(out, " %s). On the test rows, which chose nothing, it reaches <b>%s</b>",
                  mmf_html_number(valid, mmf_report_leader_score(c, first, "valid", "mean")),
                  mmf_html_number(test, mmf_report_leader_score(c, first, "metrics", "mean")));
-    if (mmf_json_get_real(first, "seeds") > 1)
+    if (!isnan(deviation_of(c, first)))
         mmf_text_add(out, " &plusmn; %s over %.0f seeds",
-                     mmf_html_number(std, mmf_report_leader_score(c, first, "metrics", "std")),
+                     mmf_html_number(std, deviation_of(c, first)),
                      mmf_json_get_real(first, "seeds"));
     mmf_text_add(out, ".</p>");
 }
@@ -141,7 +150,7 @@ static void summary(mmf_text *out, const json_t *c)
     mmf_tile tiles[4] = {
         {"Chosen on validation", mmf_json_get_text(first, "model", ""), parameters},
         {metric, mmf_html_number(score, mmf_report_leader_score(c, first, "metrics", "mean")),
-         "mean over seeds"}};
+         isnan(deviation_of(c, first)) ? "of one seed" : "mean over seeds"}};
     size_t n = 2;
     if (json_is_object(gain)) {
         snprintf(interval, sizeof interval, "over one modality; %s to %s",
@@ -186,7 +195,8 @@ static void leaderboard_table(mmf_text *out, const json_t *c)
         mmf_table_text(out, mmf_json_get_text(row, "structure", ""));
         mmf_table_number(out, mmf_report_leader_score(c, row, "valid", "mean"));
         mmf_table_number(out, mmf_report_leader_score(c, row, "metrics", "mean"));
-        mmf_table_number(out, mmf_report_leader_score(c, row, "metrics", "std"));
+        mmf_table_text(
+            out, isnan(deviation_of(c, row)) ? "" : mmf_html_number(text, deviation_of(c, row)));
         mmf_table_text(out, mmf_html_count(text, mmf_json_get_real(row, "seeds")));
         mmf_table_text(out, mmf_html_count(text, mmf_json_get_real(row, "parameters")));
         mmf_table_text(out, mmf_html_duration(text, mmf_json_get_real(row, "train_seconds")));
@@ -206,6 +216,7 @@ static void leaderboard(mmf_text *out, const json_t *c)
     const json_t *const leaders = json_object_get(c, "leaderboard");
     board *const b = mmf_alloc_zero(out->ctx, 1, sizeof *b);
     char axis[96], note[240];
+    bool any_deviation = false;
     size_t n = 0;
     if (!b) {
         out->status = MMF_NOMEM;
@@ -215,7 +226,7 @@ static void leaderboard(mmf_text *out, const json_t *c)
         const json_t *const leader = json_array_get(leaders, n);
         const char *const model = mmf_json_get_text(leader, "model", "");
         const double mean = mmf_report_leader_score(c, leader, "metrics", "mean");
-        const double deviation = mmf_report_leader_score(c, leader, "metrics", "std");
+        const double deviation = deviation_of(c, leader);
         char a[MMF_HTML_NUMBER_BYTES], d[MMF_HTML_NUMBER_BYTES];
         snprintf(b->labels[n], sizeof b->labels[n], "%zu  %s", n + 1, model);
         b->rows[n] = (mmf_plot_row){.label = b->labels[n],
@@ -225,13 +236,16 @@ static void leaderboard(mmf_text *out, const json_t *c)
                                     .dots = b->seeds[n],
                                     .n_dots = seed_scores(c, model, b->seeds[n]),
                                     .strong = n == 0};
-        snprintf(b->rows[n].text, sizeof b->rows[n].text, "%.8s \xC2\xB1 %.8s",
-                 mmf_html_number(a, mean), mmf_html_number(d, deviation));
+        snprintf(b->rows[n].text, sizeof b->rows[n].text, "%s%s%s", mmf_html_number(a, mean),
+                 isnan(deviation) ? "" : " \xC2\xB1 ",
+                 isnan(deviation) ? "" : mmf_html_number(d, deviation));
+        any_deviation = any_deviation || !isnan(deviation);
     }
     snprintf(axis, sizeof axis, "test %s", mmf_json_get_text(c, "main_metric", ""));
     snprintf(note, sizeof note,
-             "In the order of their validation scores; drawn are test scores: the mean, one "
-             "deviation over seeds to either side, and every seed. %s is better.",
+             "In the order of their validation scores; drawn are test scores%s. %s is better.",
+             any_deviation ? ": the mean, one deviation over seeds to either side, and every seed"
+                           : "",
              higher_is_better(c) ? "More" : "Less");
     const mmf_row_plot plot = {.id = "leaderboard",
                                .title = "Leaderboard",

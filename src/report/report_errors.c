@@ -120,9 +120,10 @@ static void reliability_table(mmf_text *out, const json_t *bins)
     mmf_table_open(out, "Table: reliability", heads, 4);
     for (size_t i = 0; i < json_array_size(bins); i++) {
         const json_t *const bin = json_array_get(bins, i);
-        char name[64], text[MMF_HTML_NUMBER_BYTES];
-        snprintf(name, sizeof name, "%.3f to %.3f", mmf_json_get_real(bin, "low"),
-                 mmf_json_get_real(bin, "high"));
+        char name[2 * MMF_HTML_NUMBER_BYTES + 8], text[MMF_HTML_NUMBER_BYTES];
+        char low[MMF_HTML_NUMBER_BYTES], high[MMF_HTML_NUMBER_BYTES];
+        snprintf(name, sizeof name, "%s to %s", mmf_html_number(low, mmf_json_get_real(bin, "low")),
+                 mmf_html_number(high, mmf_json_get_real(bin, "high")));
         mmf_table_row(out);
         mmf_table_name(out, name);
         mmf_table_text(out, mmf_html_count(text, mmf_json_get_real(bin, "n")));
@@ -145,6 +146,7 @@ static void reliability(mmf_text *out, const json_t *e)
     for (size_t i = 0; i < json_array_size(bins) && n < MAX_BINS; i++) {
         const json_t *const bin = json_array_get(bins, i);
         const double count = mmf_json_get_real(bin, "n");
+        char said[MMF_HTML_NUMBER_BYTES], right[MMF_HTML_NUMBER_BYTES];
         if (!(count > 0))
             continue;
         points[n] = (mmf_point){.x = mmf_json_get_real(bin, "confidence"),
@@ -152,8 +154,8 @@ static void reliability(mmf_text *out, const json_t *e)
                                 .radius = 3.5 + 9 * sqrt(count / most),
                                 .title = titles[n],
                                 .strong = true};
-        snprintf(titles[n], sizeof titles[n], "%.0f rows: said %.3f, right %.3f", count,
-                 points[n].x, points[n].y);
+        snprintf(titles[n], sizeof titles[n], "%.0f rows: said %s, right %s", count,
+                 mmf_html_number(said, points[n].x), mmf_html_number(right, points[n].y));
         n++;
     }
     snprintf(note, sizeof note,

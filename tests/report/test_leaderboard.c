@@ -156,6 +156,28 @@ static void claims_are_honest(void **state)
     mmf_ctx_free(ctx);
 }
 
+static void sizes_beyond_three_decimals_are_readable(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    example e;
+    fill(&e, ctx);
+    e.trials[2] = trial("tfn", 0, 1e30, 1e-7);
+    e.trials[3] = trial("tfn", 1, 3e30, 3e-7);
+    e.leaders[0].against_single = (mmf_against){"only-audio", -1.5e12, -2e12, -1e12, 0.1, 0.1};
+    e.comparison.gain = -1.5e12;
+    e.comparison.gain_low = -2e12;
+    e.comparison.gain_high = -1e12;
+    assert_says(&e.comparison, " 2.00e30 ± 1.41e30  2.0e-7 ± 1.4e-7 ");
+    assert_says(&e.comparison, " -1.50e12 · ");
+    assert_says(&e.comparison, "only-audio alone beats tfn by 1.50e12 [1.00e12, 2.00e12] in");
+    e.comparison.gain = 2e-7;
+    e.comparison.gain_low = 1e-7;
+    e.comparison.gain_high = 3e-7;
+    assert_says(&e.comparison, "tfn beats only-audio by 2.0e-7 [1.0e-7, 3.0e-7] in");
+    mmf_ctx_free(ctx);
+}
+
 static void colour_comes_only_when_asked_for(void **state)
 {
     (void)state;
@@ -186,6 +208,7 @@ int main(void)
         cmocka_unit_test(the_table_is_aligned),
         cmocka_unit_test(tests_and_the_front_are_marked),
         cmocka_unit_test(claims_are_honest),
+        cmocka_unit_test(sizes_beyond_three_decimals_are_readable),
         cmocka_unit_test(colour_comes_only_when_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,7 +110,16 @@ static void numbers_are_short(void **state)
     assert_string_equal(mmf_html_number(text, -12.345), "\xE2\x88\x92"
                                                         "12.35");
     assert_string_equal(mmf_html_number(text, 4321.9), "4322");
-    assert_string_equal(mmf_html_number(text, 0.00012), "1.2e-04");
+    assert_string_equal(mmf_html_number(text, 0.00012), "1.2e-4");
+    assert_string_equal(mmf_html_number(text, 1e-7), "1.0e-7");
+    assert_string_equal(mmf_html_number(text, 999999.4), "999999");
+    assert_string_equal(mmf_html_number(text, 999999.6), "1.00e6");
+    assert_string_equal(mmf_html_number(text, -1.2345e12), "\xE2\x88\x92"
+                                                           "1.23e12");
+    assert_string_equal(mmf_html_number(text, 1e30), "1.00e30");
+    assert_string_equal(mmf_html_signed(text, 1e300), "+1.00e300");
+    assert_string_equal(mmf_html_signed(text, -1e-17), "0.000");
+    assert_string_equal(mmf_html_number(text, INFINITY), "inf");
     assert_string_equal(mmf_html_number(text, 0.0 / 0.0), "n/a");
     assert_string_equal(mmf_html_signed(text, 0.05), "+0.050");
     assert_string_equal(mmf_html_count(text, 1234567), "1,234,567");
@@ -118,6 +127,30 @@ static void numbers_are_short(void **state)
     assert_string_equal(mmf_html_duration(text, 27.4e-6), "27\xC2\xA0\xC2\xB5s");
     assert_string_equal(mmf_html_duration(text, 0.0021), "2.1\xC2\xA0ms");
     assert_string_equal(mmf_html_duration(text, 0.9999), "1.0\xC2\xA0s");
+}
+
+static void one_trial_has_no_deviation(void **state)
+{
+    (void)state;
+    static const char *const page =
+        "{\"leaderboard\": [{\"model\": \"m\", \"seeds\": %d, \"metrics\": {\"mae\": {\"mean\": "
+        "1e12, "
+        "\"std\": 0, \"n\": %d}}}], \"main_metric\": \"mae\", \"trials\": []}";
+    mmf_ctx *const ctx = test_ctx();
+    for (int n = 1; n < 3; n++) {
+        char json[256];
+        snprintf(json, sizeof json, page, n, n);
+        char *const html = page_of(ctx, json);
+        assert_int_equal(count(html, "\xC2\xB1 0.000"), n > 1);
+        assert_int_equal(count(html, "&plusmn; 0.000"), n > 1);
+        assert_int_equal(count(html, "one deviation"), n > 1);
+        assert_int_equal(count(html, "mean over seeds"), n > 1);
+        assert_int_equal(count(html, "<td>0.000</td>"), n > 1);
+        assert_int_equal(count(html, "1000000000"), 0);
+        assert_true(count(html, ">1.00e12") >= 3); /* sentence, tile, row, table */
+        mmf_free(ctx, html);
+    }
+    mmf_ctx_free(ctx);
 }
 
 static void scales_end_at_round_numbers(void **state)
@@ -140,6 +173,11 @@ static void scales_end_at_round_numbers(void **state)
     assert_true(none.low == 0 && none.high == 1 && one.low < 3 && one.high > 3);
     mmf_scale_round(&log);
     assert_int_equal(mmf_scale_ticks(&log, 5, ticks), 5);
+    mmf_scale huge = {.low = 1e30, .high = 1e30}, small = {.low = 1e-13, .high = 3e-13};
+    mmf_scale_round(&huge);
+    mmf_scale_round(&small);
+    assert_true(huge.low < 1e30 && huge.high > 1e30);
+    assert_true(small.low > 0 && small.high < 4e-13);
 }
 
 static void what_is_counted_has_whole_ticks(void **state)
@@ -178,6 +216,7 @@ int main(void)
         cmocka_unit_test(odd_results_give_a_page),
         cmocka_unit_test(other_texts_are_refused),
         cmocka_unit_test(numbers_are_short),
+        cmocka_unit_test(one_trial_has_no_deviation),
         cmocka_unit_test(scales_end_at_round_numbers),
         cmocka_unit_test(what_is_counted_has_whole_ticks),
         cmocka_unit_test(labels_are_cut_between_characters),

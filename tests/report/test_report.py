@@ -19,7 +19,7 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("MMFUSE_BUILD", ROOT / "build" / "release")).resolve()
-PAGES = ("compare", "digits", "mood", "made", "odd")
+PAGES = ("compare", "digits", "mood", "made", "sizes", "odd")
 WIDTHS = (1280, 390)
 SCHEMES = ("light", "dark")
 SMALLEST_TEXT = 11
@@ -93,6 +93,25 @@ def crowded_comparison():
     return {"data": "c.npz", "task": "classification", "main_metric": "accuracy", "trials": [], "leaderboard": leaders}
 
 
+def comparison_of_all_sizes():
+    """Errors from 1e-7 to 1e30 of regressions that did not all go well, with one seed and with two."""
+    leaders, trials = [], []
+    for i, (mean, seeds) in enumerate([(1e-7, 1), (0.012, 2), (54321.7, 1), (-1.234e12, 2), (1e30, 2)]):
+        name = f"model-{i}"
+        score = {"mae": {"mean": mean, "std": 0 if seeds == 1 else abs(mean) / 3, "n": seeds}}
+        against = {"difference": -mean, "low": -2 * mean, "high": mean, "p": 1e-9, "p_adjusted": 1}
+        leaders.append({"model": name, "seeds": seeds, "parameters": 10 ** (3 * i), "train_seconds": 1.5,
+                        "latency_seconds": 1e-5 * (i + 1), "pareto": i < 2, "metrics": score, "valid": score,
+                        "against": {"best_single": against}})
+        trials += [{"model": name, "seed": s, "metrics": {"mae": mean * (1 + s / 3)}, "epochs": 2,
+                    "curve": [{"epoch": e, "train_loss": mean / e, "valid_loss": mean / e} for e in (1, 2, 3)]}
+                   for s in range(seeds)]
+    gain = {"metric": "mae", "model": "model-0", "over": "model-4", "mean": 1e30, "low": -1e12, "high": 2e30,
+            "level": 0.95}
+    return {"data": "s.npz", "task": "regression", "main_metric": "mae", "trials": trials, "leaderboard": leaders,
+            "best_single": "model-4", "best_fusion": "model-0", "gain": gain}
+
+
 def odd_explanation():
     """Many modalities with long names, many classes, and nothing else."""
     modalities = [f"a modality with a long name, number {i}" for i in range(9)]
@@ -128,7 +147,8 @@ def pages(tmp_path_factory):
         text = run(folder, "explain", f"{name}.mmf", "--data", data, "--draws", "1", "--json", "--report",
                    f"{name}.html")
         found[name] = (folder / f"{name}.html", json.loads(text))
-    for name, result in (("made", made_comparison()), ("crowd", crowded_comparison()), ("odd", odd_explanation())):
+    for name, result in (("made", made_comparison()), ("crowd", crowded_comparison()),
+                         ("sizes", comparison_of_all_sizes()), ("odd", odd_explanation())):
         done = subprocess.run([str(BUILD / "render_page")], input=json.dumps(result), capture_output=True,
                               text=True)
         assert done.returncode == 0, done.stderr
@@ -263,6 +283,26 @@ def test_confusion_cells_are_the_counts(browser, pages):
 
 
 # ---- Reading -----------------------------------------------------------------------------------------------------
+
+
+def test_numbers_of_any_size_are_short(browser, pages):
+    show(browser, pages["sizes"])
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    shown = browser.execute_script("""return [...document.querySelectorAll(
+        '.big, td, .plot text.value, .plot text.tick')].map(e => e.textContent)""")
+    assert {"1.0e-7", "54322", "\u22121.23e12 \u00b1 4.11e11"} <= set(shown)
+    numbers = [text for text in shown if not text.startswith("model-")]
+    assert [text for text in numbers if "\u00b1 0.000" in text] == []
+    # Counts have commas, and may be as long as they are.
+    assert [text for text in numbers if len(text) > len("\u22121.23e12 \u00b1 4.11e11") and "," not in text] == []
+
+
+def test_epochs_are_whole(browser, pages):
+    for name in ("compare", "made", "sizes"):
+        show(browser, pages[name])
+        ticks = browser.execute_script("return [...document.querySelectorAll('#learning .tick.mid')].map(t => t.textContent)")
+        assert ticks and all(tick.isdigit() for tick in ticks)
+
 
 TEXTS = """
 const found = [];
