@@ -90,6 +90,7 @@ MMF_API const mmf_option *mmf_option_find(const mmf_def *def, const char *name);
 typedef struct mmf_named_tensor {
     const char *name;
     mmf_tensor *tensor;
+    const char *axes; /**< what its dimensions are, see mmf_named_axes; NULL: not said */
 } mmf_named_tensor;
 
 /** A list of named tensors. Zero-initialise; memory is that of the tape of mmf_named_put. */
@@ -107,6 +108,14 @@ MMF_API void mmf_named_put(mmf_tape *tape, mmf_named *list, const char *name, mm
 /** Appends under a formatted name that lives as long as the pass. */
 MMF_API void mmf_named_putf(mmf_tape *tape, mmf_named *list, mmf_tensor *tensor, const char *format,
                             ...) MMF_PRINTF(4, 5);
+
+/**
+ * Says what the dimensions of the tensor put last are, for those who look at it: a letter each, B
+ * samples, M modalities in the order of the inputs, H heads, T steps, N nodes, D features, 1 none.
+ *
+ * @param axes  "BHMM"; must outlive the pass
+ */
+MMF_API void mmf_named_axes(mmf_named *list, const char *axes);
 
 /** Shape of one named input without the batch. */
 typedef struct mmf_input_schema {

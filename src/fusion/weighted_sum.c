@@ -165,7 +165,8 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         mmf_stack(tape, op->features, (int)op->inputs->count, 1); /* (B, M, D) */
     mmf_tensor *const present = mmf_presence(tape, op->inputs, in);
     mmf_tensor *fused = NULL, *weights = NULL;
-    if (op->kind >= DIMENSION) {
+    const bool wide = op->kind >= DIMENSION;
+    if (wide) {
         weights = dimension_weights(tape, op, present);
         fused = mmf_sum(tape, mmf_mul(tape, stack, weights), 1);
     } else {
@@ -177,6 +178,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
                             (int64_t[]){-1, op->width});
     }
     mmf_named_put(tape, out, "fusion_weights", weights);
+    mmf_named_axes(out, present ? (wide ? "BMD" : "BM") : wide ? "MD" : "1M");
     mmf_named_put(tape, out, "fused", fused);
 }
 

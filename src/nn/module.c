@@ -1,6 +1,7 @@
 /* module.c: a definition built for one configuration and set of inputs; named lists; schemas. */
 #include "nn/builder.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -169,7 +170,7 @@ void mmf_named_put(mmf_tape *tape, mmf_named *list, const char *name, mmf_tensor
         list->items = grown;
         list->capacity = capacity;
     }
-    list->items[list->count++] = (mmf_named_tensor){name, tensor};
+    list->items[list->count++] = (mmf_named_tensor){.name = name, .tensor = tensor};
 }
 
 void mmf_named_putf(mmf_tape *tape, mmf_named *list, mmf_tensor *tensor, const char *format, ...)
@@ -184,6 +185,15 @@ void mmf_named_putf(mmf_tape *tape, mmf_named *list, mmf_tensor *tensor, const c
         return;
     memcpy(name, text, (size_t)n < sizeof text ? (size_t)n + 1 : sizeof text);
     mmf_named_put(tape, list, name, tensor);
+}
+
+void mmf_named_axes(mmf_named *list, const char *axes)
+{
+    if (list->count == 0) /* there was no memory to put it */
+        return;
+    mmf_named_tensor *const last = &list->items[list->count - 1];
+    assert(!last->tensor || strlen(axes) == (size_t)last->tensor->n_dims);
+    last->axes = axes;
 }
 
 int64_t mmf_input_features(const mmf_input_schema *in)

@@ -2,7 +2,8 @@
  * explain_outputs.c: means over samples of what a model puts out beside its prediction: attention,
  * gates, weights of modalities.
  *
- * An output whose first dimension is the batch counts once a sample, any other once a batch.
+ * An output whose first dimension is the batch counts once a sample, any other once a batch. What
+ * its other dimensions are, it says itself (mmf_named_axes) or nobody knows.
  */
 #include <math.h>
 #include <stdio.h>
@@ -19,7 +20,8 @@
 typedef struct output_sums {
     char name[NAME_BYTES];
     int n_dims;
-    int64_t shape[MMF_MAX_DIMS]; /* without the batch */
+    int64_t shape[MMF_MAX_DIMS]; /* without the batch, and without dimensions of 1 */
+    char axes[MMF_MAX_DIMS];     /* the letter of each; 0: not said */
     int64_t count;               /* elements */
     double *sum, *squares;       /* (count) */
     double n, low, high;
@@ -74,8 +76,10 @@ static bool is_shown(const char *name)
     return true;
 }
 
-static output_sums *find(mmf_output_watch *w, const char *name, const mmf_tensor *t, bool batched)
+static output_sums *find(mmf_output_watch *w, const mmf_named_tensor *item, bool batched)
 {
+    const char *const name = item->name;
+    const mmf_tensor *const t = item->tensor;
     const int skip = batched ? 1 : 0;
     for (size_t i = 0; i < w->count; i++) {
         if (strcmp(w->outputs[i].name, name) == 0)
@@ -87,9 +91,11 @@ static output_sums *find(mmf_output_watch *w, const char *name, const mmf_tensor
     *o = (output_sums){.count = 1, .low = INFINITY, .high = -INFINITY};
     snprintf(o->name, sizeof o->name, "%s", name);
     for (int d = skip; d < t->n_dims; d++) {
-        if (t->shape[d] != 1)
-            o->shape[o->n_dims++] = t->shape[d];
         o->count *= t->shape[d];
+        if (t->shape[d] == 1)
+            continue;
+        o->axes[o->n_dims] = item->axes ? item->axes[d] : '\0';
+        o->shape[o->n_dims++] = t->shape[d];
     }
     if (o->count > MAX_ELEMENTS)
         return NULL;
@@ -121,11 +127,13 @@ void mmf_output_watch_look(void *user, const mmf_named *outputs, int64_t n_rows)
 {
     mmf_output_watch *const w = user;
     for (size_t i = 0; w->status == MMF_OK && i < outputs->count; i++) {
-        const mmf_tensor *const t = outputs->items[i].tensor;
-        if (!t || t->is_int || t->count == 0 || !is_shown(outputs->items[i].name))
+        const mmf_named_tensor *const item = &outputs->items[i];
+        const mmf_tensor *const t = item->tensor;
+        if (!t || t->is_int || t->count == 0 || !is_shown(item->name))
             continue;
-        const bool batched = t->n_dims > 0 && t->shape[0] == n_rows;
-        output_sums *const o = find(w, outputs->items[i].name, t, batched);
+        const bool batched =
+            item->axes ? item->axes[0] == 'B' : t->n_dims > 0 && t->shape[0] == n_rows;
+        output_sums *const o = find(w, item, batched);
         const int64_t n = batched ? n_rows : 1;
         if (!o || t->count != n * o->count)
             continue;
@@ -136,15 +144,15 @@ void mmf_output_watch_look(void *user, const mmf_named *outputs, int64_t n_rows)
 
 /* ---- JSON -------------------------------------------------------------------------------- */
 
-static json_t *labels_json(int64_t n, const mmf_schema *inputs)
+static json_t *labels_json(int64_t n, char axis, const mmf_schema *inputs)
 {
+    const bool is_modalities = axis == 'M' && (size_t)n == inputs->count;
     json_t *const list = json_array();
     for (int64_t i = 0; i < n; i++) {
         char number[24];
         snprintf(number, sizeof number, "%lld", (long long)i + 1);
-        json_array_append_new(list, (size_t)n == inputs->count
-                                        ? mmf_json_text(inputs->inputs[i].name)
-                                        : json_string(number));
+        json_array_append_new(list, is_modalities ? mmf_json_text(inputs->inputs[i].name)
+                                                  : json_string(number));
     }
     return list;
 }
@@ -167,7 +175,7 @@ static json_t *axis_json(const output_sums *o, int d, const mmf_schema *inputs)
     }
     for (int64_t i = 0; i < n; i++)
         deviation[i] = sqrt(fmax(deviation[i] - mean[i] * mean[i], 0));
-    json_object_set_new(object, "labels", labels_json(n, inputs));
+    json_object_set_new(object, "labels", labels_json(n, o->axes[d], inputs));
     json_object_set_new(object, "mean", mmf_json_numbers(mean, n));
     json_object_set_new(object, "deviation", mmf_json_numbers(deviation, n));
     return object;

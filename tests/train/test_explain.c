@@ -18,12 +18,17 @@ typedef struct scene {
     mmf_explain_rows which;
 } scene;
 
-static void make_scene(scene *s, const char *model, const data_spec *spec)
+/* @param heads  of models that have them, each of width 4; 0: their own number */
+static void make_scene_of_heads(scene *s, const char *model, const data_spec *spec, int heads)
 {
     simple_split split;
     *s = (scene){.ctx = one_thread()};
     const mmf_train_options options = quick_options(8, 32);
-    mmf_config *const config = quick_config(s->ctx, model, 8, "0");
+    mmf_config *const config = quick_config(s->ctx, model, heads ? 4 * heads : 8, "0");
+    char text[8];
+    snprintf(text, sizeof text, "%d", heads);
+    if (heads)
+        test_ok(s->ctx, mmf_config_set(config, "heads", text));
     s->dataset = data_open(s->ctx, spec, "explain.npz");
     test_ok(s->ctx, mmf_train(s->ctx, &s->model, s->dataset, data_split(&split, N_TRAIN, 0), model,
                               config, &options));
@@ -35,6 +40,11 @@ static void make_scene(scene *s, const char *model, const data_spec *spec)
                                   .n = N_TEST,
                                   .train = s->rows,
                                   .n_train = N_TRAIN};
+}
+
+static void make_scene(scene *s, const char *model, const data_spec *spec)
+{
+    make_scene_of_heads(s, model, spec, 0);
 }
 
 static void end_scene(scene *s)
@@ -235,6 +245,43 @@ static void weights_of_modalities_are_named(void **state)
     end_scene(&s);
 }
 
+/* The first label of an axis of an output. */
+static const char *label_of(const json_t *e, const char *name, size_t axis)
+{
+    const json_t *const outputs = json_object_get(e, "outputs");
+    for (size_t i = 0; i < json_array_size(outputs); i++) {
+        const json_t *const output = json_array_get(outputs, i);
+        const json_t *const axes = json_object_get(output, "axes");
+        if (strcmp(json_string_value(json_object_get(output, "name")), name) == 0)
+            return json_string_value(
+                json_array_get(json_object_get(json_array_get(axes, axis), "labels"), 0));
+    }
+    fail_msg("no output %s", name);
+    return "";
+}
+
+/* There are three modalities, three heads and three classes. */
+static void other_axes_of_their_number_are_numbered(void **state)
+{
+    (void)state;
+    const mmf_explain_options options = quick("none");
+    scene s;
+    make_scene_of_heads(&s, "gat", &trio, 3);
+    const char *const first = mmf_model_inputs(s.model)->inputs[0].name;
+    json_t *e = explain(&s, &options);
+    assert_string_equal(label_of(e, "attention.1", 0), "1");
+    assert_string_equal(label_of(e, "attention.1", 1), first);
+    assert_string_equal(label_of(e, "attention.1", 2), first);
+    assert_string_equal(label_of(e, "node", 0), first);
+    json_decref(e);
+    end_scene(&s);
+    make_scene(&s, "tmc", &trio);
+    e = explain(&s, &options);
+    assert_string_equal(label_of(e, "belief", 0), "1");
+    json_decref(e);
+    end_scene(&s);
+}
+
 static void models_of_every_kind_are_explained(void **state)
 {
     (void)state;
@@ -309,6 +356,7 @@ int main(void)
         cmocka_unit_test(areas_are_those_of_the_definition),
         cmocka_unit_test(numbers_have_errors_that_fall),
         cmocka_unit_test(weights_of_modalities_are_named),
+        cmocka_unit_test(other_axes_of_their_number_are_numbered),
         cmocka_unit_test(models_of_every_kind_are_explained),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(it_can_be_stopped),
