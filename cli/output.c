@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mmfuse/tool.h"
+
 #define UPDATE_SECONDS 0.1
 #define BAR_CELLS 20
 #define JSON_FLAGS (JSON_INDENT(2) | JSON_REAL_PRECISION(10))
@@ -155,15 +157,6 @@ void out_cell(out_table *table, const char *format, ...)
     table->cells[table->n_cells++] = text;
 }
 
-/* Characters of UTF-8 text: bytes that do not continue one. */
-static size_t n_characters(const char *text)
-{
-    size_t n = 0;
-    for (; *text; text++)
-        n += ((unsigned char)*text & 0xc0) != 0x80;
-    return n;
-}
-
 static char column_align(const out_table *table, size_t column)
 {
     const size_t n = strlen(table->align);
@@ -182,7 +175,7 @@ void out_table_print(out_table *table, FILE *file, int indent)
 {
     size_t *const widths = out_alloc(table->n_columns, sizeof *widths);
     for (size_t i = 0; i < table->n_cells; i++) {
-        const size_t n = n_characters(table->cells[i]);
+        const size_t n = mmf_text_columns(table->cells[i]);
         size_t *const width = &widths[i % table->n_columns];
         *width = n > *width ? n : *width;
     }
@@ -192,7 +185,7 @@ void out_table_print(out_table *table, FILE *file, int indent)
         fputs(colour && i == 0 ? "\033[1m" : "", file);
         for (size_t c = 0; c < table->n_columns; c++) {
             const char *const cell = table->cells[i + c];
-            const size_t pad = widths[c] - n_characters(cell);
+            const size_t pad = widths[c] - mmf_text_columns(cell);
             const bool is_right = column_align(table, c) == 'r';
             blanks += is_right ? pad : 0;
             if (*cell) {

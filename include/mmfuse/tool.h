@@ -90,6 +90,10 @@ MMF_API mmf_status mmf_explain(mmf_ctx *ctx, char **json, mmf_model *model, mmf_
  */
 MMF_API mmf_status mmf_report_html(mmf_ctx *ctx, char **html, const char *json);
 
+/** Columns of a terminal that UTF-8 text takes: wide characters two, combining marks none; in
+ * builds without utf8proc every character is one. */
+MMF_API size_t mmf_text_columns(const char *text);
+
 /* ---- Samples as JSON --------------------------------------------------------------------- */
 
 /**

@@ -93,6 +93,11 @@ int mmf_unicode_lower(uint32_t code, uint32_t out[2])
     return 1;
 }
 
+int mmf_unicode_columns(uint32_t code)
+{
+    return utf8proc_charwidth((utf8proc_int32_t)code);
+}
+
 #else
 
 bool mmf_unicode_is_whole(void)
@@ -115,6 +120,12 @@ int mmf_unicode_combining(uint32_t code)
 int mmf_unicode_lower(uint32_t code, uint32_t out[2])
 {
     out[0] = code >= 'A' && code <= 'Z' ? code + ('a' - 'A') : code;
+    return 1;
+}
+
+int mmf_unicode_columns(uint32_t code)
+{
+    (void)code;
     return 1;
 }
 

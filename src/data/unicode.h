@@ -1,6 +1,6 @@
 /*
  * unicode.h: what BERT's tokenizer asks of a code point: its class, its decomposition, its lower
- * case.
+ * case; and its width in a terminal.
  */
 #ifndef MMFUSE_DATA_UNICODE_H
 #define MMFUSE_DATA_UNICODE_H
@@ -27,7 +27,8 @@ bool mmf_unicode_is_space(uint32_t code);
 /** Ideographs that BERT makes words of their own; kana and hangul are none. */
 bool mmf_unicode_is_ideograph(uint32_t code);
 
-/** False in builds without utf8proc: the two below then change ASCII alone. */
+/** False in builds without utf8proc: decomposition and lower case then change ASCII alone, and
+ * every code point is one column wide. */
 bool mmf_unicode_is_whole(void);
 #define MMF_UNICODE_MAX_PARTS 32
 /** Canonical decomposition of one code point. @return 1 to MMF_UNICODE_MAX_PARTS */
@@ -36,5 +37,7 @@ int mmf_unicode_decompose(uint32_t code, uint32_t out[MMF_UNICODE_MAX_PARTS]);
 int mmf_unicode_combining(uint32_t code);
 /** Full lower case without context. @return 1 or 2 */
 int mmf_unicode_lower(uint32_t code, uint32_t out[2]);
+/** Columns of a terminal: 0 for marks, 2 for ideographs and their kind. */
+int mmf_unicode_columns(uint32_t code);
 
 #endif

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "mmfuse/tool.h"
+#include "report/columns.h"
 #include "report/number.h"
 
 #define MINUS "\xE2\x88\x92"
@@ -44,27 +46,23 @@ void mmf_html_text(mmf_text *out, const char *text)
         add_byte(out, *text);
 }
 
-static bool starts_character(char c)
-{
-    return ((unsigned char)c & 0xC0) != 0x80;
-}
-
 size_t mmf_html_width(const char *text)
 {
-    size_t n = 0;
-    for (; text && *text; text++)
-        n += starts_character(*text);
-    return n;
+    return text ? mmf_text_columns(text) : 0;
 }
 
 void mmf_html_short(mmf_text *out, const char *text, size_t n)
 {
     const bool cut = mmf_html_width(text) > n;
     size_t left = cut ? n - 1 : n;
-    for (; text && *text; text++) {
-        if (starts_character(*text) && left-- == 0)
+    while (text && *text) {
+        size_t n_bytes = 0;
+        const size_t width = mmf_text_character(text, &n_bytes);
+        if (width > left)
             break;
-        add_byte(out, *text);
+        left -= width;
+        for (size_t i = 0; i < n_bytes; i++)
+            add_byte(out, *text++);
     }
     if (cut)
         mmf_text_add(out, ELLIPSIS);

@@ -11,9 +11,9 @@
 
 /** Adds `text` so that it means itself in content and in quoted attributes. NULL adds nothing. */
 void mmf_html_text(mmf_text *out, const char *text);
-/** As mmf_html_text, at most `n` characters, the last an ellipsis where some were left out. */
+/** As mmf_html_text, at most `n` wide, the last an ellipsis where some were left out. */
 void mmf_html_short(mmf_text *out, const char *text, size_t n);
-/** Characters of UTF-8 text. */
+/** Of UTF-8 text, in characters of usual width: ideographs are two. NULL has none. */
 size_t mmf_html_width(const char *text);
 
 /** As mmf_number_text writes it; "n/a" for NaN. The minus is a real one. Returns `out`. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "mmfuse/tool.h"
 #include "report/number.h"
 #include "train/compare.h"
 
@@ -37,15 +38,6 @@ static const char bold[] = "\033[1m", yellow[] = "\033[33m", red[] = "\033[31m",
                   plain[] = "\033[0m";
 
 /* ---- Cells ------------------------------------------------------------------------------- */
-
-/* Characters of UTF-8 text: all bytes but the ones that continue a character. */
-static size_t width_of(const char *text)
-{
-    size_t n = 0;
-    for (const char *c = text; *c; c++)
-        n += ((unsigned char)*c & 0xc0) != 0x80;
-    return n;
-}
 
 static void put_score(char *out, double value)
 {
@@ -169,7 +161,7 @@ static void add_row(mmf_text *text, const table_row *row, const size_t widths[N_
         if (widths[i] == 0)
             continue;
         const bool left = i == MODEL || i == STRUCTURE;
-        const size_t n = widths[i] - width_of(row->cells[i]);
+        const size_t n = widths[i] - mmf_text_columns(row->cells[i]);
         mmf_text_add(text, "%s", i > 0 ? GAP : "");
         add_padding(text, left ? 0 : n);
         mmf_text_add(text, "%s", row->cells[i]);
@@ -196,7 +188,7 @@ static void add_table(mmf_text *text, const mmf_comparison *c, table_row *rows, 
         fill_row(&rows[i + 1], c, i);
     for (size_t r = 0; r <= c->n_leaders; r++) {
         for (int i = 0; i < N_COLUMNS; i++) {
-            const size_t width = width_of(rows[r].cells[i]);
+            const size_t width = mmf_text_columns(rows[r].cells[i]);
             widths[i] = width > widths[i] ? width : widths[i];
         }
     }

@@ -4,6 +4,7 @@
  */
 #include <math.h>
 
+#include "data/unicode.h"
 #include "mmfuse/tool.h"
 #include "report/figure.h"
 #include "support.h"
@@ -205,7 +206,25 @@ static void labels_are_cut_between_characters(void **state)
     assert_string_equal(text.data, "a&lt;b");
     mmf_text_clear(&text);
     assert_int_equal(mmf_html_width("\xC3\xA4x"), 2);
+    if (mmf_unicode_is_whole()) { /* U+6587 U+5B57, twice as wide */
+        mmf_html_short(&text, "\xE6\x96\x87\xE5\xAD\x97", 3);
+        assert_string_equal(text.data, "\xE6\x96\x87\xE2\x80\xA6");
+        mmf_text_clear(&text);
+    }
     mmf_ctx_free(ctx);
+}
+
+static void columns_are_those_of_a_terminal(void **state)
+{
+    (void)state;
+    assert_int_equal(mmf_text_columns(""), 0);
+    assert_int_equal(mmf_text_columns("text \xC3\xA4"), 6);
+    assert_int_equal(mmf_text_columns("a\xFF\xE6"), 3); /* bytes that are no text */
+    if (!mmf_unicode_is_whole())
+        return;
+    assert_int_equal(mmf_text_columns("\xE6\x96\x87\xE5\xAD\x97 x"), 6); /* two ideographs */
+    assert_int_equal(mmf_text_columns("e\xCC\x81"), 1);                  /* e and its accent */
+    assert_int_equal(mmf_text_columns("\xF0\x9F\x98\x80"), 2);           /* a face */
 }
 
 int main(void)
@@ -220,6 +239,7 @@ int main(void)
         cmocka_unit_test(scales_end_at_round_numbers),
         cmocka_unit_test(what_is_counted_has_whole_ticks),
         cmocka_unit_test(labels_are_cut_between_characters),
+        cmocka_unit_test(columns_are_those_of_a_terminal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

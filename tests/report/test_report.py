@@ -113,9 +113,11 @@ def comparison_of_all_sizes():
 
 
 def odd_explanation():
-    """Many modalities with long names, many classes, and nothing else."""
+    """Many modalities with long names, also of wide characters, many classes, and nothing else."""
     modalities = [f"a modality with a long name, number {i}" for i in range(9)]
+    modalities[4] = "\u6a21\u614b" * 12
     classes = [f"class with a long name {i}" for i in range(35)]
+    classes[7] = "\u985e\u5225" * 12
     levels = [0.1 * i for i in range(10)]
     curves = [{"noise": "gaussian", "modality": m, "scores": [0.9 - 0.01 * i * l for l in range(10)], "relative": 0.7}
               for i, m in enumerate(modalities)]
