@@ -22,6 +22,17 @@ static bool read_values(const mmf_input_schema *input, float **values)
     return n == count;
 }
 
+/* A number to predict is "y"; a class without a name goes by its number. */
+static void print_output(const mmf_task *task, int64_t k, double value)
+{
+    if (task->class_names)
+        printf("%s %.4f\n", task->class_names[k], value);
+    else if (task->kind == MMF_TARGET_REAL)
+        printf("y %.4f\n", value);
+    else
+        printf("class %lld %.4f\n", (long long)k, value);
+}
+
 int main(int argc, char **argv)
 {
     mmf_ctx *ctx = NULL;
@@ -45,7 +56,7 @@ int main(int argc, char **argv)
     if (fine && mmf_model_predict(model, samples, y) != MMF_OK)
         fine = fprintf(stderr, "%s\n", mmf_ctx_error(ctx)) < 0;
     for (int64_t k = 0; fine && k < task->n_outputs; k++)
-        printf("%s %.4f\n", task->class_names ? task->class_names[k] : "y", y[k]);
+        print_output(task, k, y[k]);
     for (size_t m = 0; values && m < inputs->count; m++)
         free(values[m]);
     free(values);
