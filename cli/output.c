@@ -333,8 +333,9 @@ bool out_file_close(out_file *out, bool keep)
 {
     if (!out->path)
         return true; /* main checks stdout */
-    errno = 0;
     bool fine = ferror(out->file) == 0;
+    /* The reason of an earlier write that failed still stands in errno: what follows may work. */
+    errno = fine ? 0 : errno;
     fine = fflush(out->file) == 0 && fsync(fileno(out->file)) == 0 && fine;
     fine = fclose(out->file) == 0 && fine;
     if (keep && fine)
