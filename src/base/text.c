@@ -107,6 +107,13 @@ bool mmf_text_list_has(const char *list, const char *name)
     return false;
 }
 
+bool mmf_text_is_cell(const char *text, const mmf_array *cells, int64_t i)
+{
+    size_t width = 0;
+    const char *const cell = mmf_array_string(cells, i, &width);
+    return strlen(text) == width && memcmp(text, cell, width) == 0;
+}
+
 bool mmf_text_number(const char *text, size_t n_bytes, double *out)
 {
     char copy[64];

@@ -1,5 +1,5 @@
-/* text.h: a growing string, number formatting in the C locale, and the nearest name to a misspelt
- * one. */
+/* text.h: a growing string, numbers in the C locale, comparison of names, and the nearest one to a
+ * misspelt name. */
 #ifndef MMFUSE_BASE_TEXT_H
 #define MMFUSE_BASE_TEXT_H
 
@@ -25,6 +25,9 @@ const char *mmf_text_nearest(const char *name, const char *const *candidates, si
 
 /** Whether a list "a,b" has the name; NULL has none. */
 bool mmf_text_list_has(const char *list, const char *name);
+
+/** Whether cell `i` of an array of texts is `text`, without the zeros that fill it. */
+bool mmf_text_is_cell(const char *text, const mmf_array *cells, int64_t i);
 
 /** Parses all of `text` as a finite or non-finite number in the C locale; false if it is none. */
 bool mmf_text_number(const char *text, size_t n_bytes, double *out);

@@ -2,17 +2,15 @@
 #include "data/class_names.h"
 
 #include <stdio.h>
-#include <string.h>
 
+#include "base/text.h"
 #include "data/dataset.h"
 
 /* The place of the file's class k among `names`, -1: it is none of them. */
 static int64_t place_of(const mmf_dataset *ds, int64_t k, const char *const *names, int64_t n)
 {
-    size_t width = 0;
-    const char *const own = mmf_array_string(&ds->class_names, k, &width);
     for (int64_t i = 0; i < n; i++) {
-        if (strlen(names[i]) == width && memcmp(names[i], own, width) == 0)
+        if (mmf_text_is_cell(names[i], &ds->class_names, k))
             return i;
     }
     return -1;

@@ -4,15 +4,14 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/text.h"
 #include "data/dataset.h"
 
 /* The place of a name among the file's own, -1: it is none of them. */
 static int64_t place_of(const mmf_array *own, const char *name)
 {
     for (int64_t k = 0; k < own->shape[0]; k++) {
-        size_t width = 0;
-        const char *const at = mmf_array_string(own, k, &width);
-        if (strlen(name) == width && memcmp(name, at, width) == 0)
+        if (mmf_text_is_cell(name, own, k))
             return k;
     }
     return -1;
@@ -22,10 +21,10 @@ static mmf_status find_places(mmf_dataset *ds, const mmf_modality *v, const char
                               int64_t n, int64_t *places, bool *same)
 {
     for (int64_t k = 0; k < n; k++) {
+        /* Of equal names each stays where it is. */
+        const bool stays = mmf_text_is_cell(names[k], &v->names, k);
         size_t width = 0;
         const char *const own = mmf_array_string(&v->names, k, &width);
-        /* Of equal names each stays where it is. */
-        const bool stays = strlen(names[k]) == width && memcmp(names[k], own, width) == 0;
         places[k] = stays ? k : place_of(&v->names, names[k]);
         *same = *same && places[k] == k;
         if (places[k] < 0)

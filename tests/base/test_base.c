@@ -210,6 +210,18 @@ static void text_grows_and_remembers_failure(void **state)
     mmf_ctx_free(ctx);
 }
 
+static void texts_are_found_in_cells(void **state)
+{
+    (void)state;
+    const mmf_array cells = {MMF_STR, 1, {3}, 3, "abcab\0\0\0\0"};
+    assert_true(mmf_text_is_cell("abc", &cells, 0));
+    assert_true(mmf_text_is_cell("ab", &cells, 1));
+    assert_true(mmf_text_is_cell("", &cells, 2));
+    assert_false(mmf_text_is_cell("ab", &cells, 0));
+    assert_false(mmf_text_is_cell("abc", &cells, 1));
+    assert_false(mmf_text_is_cell("abcab", &cells, 0));
+}
+
 static void misspelt_names_find_their_neighbour(void **state)
 {
     (void)state;
@@ -338,6 +350,7 @@ int main(void)
         cmocka_unit_test(an_arena_gives_back_and_settles),
         cmocka_unit_test(a_rewind_keeps_one_piece),
         cmocka_unit_test(text_grows_and_remembers_failure),
+        cmocka_unit_test(texts_are_found_in_cells),
         cmocka_unit_test(misspelt_names_find_their_neighbour),
         cmocka_unit_test(numbers_in_text_do_not_depend_on_the_locale),
         cmocka_unit_test(a_writer_replaces_whole_files_only),
