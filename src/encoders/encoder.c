@@ -83,15 +83,16 @@ mmf_status mmf_encoder_check_list(mmf_ctx *ctx, const char *list, const mmf_sche
                                   const char *of)
 {
     for (const char *at = list; *at;) {
-        char name[256];
+        char name[256], hint[512];
         const size_t width = strcspn(at, ","), n = strcspn(at, "=,");
         snprintf(name, sizeof name, "%.*s", (int)n, at);
         if (n == width)
             return mmf_fail(ctx, MMF_ARG,
                             "encoder \"%s\": expected MODALITY=NAME[:WIDTH][:OPTION=VALUE]", name);
         if (!mmf_schema_find(inputs, name))
-            return mmf_fail(ctx, MMF_ARG, "encoder \"%.*s\": %s has no modality \"%s\"", (int)width,
-                            at, of, name);
+            return mmf_fail(ctx, MMF_ARG, "encoder \"%.*s\": %s has no modality \"%s\"%s",
+                            (int)width, at, of, name,
+                            mmf_schema_suggest(hint, sizeof hint, inputs, name, ""));
         at += width + (at[width] == ',');
     }
     return MMF_OK;

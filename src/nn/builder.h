@@ -41,6 +41,13 @@ struct mmf_builder {
     char scope[MMF_SCOPE_BYTES];
 };
 
+/**
+ * What to say after "no modality NAME": `; did you mean "PREFIXnearest"?`, or which there are.
+ * @param prefix  of the names of what is chosen by a modality, as "only-"; "": none
+ */
+const char *mmf_schema_suggest(char *out, size_t size, const mmf_schema *schema, const char *name,
+                               const char *prefix);
+
 /** Whether operations over the parameters declared from here on make another layout of them where
  * they stay fixed: so a loaded model leaves them in its file, and has them in memory once. */
 void mmf_builder_reordered(mmf_builder *builder, bool reordered);

@@ -6,7 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "tensor/tape.h"
+
+#define MAX_COMPARED 64
+#define MAX_LISTED 12 /* names that a message holds */
 
 struct mmf_module {
     mmf_ctx *ctx;
@@ -228,4 +232,20 @@ const mmf_input_schema *mmf_schema_find(const mmf_schema *schema, const char *na
             return &schema->inputs[i];
     }
     return NULL;
+}
+
+const char *mmf_schema_suggest(char *out, size_t size, const mmf_schema *schema, const char *name,
+                               const char *prefix)
+{
+    const char *names[MAX_COMPARED] = {0};
+    size_t n = 0;
+    for (; n < schema->count && n < MAX_COMPARED; n++)
+        names[n] = schema->inputs[n].name;
+    const char *const nearest = mmf_text_nearest(name, names, n);
+    int used = nearest ? snprintf(out, size, "; did you mean \"%s%s\"?", prefix, nearest)
+                       : snprintf(out, size, "; there are: ");
+    for (size_t i = 0; !nearest && i < n && i <= MAX_LISTED && (size_t)used < size; i++)
+        used += snprintf(out + used, size - (size_t)used, "%s%s", i ? ", " : "",
+                         i < MAX_LISTED ? names[i] : "...");
+    return out;
 }

@@ -119,9 +119,7 @@ static mmf_status add_named(mmf_plan *plan, const char *name)
                         nearest ? nearest : "", nearest ? "\"?" : "");
     }
     const char *const modality = mmf_model_only_modality(name);
-    if (modality && !mmf_schema_find(&plan->schema, modality))
-        return mmf_fail(plan->ctx, MMF_ARG, "%s: %s has no modality \"%s\"", name,
-                        mmf_dataset_path(plan->dataset), modality);
+    MMF_TRY(mmf_train__check_only(plan->ctx, &plan->schema, mmf_dataset_path(plan->dataset), name));
     return modality ? add_candidate(plan, def, name, true) : add_definition(plan, def, true);
 }
 

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "encoders/bert_source.h"
 #include "encoders/encoder.h"
+#include "nn/builder.h"
 #include "nn/pretrained.h"
 #include "train/model_parts.h"
 
@@ -128,12 +129,12 @@ static mmf_status read_encoder(mmf_starts *s, mmf_text *list, const char *entry,
         mmf_text_add(list, "%s%s", between, entry);
         return list->status;
     }
-    char modality[SCOPE_BYTES];
+    char modality[SCOPE_BYTES], hint[512];
     snprintf(modality, sizeof modality, "%.*s", (int)n_part, entry);
     const mmf_input_schema *const input = mmf_schema_find(inputs, modality);
     if (!input)
-        return mmf_fail(s->ctx, MMF_ARG, "encoder %s: the data has no modality \"%s\"", entry,
-                        modality);
+        return mmf_fail(s->ctx, MMF_ARG, "encoder %s: the data has no modality \"%s\"%s", entry,
+                        modality, mmf_schema_suggest(hint, sizeof hint, inputs, modality, ""));
     const mmf_def *def = NULL;
     MMF_TRY(find_taker(s, input, spec, (size_t)(source - spec), &def));
     if (!def->source || !source[1])

@@ -247,6 +247,17 @@ bool mmf_train__builds(mmf_ctx *ctx, const mmf_dataset *dataset, const char *nam
     return status == MMF_OK;
 }
 
+mmf_status mmf_train__check_only(mmf_ctx *ctx, const mmf_schema *inputs, const char *of,
+                                 const char *name)
+{
+    char hint[512];
+    const char *const modality = mmf_model_only_modality(name);
+    if (!modality || mmf_schema_find(inputs, modality))
+        return MMF_OK;
+    return mmf_fail(ctx, MMF_ARG, "%s: %s has no modality \"%s\"%s", name, of, modality,
+                    mmf_schema_suggest(hint, sizeof hint, inputs, modality, "only-"));
+}
+
 /* Encoders are of modalities that there are; a part of a model may not take all of them. */
 static mmf_status check_encoders(mmf_ctx *ctx, const mmf_config *config, const mmf_def *def,
                                  const mmf_dataset *dataset)
@@ -282,10 +293,11 @@ static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *nam
                                const mmf_loss_list *losses)
 {
     const char *const only = mmf_model_only_modality(name);
-    if (only && mmf_dataset_find(dataset, only) < 0)
-        return mmf_fail(ctx, MMF_ARG, "%s: there is no modality \"%s\"", mmf_dataset_path(dataset),
-                        only);
     mmf_schema inputs = {0};
+    MMF_TRY(mmf_schema_of(ctx, &inputs, dataset, NULL));
+    const mmf_status known = mmf_train__check_only(ctx, &inputs, mmf_dataset_path(dataset), name);
+    mmf_free(ctx, inputs.inputs);
+    MMF_TRY(known);
     MMF_TRY(mmf_schema_of(ctx, &inputs, dataset, only));
     const char *const why = mmf_training_refusal(def, &inputs, mmf_dataset_target_kind(dataset),
                                                  mmf_loss_list_contrasts(losses));

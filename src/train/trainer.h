@@ -108,6 +108,11 @@ mmf_status mmf_checkpoint_save(mmf_ctx *ctx, const mmf_fit_state *state, const c
 /** @param found  false if there is no such file  @errors STATE (another run's), FORMAT */
 mmf_status mmf_checkpoint_load(mmf_ctx *ctx, mmf_fit_state *state, const char *path, bool *found);
 
+/** Refuses "only-NAME" where `inputs`, those of the file `of`, have no such modality. @errors ARG
+ */
+mmf_status mmf_train__check_only(mmf_ctx *ctx, const mmf_schema *inputs, const char *of,
+                                 const char *name);
+
 /** Whether a model can be made with these options: some exclude each other, as a width that is no
  * multiple of the heads. */
 bool mmf_train__builds(mmf_ctx *ctx, const mmf_dataset *dataset, const char *name,
