@@ -123,6 +123,9 @@ mmf_status mmf_data_divide(mmf_ctx *ctx, const mmf_dataset *ds, const int64_t *r
  * warning in the log where it divides a group. */
 mmf_status mmf_data_check_torn(mmf_ctx *ctx, const mmf_dataset *ds, const int64_t *part_of);
 
+/** Says where two samples have one id. @errors NOMEM */
+mmf_status mmf_data_warn_of_twins(const mmf_dataset *ds);
+
 /* ---- Small accessors ----------------------------------------------------------------------- */
 
 /** True when every sample is of one class. */

@@ -318,9 +318,10 @@ static mmf_status check_rows(mmf_dataset *ds)
                 return mmf_data_fail_row(ds, MMF_FORMAT, "group", i, "%g is no group", value);
         }
     }
-    if (ds->id.data)
-        MMF_TRY(check_column(ds, "id", &ds->id, true));
-    return MMF_OK;
+    if (!ds->id.data)
+        return MMF_OK;
+    MMF_TRY(check_column(ds, "id", &ds->id, true));
+    return mmf_data_warn_of_twins(ds);
 }
 
 static bool is_usable_column(const mmf_dataset *ds, const mmf_array *a)

@@ -162,6 +162,33 @@ mmf_status mmf_data_check_torn(mmf_ctx *ctx, const mmf_dataset *ds, const int64_
     return status;
 }
 
+mmf_status mmf_data_warn_of_twins(const mmf_dataset *ds)
+{
+    key_table table;
+    int64_t first = -1, second = -1, n_twins = 0;
+    char id[64];
+    MMF_TRY(table_init(ds->ctx, &table, NULL, ds->n_samples));
+    table_start(&table, &ds->id);
+    for (int64_t i = 0; i < ds->n_samples; i++) {
+        const int64_t before = first_with_key(&table, i);
+        if (before == i)
+            continue;
+        first = n_twins ? first : before;
+        second = n_twins ? second : i;
+        n_twins++;
+    }
+    mmf_free(ds->ctx, table.slots);
+    if (n_twins == 0)
+        return MMF_OK;
+    mmf_dataset_id(ds, second, id, sizeof id);
+    mmf_ctx_log(ds->ctx, MMF_LOG_WARNING,
+                "%s: array \"id\": rows %lld and %lld are both \"%s\"; %lld of %lld rows repeat an "
+                "id: are they there twice?",
+                ds->path, (long long)first, (long long)second, id, (long long)n_twins,
+                (long long)ds->n_samples);
+    return MMF_OK;
+}
+
 /* ---- Strata -------------------------------------------------------------------------------- */
 
 typedef struct value_order {
