@@ -194,7 +194,9 @@ static int check_values(compare_run *run)
     if (!opt_join(run->set, sizeof run->set, &run->train.set, ';') ||
         !opt_join(run->encoders, sizeof run->encoders, &run->train.encoders, ','))
         return opt_misuse("compare", "too many --set or --encoder options");
-    const int code = cli_join_beside(&run->train);
+    int code = cli_check_training("compare", &run->train);
+    if (code == OPT_GO_ON)
+        code = cli_join_beside(&run->train);
     if (code != OPT_GO_ON)
         return code;
     return check_models(run->values.models);

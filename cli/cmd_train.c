@@ -243,6 +243,8 @@ int cmd_train(int argc, char **argv)
         code = opt_misuse("train", "-o OUT.mmf is missing: where to write the model");
     if (code == OPT_GO_ON)
         code = cli_split_options("train", &run.split, &split);
+    if (code == OPT_GO_ON)
+        code = cli_check_training("train", &run.train);
     if (code == OPT_GO_ON && !(def = cli_find_model("train", run.values.model)))
         code = CLI_USAGE;
     if (code == OPT_GO_ON)

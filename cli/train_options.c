@@ -131,6 +131,23 @@ int cli_join_beside(cli_train *train)
                : cli_error("--augment: the names are too long together");
 }
 
+int cli_check_training(const char *verb, const cli_train *train)
+{
+    const bool is_sgd = train->optimizer && strcmp(train->optimizer, "sgd") == 0;
+    if (train->momentum > 0 && !is_sgd)
+        return opt_misuse(verb, "--momentum is of --optimizer sgd; %s has a momentum of its own",
+                          train->optimizer ? train->optimizer : "adam");
+    const bool has_steps = train->schedule && (strcmp(train->schedule, "step") == 0 ||
+                                               strcmp(train->schedule, "plateau") == 0);
+    if ((train->factor > 0 || train->period > 0) && !has_steps)
+        return opt_misuse(verb, "--%s is of --schedule step or plateau; the schedule is %s",
+                          train->factor > 0 ? "factor" : "period",
+                          train->schedule ? train->schedule : "constant");
+    if (train->modality_dropout_rise > 0 && !(train->modality_dropout > 0))
+        return opt_misuse(verb, "--modality-dropout-rise needs --modality-dropout");
+    return OPT_GO_ON;
+}
+
 mmf_train_options cli_train_options(const cli_train *train, const cli_data *data)
 {
     const char *const optimizers[] = {"adam", "adamw", "sgd", "bert-adam"};

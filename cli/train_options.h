@@ -27,13 +27,15 @@ typedef struct cli_tuning {
 
 #define CLI_TRAIN_INIT                                                                             \
     {                                                                                              \
-        .epochs = 100, .batch = 32, .patience = 15, .period = 10, .factor = 0.5                    \
+        .epochs = 100, .batch = 32, .patience = 15                                                 \
     }
 
 extern const opt_row cli_train_rows[];
 extern const opt_row cli_model_rows[];
 extern const opt_row cli_tuning_rows[];
 
+/** Refuses an option that the others leave without effect. @return OPT_GO_ON, or an exit code */
+int cli_check_training(const char *verb, const cli_train *train);
 /** Fills `losses`, `aids` and `changes`. @return OPT_GO_ON, or an exit code after saying why not */
 int cli_join_beside(cli_train *train);
 
