@@ -145,24 +145,41 @@ static bool is_stage_of(const char *entry, const char *name)
     return strcmp(entry + n + 1, "refit") == 0 || strncmp(entry + n + 1, "only-", 5) == 0;
 }
 
-void mmf_train_forget(const char *checkpoint)
+/* Whether a run left anything at `checkpoint`; `removes` takes it away. */
+static bool look_for_stages(const char *checkpoint, bool removes)
 {
     char folder[1024], path[2048];
     const char *const slash = strrchr(checkpoint, '/');
     const char *const name = slash ? slash + 1 : checkpoint;
     const int n = snprintf(folder, sizeof folder, "%.*s", (int)(name - checkpoint), checkpoint);
     if (n < 0 || (size_t)n >= sizeof folder)
-        return;
-    unlink(checkpoint);
+        return false;
+    bool found = access(checkpoint, F_OK) == 0;
+    if (removes)
+        unlink(checkpoint);
     DIR *const listing = opendir(*folder ? folder : ".");
     for (const struct dirent *e = listing ? readdir(listing) : NULL; e; e = readdir(listing)) {
         if (!is_stage_of(e->d_name, name))
             continue;
+        found = true;
+        if (!removes)
+            break;
         snprintf(path, sizeof path, "%s%s", folder, e->d_name);
         unlink(path);
     }
     if (listing)
         closedir(listing);
+    return found;
+}
+
+void mmf_train_forget(const char *checkpoint)
+{
+    (void)look_for_stages(checkpoint, true);
+}
+
+bool mmf_checkpoint_exists(const char *checkpoint)
+{
+    return look_for_stages(checkpoint, false);
 }
 
 mmf_status mmf_checkpoint_save(mmf_ctx *ctx, const mmf_fit_state *state, const char *path)

@@ -416,6 +416,10 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
                          .aids = &with.aids,
                          .starts = &starts,
                          .left_aside = with.left_aside};
+    if (status == MMF_OK && options->resume && options->checkpoint &&
+        !mmf_checkpoint_exists(options->checkpoint))
+        mmf_ctx_log(ctx, MMF_LOG_INFO, "%s: there is no such checkpoint; training begins anew",
+                    options->checkpoint);
     if (status == MMF_OK)
         status = fit_model(ctx, out, &fit, split);
     mmf_aid_list_clear(&with.aids);

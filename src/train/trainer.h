@@ -102,6 +102,8 @@ typedef struct mmf_fit_state {
     char fingerprint[MMF_FINGERPRINT_BYTES];
 } mmf_fit_state;
 
+/** Whether a run left its state there, that of any stage. */
+bool mmf_checkpoint_exists(const char *checkpoint);
 /** "" if the fit has none. */
 void mmf_checkpoint_path(const mmf_fit *fit, char *out, size_t size);
 mmf_status mmf_checkpoint_save(mmf_ctx *ctx, const mmf_fit_state *state, const char *path);
