@@ -543,6 +543,7 @@ mmf_status mmf_plan__make(mmf_plan *plan)
     plan->contrasts = mmf_loss_list_contrasts(&losses);
     MMF_TRY(mmf_schema_of(plan->ctx, &plan->schema, plan->dataset, NULL));
     mmf_schema_may_drop(&plan->schema, &plan->options->train);
+    MMF_TRY(mmf_train__warn_of_gaps(plan->ctx, plan->dataset));
     MMF_TRY(choose_models(plan));
     MMF_TRY(own_task(plan));
     MMF_TRY(configure(plan));

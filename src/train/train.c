@@ -340,6 +340,36 @@ static mmf_status check_classes(mmf_ctx *ctx, const mmf_task *task, const mmf_da
                     first);
 }
 
+mmf_status mmf_train__warn_of_gaps(mmf_ctx *ctx, const mmf_dataset *dataset)
+{
+    const int64_t n = mmf_dataset_n_classes(dataset), n_rows = mmf_dataset_count(dataset);
+    int64_t n_empty = 0, first = -1;
+    double y = 0;
+    if (mmf_dataset_target_kind(dataset) != MMF_TARGET_CLASS ||
+        mmf_dataset_class_names(dataset).data)
+        return MMF_OK;
+    bool *const seen = mmf_alloc_zero(ctx, (size_t)n, sizeof *seen);
+    if (!seen)
+        return MMF_NOMEM;
+    for (int64_t i = 0; i < n_rows; i++) {
+        mmf_dataset_target(dataset, i, &y);
+        seen[(int64_t)y] = true;
+    }
+    for (int64_t k = n - 1; k >= 0; k--) {
+        first = seen[k] ? first : k;
+        n_empty += !seen[k];
+    }
+    mmf_free(ctx, seen);
+    if (n_empty > 0)
+        mmf_ctx_log(
+            ctx, MMF_LOG_WARNING,
+            "%s: target \"%s\": %lld of its %lld classes have no sample, the first is %lld; "
+            "number classes from 0 without gaps, or name them",
+            mmf_dataset_path(dataset), mmf_dataset_target_name(dataset), (long long)n_empty,
+            (long long)n, (long long)first);
+    return MMF_OK;
+}
+
 /* What stands beside the model in training. */
 typedef struct beside {
     mmf_loss_list losses;
@@ -396,6 +426,8 @@ mmf_status mmf_train(mmf_ctx *ctx, mmf_model **out, mmf_dataset *dataset, const 
         status = check_inputs(ctx, def, name, dataset, options, &with.losses);
     if (status == MMF_OK)
         status = check_classes(ctx, &task, dataset, split);
+    if (status == MMF_OK)
+        status = mmf_train__warn_of_gaps(ctx, dataset);
     if (status == MMF_OK)
         status = complete_config(ctx, &complete, def, config, &task);
     if (status == MMF_OK)

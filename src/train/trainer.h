@@ -110,6 +110,8 @@ mmf_status mmf_checkpoint_save(mmf_ctx *ctx, const mmf_fit_state *state, const c
 /** @param found  false if there is no such file  @errors STATE (another run's), FORMAT */
 mmf_status mmf_checkpoint_load(mmf_ctx *ctx, mmf_fit_state *state, const char *path, bool *found);
 
+/** Says that classes without names have no sample: their numbers have gaps. @errors NOMEM */
+mmf_status mmf_train__warn_of_gaps(mmf_ctx *ctx, const mmf_dataset *dataset);
 /** Refuses "only-NAME" where `inputs`, those of the file `of`, have no such modality. @errors ARG
  */
 mmf_status mmf_train__check_only(mmf_ctx *ctx, const mmf_schema *inputs, const char *of,
