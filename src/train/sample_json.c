@@ -25,25 +25,82 @@ typedef struct reader {
     const mmf_input_schema *in;
     parsed *out;
     int64_t count;
+    size_t place[MMF_MAX_DIMS]; /* of the element that is being read, a level each */
 } reader;
 
-static mmf_status wrong_shape(const reader *r, int level, size_t found)
+/* ---- What does not fit, in words ----------------------------------------------------------- */
+
+static bool may_be_short(const mmf_input_schema *in, int level)
 {
-    char shape[96];
-    return mmf_fail(r->ctx, MMF_ARG, "%s: expected numbers nested as %s, found %zu at level %d",
-                    r->in->name, mmf_shape_text(shape, sizeof shape, r->in->shape, r->in->n_dims),
-                    found, level + 1);
+    return level == 0 && mmf_modality_has_steps(in->kind);
 }
+
+/* "a list of up to 40 steps, each a list of 74 numbers" */
+static void describe_wanted(const mmf_input_schema *in, mmf_text *out)
+{
+    /* What the lists of each level hold, as far as it is not numbers. */
+    static const char *const levels[][MMF_MAX_DIMS] = {
+        [MMF_SEQUENCE] = {"step"},
+        [MMF_IMAGE] = {"channel", "row"},
+        [MMF_VIDEO] = {"frame", "channel", "row"},
+    };
+    for (int d = 0; d < in->n_dims; d++) {
+        const bool is_whole = in->kind == MMF_TOKENS;
+        const bool is_last = d + 1 == in->n_dims;
+        const char *const what = !is_last   ? levels[in->kind][d]
+                                 : is_whole ? "whole number"
+                                            : "number";
+        mmf_text_add(out, "%sa list of %s%lld %s%s", d ? ", each " : "",
+                     may_be_short(in, d) ? "up to " : "", (long long)in->shape[d], what,
+                     in->shape[d] == 1 ? "" : "s");
+    }
+}
+
+static void describe_found(const json_t *value, mmf_text *out)
+{
+    const size_t n = json_array_size(value);
+    if (json_is_array(value) && n > 0)
+        mmf_text_add(out, "a list of %zu%s", n,
+                     !json_is_array(json_array_get(value, 0)) ? ""
+                     : n == 1                                 ? " list"
+                                                              : " lists");
+    else if (json_is_number(value))
+        mmf_text_add(out, "the number %g", json_number_value(value));
+    else
+        mmf_text_add(out, "%s",
+                     json_is_array(value)    ? "an empty list"
+                     : json_is_string(value) ? "a text"
+                     : json_is_object(value) ? "an object"
+                     : json_is_true(value)   ? "true"
+                     : json_is_false(value)  ? "false"
+                                             : "null");
+}
+
+/* "sound: expected a list of 3 numbers; sound[2] is a text". Places count from 0, as in JSON. */
+static mmf_status wrong_shape(const reader *r, int level, const json_t *value)
+{
+    mmf_text text = {.ctx = r->ctx};
+    describe_wanted(r->in, &text);
+    mmf_text_add(&text, "; %s", level > 0 ? r->in->name : "it");
+    for (int d = 0; d < level; d++)
+        mmf_text_add(&text, "[%zu]", r->place[d]);
+    mmf_text_add(&text, " is ");
+    describe_found(value, &text);
+    const mmf_status status =
+        text.status == MMF_OK ? mmf_fail(r->ctx, MMF_ARG, "%s: expected %s", r->in->name, text.data)
+                              : text.status;
+    mmf_text_clear(&text);
+    return status;
+}
+
+/* ---- Reading ------------------------------------------------------------------------------- */
 
 static mmf_status read_number(reader *r, const json_t *value)
 {
-    if (!json_is_number(value))
-        return mmf_fail(r->ctx, MMF_ARG, "%s: element %lld is not a number", r->in->name,
-                        (long long)r->count);
-    if (r->in->kind == MMF_TOKENS) {
-        if (!json_is_integer(value))
-            return mmf_fail(r->ctx, MMF_ARG, "%s: token %lld is not a whole number", r->in->name,
-                            (long long)r->count);
+    const bool is_token = r->in->kind == MMF_TOKENS;
+    if (is_token ? !json_is_integer(value) : !json_is_number(value))
+        return wrong_shape(r, r->in->n_dims, value);
+    if (is_token) {
         r->out->tokens[r->count++] = json_integer_value(value);
     } else {
         r->out->values[r->count++] = (float)json_number_value(value);
@@ -58,13 +115,15 @@ static mmf_status read_level(reader *r, const json_t *value, int level)
     if (level == r->in->n_dims)
         return read_number(r, value);
     const size_t n = json_array_size(value), wanted = (size_t)r->in->shape[level];
-    const bool may_be_short = mmf_modality_has_steps(r->in->kind) && level == 0;
-    if (!json_is_array(value) || n == 0 || (may_be_short ? n > wanted : n != wanted))
-        return wrong_shape(r, level, n);
-    if (may_be_short)
+    const bool is_short = may_be_short(r->in, level);
+    if (!json_is_array(value) || n == 0 || (is_short ? n > wanted : n != wanted))
+        return wrong_shape(r, level, value);
+    if (is_short)
         r->out->length = (int64_t)n;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        r->place[level] = i;
         MMF_TRY(read_level(r, json_array_get(value, i), level + 1));
+    }
     return MMF_OK;
 }
 

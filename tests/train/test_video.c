@@ -189,7 +189,9 @@ static void test_file_and_json(void **state)
     static const char flat[] = "{\"clip\": [[[1, 2], [3, 4]]]}";
     double one[2];
     test_fails(ctx, mmf_model_predict_json(again, flat, sizeof flat - 1, one, id, sizeof id),
-               MMF_ARG, "expected numbers nested as (4, 1, 6, 6)");
+               MMF_ARG,
+               "clip: expected a list of up to 4 frames, each a list of 1 channel, each a list "
+               "of 6 rows, each a list of 6 numbers; clip[0] is a list of 2 lists");
     free(q);
     free(p);
     mmf_model_free(again);
