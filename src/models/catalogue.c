@@ -1,10 +1,12 @@
 /* catalogue.c: the tables of models, rules, layers and losses behind one look-up. */
+#include "models/refusal.h"
+
+#include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "encoders/encoder.h"
 #include "fusion/fusion.h"
-#include "mmfuse/model.h"
 
 #define MMF_MODEL(file, name) extern const mmf_def mmf_model_##name;
 #include "models/models.def"
@@ -111,13 +113,39 @@ const char *mmf_model_nearest(const char *name)
     return mmf_text_nearest(name, names, N_MODELS);
 }
 
-static bool takes_all(const mmf_def *def, const mmf_schema *inputs)
+static const char other_kinds[] = "it does not take every kind of modality here; choose with "
+                                  "--modalities, or use joint-concat";
+
+/* NULL if there is none. */
+static const mmf_input_schema *first_of_other_kind(const mmf_def *def, const mmf_schema *inputs)
 {
     for (size_t i = 0; i < inputs->count; i++) {
         if (!(def->takes & mmf_takes_kind(inputs->inputs[i].kind)))
-            return false;
+            return &inputs->inputs[i];
     }
-    return true;
+    return NULL;
+}
+
+const char *mmf_refusal_in_full(char out[MMF_REFUSAL_BYTES], const char *why, const mmf_def *def,
+                                const mmf_schema *inputs)
+{
+    static const char *const plurals[] = {
+        [MMF_VECTOR] = "vectors", [MMF_SEQUENCE] = "sequences", [MMF_IMAGE] = "images",
+        [MMF_TOKENS] = "tokens",  [MMF_VIDEO] = "videos",
+    };
+    const mmf_input_schema *const other = first_of_other_kind(def, inputs);
+    if (why != other_kinds || !other)
+        return why;
+    size_t used = 0;
+    for (size_t k = 0; k < sizeof plurals / sizeof *plurals; k++) {
+        if (def->takes & mmf_takes_kind((mmf_modality_kind)k))
+            used += (size_t)snprintf(out + used, MMF_REFUSAL_BYTES - used, "%s%s",
+                                     used ? ", " : "it takes ", plurals[k]);
+    }
+    snprintf(out + used, MMF_REFUSAL_BYTES - used,
+             "%s\"%.128s\" is of kind %s; choose with --modalities, or use joint-concat",
+             used ? ", and " : "", other->name, mmf_modality_kind_name(other->kind));
+    return out;
 }
 
 static bool may_be_absent(const mmf_schema *inputs)
@@ -167,9 +195,8 @@ const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_
                      "two-tower"
                    : "it is defined on two modalities; choose them with --modalities a,b, or use "
                      "joint-concat or tfn";
-    if (!takes_all(def, inputs))
-        return "it does not take every kind of modality here; choose with --modalities, or use "
-               "joint-concat";
+    if (first_of_other_kind(def, inputs))
+        return other_kinds;
     if (target == MMF_TARGET_RETRIEVAL && retrieval_refusal(def, true))
         return retrieval_refusal(def, true);
     if (def->refuses && def->refuses(inputs))

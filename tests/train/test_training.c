@@ -329,7 +329,8 @@ static void what_cannot_be_trained_says_why(void **state)
     fails_to_train("joint-conct", DATA_VECTORS, 20, 4, &o, MMF_ARG,
                    "did you mean \"joint-concat\"");
     fails_to_train("only-c", DATA_VECTORS, 20, 4, &o, MMF_ARG, "no modality \"c\"");
-    fails_to_train("ef-lstm", DATA_VECTORS, 20, 4, &o, MMF_UNSUPPORTED, "does not take");
+    fails_to_train("ef-lstm", DATA_VECTORS, 20, 4, &o, MMF_UNSUPPORTED,
+                   "it takes sequences, and \"a\" is of kind vector");
     fails_to_train("late-vote", DATA_TRIO, 20, 4, &o, MMF_UNSUPPORTED, "late-mean");
     o.loss = "huber";
     fails_to_train("joint-concat", DATA_TRIO, 20, 4, &o, MMF_ARG, "smooth-l1");
