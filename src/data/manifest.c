@@ -8,6 +8,7 @@
 #include "base/context.h"
 #include "base/text.h"
 #include "io/cells.h"
+#include "io/utf8.h"
 
 #define MAX_COLUMNS 4096
 #define MAX_NAME_BYTES 512
@@ -63,6 +64,10 @@ static mmf_status add_name(mmf_manifest *m, const mmf_cell *cell)
         return mmf_fail(m->ctx, MMF_FORMAT,
                         "column %zu: a name of %zu bytes; expected 1 to %d in the first line",
                         m->n_columns + 1, cell->n_bytes, MAX_NAME_BYTES);
+    if (!mmf_utf8_valid(cell->text, cell->n_bytes))
+        return mmf_fail(m->ctx, MMF_FORMAT,
+                        "line 1, column %zu: its name is not UTF-8; " MMF_SAVE_AS_UTF8,
+                        m->n_columns + 1);
     MMF_TRY(
         grow(m->ctx, (void **)&m->names, &m->column_capacity, m->n_columns, 1, sizeof *m->names));
     char *const name = mmf_alloc(m->ctx, cell->n_bytes + 1);

@@ -1,5 +1,6 @@
 /* manifest_columns.c: what the columns of a manifest hold: media by their endings, texts, classes.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -187,6 +188,22 @@ static int64_t class_of(const mmf_array *names, mmf_manifest_cell cell)
     return -1;
 }
 
+/* The cell may hold any bytes, and its message goes to a terminal. */
+static mmf_status fail_class(const mmf_manifest *manifest, int64_t row, size_t column,
+                             int64_t n_classes)
+{
+    char shown[61];
+    const mmf_manifest_cell cell = mmf_manifest_at(manifest, row, column);
+    const bool is_text = mmf_utf8_valid(cell.text, cell.n_bytes);
+    snprintf(shown, sizeof shown, "%.*s", (int)(cell.n_bytes < 60 ? cell.n_bytes : 60), cell.text);
+    mmf_utf8_repair(shown, strlen(shown));
+    if (!is_text)
+        return mmf_manifest_fail(manifest, MMF_FORMAT, row, column,
+                                 "the class \"%s\" is not UTF-8 (" MMF_SAVE_AS_UTF8 ")", shown);
+    return mmf_manifest_fail(manifest, MMF_FORMAT, row, column,
+                             "\"%s\" is none of the %lld classes", shown, (long long)n_classes);
+}
+
 mmf_status mmf_manifest_classes(const mmf_manifest *manifest, size_t column, bool wanted,
                                 mmf_array *names, mmf_array *out)
 {
@@ -203,22 +220,16 @@ mmf_status mmf_manifest_classes(const mmf_manifest *manifest, size_t column, boo
         if (classes[i] >= 0)
             continue;
         mmf_free(manifest->ctx, classes);
-        if (!wanted && cell.n_bytes > 0)
-            mmf_ctx_log(manifest->ctx, MMF_LOG_WARNING,
-                        "%s: column \"%s\", row %lld (line %zu): \"%.*s\" is none of the %lld "
-                        "classes, so that the column is no target here",
-                        manifest->path, manifest->names[column], (long long)i + 1,
-                        manifest->lines[i], cell.n_bytes < 60 ? (int)cell.n_bytes : 60, cell.text,
-                        (long long)names->shape[0]);
-        if (!wanted)
+        if (!wanted && cell.n_bytes == 0)
             return MMF_OK;
-        const int n = cell.n_bytes < 60 ? (int)cell.n_bytes : 60;
-        if (n == 0)
+        if (cell.n_bytes == 0)
             return mmf_manifest_fail(manifest, MMF_FORMAT, i, column,
                                      "an empty cell is no target; leave such rows out");
-        return mmf_manifest_fail(manifest, MMF_FORMAT, i, column,
-                                 "\"%.*s\" is none of the %lld classes", n, cell.text,
-                                 (long long)names->shape[0]);
+        const mmf_status status = fail_class(manifest, i, column, names->shape[0]);
+        if (!wanted)
+            mmf_ctx_log(manifest->ctx, MMF_LOG_WARNING, "%s, so that the column is no target here",
+                        mmf_ctx_error(manifest->ctx));
+        return wanted ? status : MMF_OK;
     }
     *out = (mmf_array){MMF_I64, 1, {manifest->n_rows}, sizeof *classes, classes};
     return MMF_OK;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "io/utf8.h"
 
 #define MAX_EXACT_DIGITS 15 /* any whole number of so many digits is a double */
 #define MAX_DIGITS 18       /* and of so many an int64 */
@@ -134,6 +135,28 @@ mmf_status mmf_cells_next(mmf_cells *cells, mmf_cell *out)
     cells->line += n_break > 0;
     out->ends_row = true;
     return MMF_OK;
+}
+
+bool mmf_cells_find_foreign(const mmf_cells *cells, mmf_foreign_byte *out)
+{
+    const size_t n_bytes = (size_t)(cells->end - cells->at);
+    const size_t broken = mmf_utf8_first_broken(cells->at, n_bytes);
+    if (broken == n_bytes)
+        return false;
+    const char *const byte = cells->at + broken;
+    mmf_cells walk = *cells;
+    mmf_cell cell = {.ends_row = true};
+    *out = (mmf_foreign_byte){.line = cells->line, .value = (unsigned char)*byte};
+    while (walk.at <= byte) {
+        if (cell.ends_row && !mmf_cells_more(&walk))
+            break;
+        out->line = walk.line;
+        out->column = cell.ends_row ? 1 : out->column + 1;
+        if (mmf_cells_next(&walk, &cell) != MMF_OK)
+            break;
+    }
+    mmf_cells_end(&walk);
+    return true;
 }
 
 void mmf_cell_trim(mmf_cell *cell)

@@ -32,6 +32,18 @@ bool mmf_cells_more(mmf_cells *cells);
 /** @errors FORMAT (a quote that does not close, text behind a quote, a zero byte), LIMIT, NOMEM */
 mmf_status mmf_cells_next(mmf_cells *cells, mmf_cell *out);
 
+/** What to do about a table that is not UTF-8. */
+#define MMF_SAVE_AS_UTF8 "save the table as UTF-8, as with iconv -f latin1 -t utf-8"
+
+/** A byte of a table that is not UTF-8. */
+typedef struct mmf_foreign_byte {
+    size_t line, column; /* from 1 */
+    unsigned value;
+} mmf_foreign_byte;
+
+/** Looks for the first such byte. @param cells  as started; not moved  @return false: none */
+bool mmf_cells_find_foreign(const mmf_cells *cells, mmf_foreign_byte *out);
+
 /** Drops spaces and tabs at both ends. */
 void mmf_cell_trim(mmf_cell *cell);
 /**

@@ -112,6 +112,10 @@ static mmf_status add_column(mmf_archive *archive, const mmf_cell *cell)
         reader->columns = grown;
         reader->capacity = capacity;
     }
+    if (!mmf_utf8_valid(cell->text, cell->n_bytes))
+        return mmf_fail(ctx, MMF_FORMAT,
+                        "line 1, column %zu: its name is not UTF-8; " MMF_SAVE_AS_UTF8,
+                        reader->n_columns + 1);
     char *name = mmf_alloc(ctx, cell->n_bytes + 1);
     if (!name)
         return MMF_NOMEM;
@@ -415,6 +419,18 @@ static mmf_status scan(mmf_archive *archive, mmf_cells *cells)
     return MMF_OK;
 }
 
+/* Texts are repaired as they are loaded: what that changes is said once. */
+static void warn_of_foreign(const mmf_archive *archive, const mmf_cells *cells)
+{
+    const csv_reader *const reader = archive->reader;
+    mmf_foreign_byte byte;
+    if (mmf_cells_find_foreign(cells, &byte) && byte.column <= reader->n_columns)
+        mmf_ctx_log(archive->ctx, MMF_LOG_WARNING,
+                    "%s: line %zu, column \"%s\": the byte 0x%02x is not UTF-8, and ? is read in "
+                    "its place; " MMF_SAVE_AS_UTF8,
+                    archive->path, byte.line, reader->columns[byte.column - 1].name, byte.value);
+}
+
 static mmf_status open_csv(mmf_archive *archive)
 {
     csv_reader *const reader = mmf_alloc_zero(archive->ctx, 1, sizeof *reader);
@@ -425,6 +441,8 @@ static mmf_status open_csv(mmf_archive *archive)
     mmf_status status = scan(archive, &cells);
     mmf_cells_end(&cells);
     MMF_TRY(status);
+    const mmf_cells whole = start_cells(archive);
+    warn_of_foreign(archive, &whole);
     column ***groups = mmf_alloc_zero(archive->ctx, reader->n_columns, sizeof *groups);
     if (!groups)
         return MMF_NOMEM;

@@ -1,6 +1,8 @@
 /* utf8.c: see utf8.h. Overlong forms, surrogates and values beyond U+10FFFF are not well-formed. */
 #include "io/utf8.h"
 
+#include <string.h>
+
 size_t mmf_utf8_sequence(const char *text, size_t n_bytes, uint32_t *code)
 {
     static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -27,16 +29,33 @@ size_t mmf_utf8_sequence(const char *text, size_t n_bytes, uint32_t *code)
     return n;
 }
 
-bool mmf_utf8_valid(const char *text, size_t n_bytes)
+/* Eight bytes of plain ASCII: most of a large table is numbers. */
+static bool starts_plain(const char *text, size_t n_bytes)
+{
+    uint64_t word = 0;
+    if (n_bytes < sizeof word)
+        return false;
+    memcpy(&word, text, sizeof word);
+    return (word & UINT64_C(0x8080808080808080)) == 0;
+}
+
+size_t mmf_utf8_first_broken(const char *text, size_t n_bytes)
 {
     uint32_t code = 0;
     for (size_t i = 0; i < n_bytes;) {
-        const size_t n = mmf_utf8_sequence(text + i, n_bytes - i, &code);
+        const size_t n = starts_plain(text + i, n_bytes - i)
+                             ? sizeof(uint64_t)
+                             : mmf_utf8_sequence(text + i, n_bytes - i, &code);
         if (n == 0)
-            return false;
+            return i;
         i += n;
     }
-    return true;
+    return n_bytes;
+}
+
+bool mmf_utf8_valid(const char *text, size_t n_bytes)
+{
+    return mmf_utf8_first_broken(text, n_bytes) == n_bytes;
 }
 
 void mmf_utf8_repair(char *text, size_t n_bytes)

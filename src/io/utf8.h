@@ -10,6 +10,8 @@
 
 /** Bytes of the well-formed sequence at the start of `text`, 0 if there is none. */
 size_t mmf_utf8_sequence(const char *text, size_t n_bytes, uint32_t *code);
+/** Place of the first byte that belongs to no well-formed sequence; `n_bytes` if all do. */
+size_t mmf_utf8_first_broken(const char *text, size_t n_bytes);
 bool mmf_utf8_valid(const char *text, size_t n_bytes);
 /** Puts '?' in place of every byte that belongs to no well-formed sequence; the length stays. */
 void mmf_utf8_repair(char *text, size_t n_bytes);

@@ -1,6 +1,8 @@
 /* test_csv.c: cells, columns into arrays, types, what is refused. */
 #include <math.h>
 
+#include "io/cells.h"
+#include "io/utf8.h"
 #include "io_tools.h"
 
 static mmf_archive *open_text(mmf_ctx *ctx, const char *format, const char *text)
@@ -290,9 +292,52 @@ static void real_tables_are_read(void **state)
     mmf_ctx_free(ctx);
 }
 
+static void the_first_byte_that_is_not_utf8_is_found(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t line, column;
+    } cases[] = {
+        {"a,b\n1,2\n3,4\n", 0, 0},
+        {"a,b\nna\xc3\xafve,2\n", 0, 0},
+        {"a,b\n1,\xfc\n", 2, 2},
+        {"a,b\n1,2\n\n\n,\n3,x\xe4\n\xff,\n", 6, 2},
+        {"a,b\n\"x\ny\",\"quoted \"\"z\"\"\"\n\xe9,1\n", 4, 1},
+        {"a,b\n,\n,\n,\xe9", 4, 2},
+    };
+    mmf_ctx *const ctx = test_ctx();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mmf_cells cells = mmf_cells_start(ctx, cases[i].text, strlen(cases[i].text), ',');
+        mmf_foreign_byte byte = {0};
+        assert_int_equal(mmf_cells_find_foreign(&cells, &byte), cases[i].line > 0);
+        assert_int_equal(byte.line, cases[i].line);
+        assert_int_equal(byte.column, cases[i].column);
+        mmf_cells_end(&cells);
+    }
+    mmf_ctx_free(ctx);
+}
+
+static void a_broken_byte_is_found_at_every_place(void **state)
+{
+    (void)state;
+    char text[41];
+    for (size_t n = 0; n <= 40; n++) {
+        for (size_t at = 0; at < n; at++) {
+            memset(text, 'x', n);
+            text[at] = '\xfc';
+            assert_int_equal(mmf_utf8_first_broken(text, n), at);
+        }
+        memset(text, 'x', n);
+        assert_int_equal(mmf_utf8_first_broken(text, n), n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_byte_that_is_not_utf8_is_found),
+        cmocka_unit_test(a_broken_byte_is_found_at_every_place),
         cmocka_unit_test(columns_become_arrays_of_the_contract),
         cmocka_unit_test(line_ends_marks_and_blank_lines_do_not_matter),
         cmocka_unit_test(numbers_are_read_exactly),
