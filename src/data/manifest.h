@@ -51,6 +51,15 @@ mmf_manifest_cell mmf_manifest_at(const mmf_manifest *manifest, int64_t row, siz
 bool mmf_manifest_is_reserved(const char *name);
 /** What the endings of all names in a column say; MMF_RAW_NONE if they do not agree. */
 mmf_raw_kind mmf_manifest_kind(const mmf_manifest *manifest, size_t column);
+/** Whether more than half of the cells of a column name files of one kind, and others do not. */
+bool mmf_manifest_is_mixed(const mmf_manifest *manifest, size_t column);
+/**
+ * Names the first cell that differs in a column where most name files of one kind: refuses it if
+ * nine in ten do, as then it can only be a mistake, and warns otherwise.
+ * @errors FORMAT
+ */
+mmf_status mmf_manifest_check_mixed(const mmf_manifest *manifest, size_t column);
+
 /** True if the column has a cell that is no number. */
 bool mmf_manifest_has_text(const mmf_manifest *manifest, size_t column);
 /** The file that a cell names. @param out freed with mmf_free */

@@ -14,12 +14,24 @@
 /* A string array takes its widest cell for every row. */
 #define MAX_TEXTS_BYTES ((size_t)1 << 30)
 #define MAX_ENDING 8 /* bytes with the dot */
+#define SHOWN_BYTES 61
+#define MISTAKES_ONE_IN 10 /* cells: fewer that are not like the others are mistakes */
 
 static const char *const kind_names[] = {[MMF_RAW_NONE] = "",
                                          [MMF_RAW_TEXT] = "text",
                                          [MMF_RAW_IMAGE] = "image",
                                          [MMF_RAW_AUDIO] = "audio",
                                          [MMF_RAW_VIDEO] = "video"};
+
+/* The beginning of a cell: it may hold any bytes, and messages go to a terminal. */
+static const char *show_cell(char out[SHOWN_BYTES], mmf_manifest_cell cell)
+{
+    const size_t n = cell.n_bytes < SHOWN_BYTES ? cell.n_bytes : SHOWN_BYTES - 1;
+    memcpy(out, cell.text, n);
+    out[n] = '\0';
+    mmf_utf8_repair(out, n);
+    return out;
+}
 
 const char *mmf_raw_kind_name(mmf_raw_kind kind)
 {
@@ -68,6 +80,53 @@ mmf_raw_kind mmf_manifest_kind(const mmf_manifest *manifest, size_t column)
         kind = found;
     }
     return kind;
+}
+
+/* How many of its cells name files of the kind that most do. */
+static mmf_raw_kind most_cells(const mmf_manifest *manifest, size_t column, int64_t *n_of_kind,
+                               int64_t *n_cells)
+{
+    int64_t counts[MMF_RAW_VIDEO + 1] = {0};
+    mmf_raw_kind most = MMF_RAW_NONE;
+    *n_cells = 0;
+    for (int64_t i = 0; i < manifest->n_rows; i++) {
+        const mmf_manifest_cell cell = mmf_manifest_at(manifest, i, column);
+        *n_cells += cell.n_bytes > 0;
+        counts[mmf_raw_kind_of(cell.text, cell.n_bytes)] += cell.n_bytes > 0;
+    }
+    for (int k = MMF_RAW_IMAGE; k <= MMF_RAW_VIDEO; k++)
+        most = counts[k] > *n_cells / 2 ? (mmf_raw_kind)k : most;
+    *n_of_kind = most == MMF_RAW_NONE ? 0 : counts[most];
+    return most;
+}
+
+bool mmf_manifest_is_mixed(const mmf_manifest *manifest, size_t column)
+{
+    int64_t n = 0, n_cells = 0;
+    return !mmf_manifest_is_reserved(manifest->names[column]) &&
+           most_cells(manifest, column, &n, &n_cells) != MMF_RAW_NONE && n < n_cells;
+}
+
+mmf_status mmf_manifest_check_mixed(const mmf_manifest *manifest, size_t column)
+{
+    char shown[SHOWN_BYTES];
+    int64_t n = 0, n_cells = 0, row = 0;
+    if (!mmf_manifest_is_mixed(manifest, column))
+        return MMF_OK;
+    const mmf_raw_kind kind = most_cells(manifest, column, &n, &n_cells);
+    mmf_manifest_cell cell = mmf_manifest_at(manifest, row, column);
+    while (cell.n_bytes == 0 || mmf_raw_kind_of(cell.text, cell.n_bytes) == kind)
+        cell = mmf_manifest_at(manifest, ++row, column);
+    const char *const name = manifest->names[column];
+    const mmf_status status = mmf_manifest_fail(
+        manifest, MMF_FORMAT, row, column,
+        "\"%s\" names no file of kind %s, as %lld of the %lld cells do; correct it, leave it empty "
+        "if the sample has none, or say how to read the column with --prepare %s=PREPARATION",
+        show_cell(shown, cell), kind_names[kind], (long long)n, (long long)n_cells, name);
+    if ((n_cells - n) * MISTAKES_ONE_IN <= n_cells)
+        return status;
+    mmf_ctx_log(manifest->ctx, MMF_LOG_WARNING, "%s", mmf_ctx_error(manifest->ctx));
+    return MMF_OK;
 }
 
 bool mmf_manifest_has_text(const mmf_manifest *manifest, size_t column)
@@ -188,15 +247,13 @@ static int64_t class_of(const mmf_array *names, mmf_manifest_cell cell)
     return -1;
 }
 
-/* The cell may hold any bytes, and its message goes to a terminal. */
 static mmf_status fail_class(const mmf_manifest *manifest, int64_t row, size_t column,
                              int64_t n_classes)
 {
-    char shown[61];
+    char shown[SHOWN_BYTES];
     const mmf_manifest_cell cell = mmf_manifest_at(manifest, row, column);
     const bool is_text = mmf_utf8_valid(cell.text, cell.n_bytes);
-    snprintf(shown, sizeof shown, "%.*s", (int)(cell.n_bytes < 60 ? cell.n_bytes : 60), cell.text);
-    mmf_utf8_repair(shown, strlen(shown));
+    show_cell(shown, cell);
     if (!is_text)
         return mmf_manifest_fail(manifest, MMF_FORMAT, row, column,
                                  "the class \"%s\" is not UTF-8 (" MMF_SAVE_AS_UTF8 ")", shown);

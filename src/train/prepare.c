@@ -193,6 +193,10 @@ static mmf_status choose_by_specs(prepared_table *table, const mmf_prepare_optio
         if (o->specs[i][0] != '@')
             MMF_TRY(add_named(table, o->specs[i]));
     }
+    for (size_t c = 0; c < table->manifest.n_columns; c++) {
+        if (!is_named(table, c) && strcmp(table->manifest.names[c], target) != 0)
+            MMF_TRY(mmf_manifest_check_mixed(&table->manifest, c));
+    }
     for (size_t i = 0; i < o->n_specs; i++) {
         if (o->specs[i][0] == '@')
             MMF_TRY(add_kind(table, o->specs[i], target));
@@ -580,7 +584,8 @@ bool mmf_is_manifest(mmf_ctx *ctx, const char *path, const mmf_prepare_options *
     bool found = false;
     if (mmf_manifest_open(ctx, &manifest, path) == MMF_OK) {
         for (size_t c = 0; !found && c < manifest.n_columns; c++)
-            found = mmf_manifest_kind(&manifest, c) != MMF_RAW_NONE;
+            found = mmf_manifest_kind(&manifest, c) != MMF_RAW_NONE ||
+                    mmf_manifest_is_mixed(&manifest, c);
         found = found || needs_meaning(&manifest, options);
     }
     mmf_manifest_close(&manifest);

@@ -59,8 +59,11 @@ mmf_status mmf_manifest_describe(mmf_ctx *ctx, char **out, const char *path)
     *out = NULL;
     json_t *const columns = json_array();
     mmf_status status = mmf_manifest_open(ctx, &m, path);
-    for (size_t c = 0; status == MMF_OK && c < m.n_columns; c++)
-        status = describe_column(&m, c, columns);
+    for (size_t c = 0; status == MMF_OK && c < m.n_columns; c++) {
+        status = mmf_manifest_check_mixed(&m, c);
+        if (status == MMF_OK)
+            status = describe_column(&m, c, columns);
+    }
     json_t *const object =
         json_pack("{s:I, s:O}", "rows", (json_int_t)m.n_rows, "columns", columns);
     char *const text = status == MMF_OK ? json_dumps(object, JSON_COMPACT) : NULL;

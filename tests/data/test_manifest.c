@@ -163,11 +163,43 @@ static void every_prefix_is_survived(void **state)
     mmf_ctx_free(ctx);
 }
 
+static mmf_status check_kinds(mmf_ctx *ctx, int n_images, int n_others, const char *other)
+{
+    char text[4096] = "id,image\n";
+    size_t n = strlen(text);
+    for (int i = 0; i < n_images + n_others; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%d,%s\n", i,
+                              i < n_others ? other : "x.png");
+    mmf_manifest m = read_text(ctx, "m.csv", text);
+    assert_int_equal(mmf_manifest_is_mixed(&m, 1), n_images > n_others && n_others > 0 && *other);
+    const mmf_status status = mmf_manifest_check_mixed(&m, 1);
+    mmf_manifest_close(&m);
+    return status;
+}
+
+static void a_name_unlike_nine_others_is_refused(void **state)
+{
+    (void)state;
+    mmf_ctx *const ctx = test_ctx();
+    static const char *const others[] = {"x.pgn", "none", "x.wav", "\xff.txt", "so it is."};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        test_ok(ctx, check_kinds(ctx, 8, 1, others[i]));
+        test_fails(ctx, check_kinds(ctx, 9, 1, others[i]), MMF_FORMAT,
+                   "m.csv: column \"image\", row 1 (line 2): ");
+        test_ok(ctx, check_kinds(ctx, 17, 2, others[i]));
+        test_fails(ctx, check_kinds(ctx, 18, 2, others[i]), MMF_FORMAT, "18 of the 20 cells");
+    }
+    test_ok(ctx, check_kinds(ctx, 20, 3, ""));         /* empty: absent */
+    test_ok(ctx, check_kinds(ctx, 1, 9, "so it is.")); /* texts, one of which ends like a file */
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cells_are_texts_and_names),
         cmocka_unit_test(endings_say_what_a_column_holds),
+        cmocka_unit_test(a_name_unlike_nine_others_is_refused),
         cmocka_unit_test(class_names_become_numbers),
         cmocka_unit_test(bad_tables_are_refused),
         cmocka_unit_test(every_prefix_is_survived),
