@@ -161,7 +161,8 @@ MMF_API bool mmf_dataset_has_group(const mmf_dataset *dataset);
 /** What made the modalities out of raw files, as JSON (mmf_prepare); NULL: nothing that is known.
  */
 MMF_API const char *mmf_dataset_preparations(const mmf_dataset *dataset);
-/** A hash of the file's path, size, shapes and targets: a run resumes only on the same data. */
+/** A hash of the file's path, size, features and targets: a run resumes only on the same data. The
+ * first call reads all of them. */
 MMF_API uint64_t mmf_dataset_fingerprint(const mmf_dataset *dataset);
 
 /* ---- Splits ------------------------------------------------------------------------------ */

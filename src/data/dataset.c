@@ -96,7 +96,8 @@ mmf_status mmf_dataset_from_archive(mmf_ctx *ctx, mmf_dataset **out, mmf_archive
     ds->archive = archive;
     ds->path = mmf_archive_path(archive);
     ds->nonfinite = o->nonfinite;
-    const mmf_status status = build(ds, o);
+    ds->contents = mmf_alloc_zero(ctx, 1, sizeof *ds->contents);
+    const mmf_status status = ds->contents ? build(ds, o) : MMF_NOMEM;
     if (status != MMF_OK) {
         mmf_dataset_close(ds);
         return status;
@@ -126,6 +127,7 @@ void mmf_dataset_close(mmf_dataset *ds)
     mmf_free(ds->ctx, ds->shares);
     mmf_free(ds->ctx, ds->notes);
     mmf_free(ds->ctx, ds->preparations);
+    mmf_free(ds->ctx, ds->contents);
     mmf_free(ds->ctx, ds->ordered_target);
     mmf_archive_close(ds->archive);
     mmf_free(ds->ctx, ds);
@@ -243,6 +245,35 @@ const char *mmf_dataset_preparations(const mmf_dataset *ds)
     return ds->preparations;
 }
 
+static uint64_t hash_array(uint64_t hash, const mmf_array *array)
+{
+    if (!array->data)
+        return hash;
+    return mmf_hash(hash, array->data, (size_t)mmf_array_count(array) * array->item_bytes);
+}
+
+/* Late models and comparisons ask often, and all of the data is read for it: kept. Threads that
+ * share the data set would write the same number. */
+static uint64_t contents_of(const mmf_dataset *ds)
+{
+    uint64_t hash = __atomic_load_n(ds->contents, __ATOMIC_RELAXED);
+    if (hash)
+        return hash;
+    hash = mmf_rng_stream("contents"); /* from 0 zeros would change nothing */
+    for (size_t i = 0; i < ds->n_modalities; i++) {
+        const mmf_data_modality *const m = &ds->modalities[i];
+        hash = hash_array(hash, &m->values);
+        hash = hash_array(hash, &m->length);
+        hash = hash_array(hash, &m->present);
+        hash = hash_array(hash, &m->index);
+        for (int c = 0; c < MMF_N_COMPANIONS; c++)
+            hash = hash_array(hash, &m->companions[c]);
+    }
+    hash = hash ? hash : 1;
+    __atomic_store_n(ds->contents, hash, __ATOMIC_RELAXED);
+    return hash;
+}
+
 uint64_t mmf_dataset_fingerprint(const mmf_dataset *ds)
 {
     uint64_t hash = mmf_rng_stream("fingerprint");
@@ -250,6 +281,7 @@ uint64_t mmf_dataset_fingerprint(const mmf_dataset *ds)
     struct stat info;
     hash = mmf_hash_number(hash, stat(ds->path, &info) == 0 ? (int64_t)info.st_size : 0);
     hash = mmf_hash_number(hash, ds->n_samples);
+    hash = mmf_hash(hash, &(uint64_t){contents_of(ds)}, sizeof(uint64_t));
     for (size_t i = 0; i < ds->n_modalities; i++) {
         const mmf_modality *const m = &ds->modalities[i].view;
         hash = mmf_hash_text(hash, m->name);

@@ -55,6 +55,7 @@ struct mmf_dataset {
     const char **notes;
     size_t n_notes;
     char *preparations; /* owned; NULL: none */
+    uint64_t *contents; /* owned: hash of the modalities' arrays; 0: not asked for yet */
 };
 
 /* ---- Messages: "FILE: KEY: ..." and "FILE: KEY, row R: ..."; rows count from 0 ----------------

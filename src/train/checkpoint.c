@@ -217,6 +217,34 @@ static mmf_status load_blocks(mmf_ctx *ctx, mmf_archive *archive, const mmf_fit_
     return MMF_OK;
 }
 
+/* The word of a fingerprint that is of the data: a seed and the hash of options follow. */
+static const char *data_word(const char *fingerprint)
+{
+    const char *at = fingerprint + strlen(fingerprint);
+    for (int n_spaces = 0; at > fingerprint; at--) {
+        n_spaces += at[-1] == ' ';
+        if (n_spaces == 3)
+            break;
+    }
+    return at;
+}
+
+static mmf_status fail_other_run(mmf_ctx *ctx, const char *path, const char *found,
+                                 const char *wanted)
+{
+    const char *const a = data_word(found), *const b = data_word(wanted);
+    const size_t n = strcspn(a, " ");
+    if (n != strcspn(b, " ") || strncmp(a, b, n) != 0)
+        return mmf_fail(ctx, MMF_STATE,
+                        "%s: belongs to a run on other data: another file or version of it, or "
+                        "what is read of it differs; remove it, or give the data of that run",
+                        path);
+    return mmf_fail(ctx, MMF_STATE,
+                    "%s: belongs to a run with another model, other rows or options; remove it, or "
+                    "give the options of that run",
+                    path);
+}
+
 static mmf_status read_state(mmf_ctx *ctx, mmf_archive *archive, mmf_fit_state *state)
 {
     const char *const fingerprint = mmf_archive_metadata(archive, "fingerprint");
@@ -224,10 +252,7 @@ static mmf_status read_state(mmf_ctx *ctx, mmf_archive *archive, mmf_fit_state *
     if (!fingerprint || !progress)
         return mmf_fail(ctx, MMF_FORMAT, "%s: not a checkpoint", mmf_archive_path(archive));
     if (strcmp(fingerprint, state->fingerprint) != 0)
-        return mmf_fail(ctx, MMF_STATE,
-                        "%s: belongs to a run with other data, rows or options; remove it, or give "
-                        "the options of that run",
-                        mmf_archive_path(archive));
+        return fail_other_run(ctx, mmf_archive_path(archive), fingerprint, state->fingerprint);
     MMF_TRY(load_blocks(ctx, archive, state));
     if (!read_progress(state, progress))
         return mmf_fail(ctx, MMF_FORMAT, "%s: the position in the run is damaged",

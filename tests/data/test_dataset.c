@@ -414,6 +414,14 @@ static void test_fingerprint(void **state)
     assert_true(first == fingerprint_of(ctx, &b, NULL));
     const mmf_dataset_options o = options_of("vec", NULL, NULL, NULL);
     assert_true(first != fingerprint_of(ctx, &b, &o));
+    /* One feature differs: the shapes, the size and the targets do not. */
+    float changed[2 * N];
+    memcpy(changed, vec, sizeof changed);
+    changed[2 * N - 1] += 1;
+    put(&b, "vec", floats(changed, N, 2, 0, 0));
+    assert_true(first != fingerprint_of(ctx, &b, NULL));
+    put(&b, "vec", floats(vec, N, 2, 0, 0));
+    assert_true(first == fingerprint_of(ctx, &b, NULL));
     static const int32_t other[N] = {0, 1, 2, 0, 1, 1};
     put(&b, "label", ints(other, N, 0));
     assert_true(first != fingerprint_of(ctx, &b, NULL));

@@ -277,6 +277,7 @@ typedef enum change {
     CONFIG,
     ROWS,
     DATA,
+    VALUES, /* other features in a file of the same name, size and targets */
     N_CHANGES
 } change;
 
@@ -316,6 +317,7 @@ static void a_checkpoint_of_another_run_is_refused(void **state)
         mmf_ctx *const ctx = one_thread();
         data_spec spec = {c->kind, N_TRAIN + N_VALID, false, false, 0, 6};
         spec.n_rows += what == DATA;
+        spec.seed += what == VALUES;
         mmf_dataset *const dataset =
             data_open(ctx, &spec, what == DATA ? "another.npz" : "resume.npz");
         mmf_config *const config = quick_config(ctx, c->model, 6, what == CONFIG ? "0.1" : "0.2");
@@ -332,7 +334,9 @@ static void a_checkpoint_of_another_run_is_refused(void **state)
         else if (status != MMF_STATE)
             fail_msg("change %d went on: %s", what, mmf_ctx_error(ctx));
         else
-            test_fails(ctx, status, MMF_STATE, "other data, rows or options");
+            test_fails(ctx, status, MMF_STATE,
+                       what == DATA || what == VALUES ? "a run on other data"
+                                                      : "other rows or options");
         mmf_model_free(model);
         mmf_config_free(config);
         mmf_dataset_close(dataset);
