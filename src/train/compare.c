@@ -307,11 +307,26 @@ static void order_trials(schedule *s)
     }
 }
 
-static void forget(const schedule *s, char *path)
+/* Whether there was something. */
+static bool forget(const schedule *s, char *path)
 {
-    if (path)
-        unlink(path);
+    const bool was_there = path && unlink(path) == 0;
     mmf_free(s->plan->ctx, path);
+    return was_there;
+}
+
+/* What --resume did not do is said. */
+static void tell_resumed(const mmf_plan *plan, size_t n_kept, size_t n_forgotten)
+{
+    const char *const folder = plan->options->folder;
+    if (n_forgotten > 0)
+        mmf_ctx_log(plan->ctx, MMF_LOG_INFO,
+                    "%s: %zu of %zu trials are trained anew: those there failed, or are of other "
+                    "data or options",
+                    folder, n_forgotten, plan->out->n_trials);
+    else if (n_kept == 0)
+        mmf_ctx_log(plan->ctx, MMF_LOG_INFO,
+                    "%s: there are no finished trials; the comparison begins anew", folder);
 }
 
 /* Keeps what is finished when resuming; else forgets what an earlier run has left. Draws come
@@ -319,11 +334,14 @@ static void forget(const schedule *s, char *path)
 static mmf_status look_at_folder(schedule *s)
 {
     mmf_plan *const plan = s->plan;
+    size_t n_kept = 0, n_forgotten = 0;
     for (size_t d = 0; d < plan->out->n_draws; d++) {
-        if (plan->options->resume && mmf_draw__load(plan, d))
+        const bool is_kept = plan->options->resume && mmf_draw__load(plan, d);
+        if (is_kept)
             s->states[plan->out->n_trials + d] = MMF_JOB_ENDED;
         else
-            forget(s, mmf_draw__path(plan, d));
+            (void)forget(s, mmf_draw__path(plan, d));
+        n_kept += is_kept;
     }
     for (size_t i = 0; i < plan->n_candidates; i++) {
         const mmf_candidate *const c = &plan->candidates[i];
@@ -333,11 +351,15 @@ static mmf_status look_at_folder(schedule *s)
     for (size_t t = 0; t < plan->out->n_trials; t++) {
         const mmf_candidate *const c = mmf_plan__candidate(plan, t);
         const bool can_keep = plan->options->resume && mmf_plan__is_tuned(plan, c);
-        if (c->is_refused || (can_keep && mmf_trial__load(plan, t)))
+        const bool is_kept = !c->is_refused && can_keep && mmf_trial__load(plan, t);
+        if (c->is_refused || is_kept)
             s->states[t] = MMF_JOB_ENDED;
         else
-            forget(s, mmf_trial__path(plan, t, "trials", "json"));
+            n_forgotten += forget(s, mmf_trial__path(plan, t, "trials", "json"));
+        n_kept += is_kept;
     }
+    if (plan->options->resume)
+        tell_resumed(plan, n_kept, n_forgotten);
     return MMF_OK;
 }
 
