@@ -31,7 +31,7 @@ ALLOWED["report"] = ALLOWED["train"] | {"train"}
 FACES = ("cli", "bindings", "helpers")
 # Floors of the public headers that are not called like theirs. metrics.h holds the list of named scores that the
 # floors from models up hand on; tool.h is what the upper floors offer the faces.
-HEADER_FLOORS = {"media": "io", "metrics": "nn", "model": "models", "tool": "train", "prepare": "train"}
+HEADER_FLOORS = {"media": "io", "metrics": "nn", "model": "models", "named": "nn", "tool": "train", "prepare": "train"}
 # For the faces and for users, not for the library.
 FACE_HEADERS = {"mmfuse"}
 # Several files may have these names, or their name says nothing outside their folder.

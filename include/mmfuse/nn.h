@@ -9,6 +9,7 @@
 #define MMFUSE_NN_H
 
 #include "mmfuse/data.h"
+#include "mmfuse/named.h"
 #include "mmfuse/tensor.h"
 
 #ifdef __cplusplus
@@ -85,37 +86,7 @@ MMF_API bool mmf_option_is_common(const mmf_option *row);
 /** The row of this name, else of this alias, NULL if there is none. */
 MMF_API const mmf_option *mmf_option_find(const mmf_def *def, const char *name);
 
-/* ---- Named inputs and outputs ------------------------------------------------------------ */
-
-typedef struct mmf_named_tensor {
-    const char *name;
-    mmf_tensor *tensor;
-    const char *axes; /**< what its dimensions are, see mmf_named_axes; NULL: not said */
-} mmf_named_tensor;
-
-/** A list of named tensors. Zero-initialise; memory is that of the tape of mmf_named_put. */
-typedef struct mmf_named {
-    mmf_named_tensor *items;
-    size_t count, capacity;
-} mmf_named;
-
-/** NULL if there is none of this name. */
-MMF_API mmf_tensor *mmf_named_get(const mmf_named *list, const char *name);
-/** The tensor "<name>.<suffix>" or NULL. */
-MMF_API mmf_tensor *mmf_named_part(const mmf_named *list, const char *name, const char *suffix);
-/** Appends; `name` must outlive the pass (a literal, a string of the module). NULL is kept. */
-MMF_API void mmf_named_put(mmf_tape *tape, mmf_named *list, const char *name, mmf_tensor *tensor);
-/** Appends under a formatted name that lives as long as the pass. */
-MMF_API void mmf_named_putf(mmf_tape *tape, mmf_named *list, mmf_tensor *tensor, const char *format,
-                            ...) MMF_PRINTF(4, 5);
-
-/**
- * Says what the dimensions of the tensor put last are, for those who look at it: a letter each, B
- * samples, M modalities in the order of the inputs, H heads, T steps, N nodes, D features, 1 none.
- *
- * @param axes  "BHMM"; must outlive the pass
- */
-MMF_API void mmf_named_axes(mmf_named *list, const char *axes);
+/* ---- Schemas ----------------------------------------------------------------------------- */
 
 /** Shape of one named input without the batch. */
 typedef struct mmf_input_schema {
