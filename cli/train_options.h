@@ -27,7 +27,7 @@ typedef struct cli_tuning {
 
 #define CLI_TRAIN_INIT                                                                             \
     {                                                                                              \
-        .epochs = 100, .batch = 32, .patience = 15                                                 \
+        .epochs = 100, .patience = 15                                                              \
     }
 
 extern const opt_row cli_train_rows[];
