@@ -2,11 +2,13 @@
 """Measures our models beside PyTorch's and writes the tables of docs/performance.md.
 
     bench/compare.py measure --peer-python PYTHON [--rounds 9] [--only MODEL,...] [--variants eager,...]
+    bench/compare.py measure --peer-python PYTHON --into models_intel.csv
     bench/compare.py report
 
 `measure` keeps bench_models and bench/peers/peers.py running side by side and asks them in turn:
 in every round each model is timed by ours, eager, compiled and so on, within a second of each
 other, so that other work on the machine meets all of them. It writes bench/results/*.csv.
+The models of a second processor have a file and tables of their own (`--into`).
 `report` puts the tables of those files between the markers of docs/performance.md.
 A ratio is formed within a round; the table shows the median of the ratios and their quartiles.
 """
@@ -32,6 +34,8 @@ TRAIN = ["joint-concat", "lmf", "weighted", "late-mean", "tfn", "lmf-sequence", 
 # Works whose latency is measured with linear layers in eight bits as well, against the same peer.
 INT8 = ["gmu", "mfb", "mcan"]
 ROWS = [row for name in TRAIN for row in ([name, f"{name} int8"] if name in INT8 else [name])]
+# Results of models: of the processor of all other tables, and of a second one.
+MODELS, MODELS_INTEL = "models.csv", "models_intel.csv"
 HEAD = ["work", "kind", "round", "variant", "us", "cpu_us", "load"]
 VARIANTS = ["eager", "compile", "fused", "compile-all"]
 # Least ratio to (eager, compile) that is asked for, None: none; work: (train, latency).
@@ -148,9 +152,9 @@ def measure_models(options):
         for side in sides:
             side.close()
     measured = {tuple(row[:2]) for row in rows}
-    rows += [list(r.values()) for r in read_csv("models.csv")
+    rows += [list(r.values()) for r in read_csv(options.into)
              if r["work"] in ROWS and (r["work"], r["kind"]) not in measured]
-    write_csv("models.csv", HEAD, sorted(rows, key=lambda r: (ROWS.index(r[0]), list(WAITS).index(r[1]))))
+    write_csv(options.into, HEAD, sorted(rows, key=lambda r: (ROWS.index(r[0]), list(WAITS).index(r[1]))))
 
 
 def measure_work(sides, work, name, kind, our_verb, options):
@@ -336,9 +340,9 @@ def duration(us):
     return f"{us / 1000:.2f} ms" if us >= 1000 else f"{us:.1f} us"
 
 
-def models_table(kind):
-    table = read_csv("models.csv")
-    variants = VARIANTS if kind.startswith("train") else VARIANTS[:2]
+def models_table(kind, file=MODELS):
+    table = read_csv(file)
+    variants = [v for v in VARIANTS if any((r["kind"], r["variant"]) == (kind, v) for r in table)]
     names = {"eager": "eager", "compile": "compile", "fused": "eager, fused Adam",
              "compile-all": "compile, compiled Adam"}
     head = ["work", "ours"] + [f"against {names[v]}" for v in variants]
@@ -402,6 +406,7 @@ def report():
         "train awake": models_table("train awake"),
         "latency": models_table("latency"),
         "latency asleep": models_table("latency asleep"),
+        **{f"{kind} intel": models_table(kind, MODELS_INTEL) for kind in WAITS},
         "memory": memory_table(),
         "cold": cold_table(),
         "counts": plain_table("counts.csv"),
@@ -434,11 +439,13 @@ def main():
                         help="what to measure, by default all: " + ",".join(WAITS))
     parser.add_argument("--variants", type=lambda s: s.split(","), default=VARIANTS,
                         help="of the peer, by default all: " + ",".join(VARIANTS))
+    parser.add_argument("--into", choices=[MODELS, MODELS_INTEL], default=MODELS,
+                        help="the second file holds models alone")
     options = parser.parse_args()
     if options.what == "report":
         report()
         return
-    if not options.only:
+    if not options.only and options.into == MODELS:
         measure_system(options)
         measure_counts()
         measure_memory(options)
