@@ -56,15 +56,6 @@ static mmf_model *trained_model(mmf_ctx *ctx)
     return model;
 }
 
-static double *predict_file(mmf_ctx *ctx, mmf_model *model, const char *path)
-{
-    mmf_dataset *dataset = NULL;
-    test_ok(ctx, mmf_model_open_data(ctx, &dataset, model, path, NULL));
-    double *const y = predict_all(ctx, model, dataset, ROWS);
-    mmf_dataset_close(dataset);
-    return y;
-}
-
 static void features_go_by_their_names(void **state)
 {
     (void)state;
@@ -73,9 +64,9 @@ static void features_go_by_their_names(void **state)
     mmf_ctx *const ctx = one_thread();
     mmf_model *const model = trained_model(ctx);
     double *const wanted =
-        predict_file(ctx, model, write_columns(ctx, straight, in_order, words, WORDS));
+        predict_file(ctx, model, write_columns(ctx, straight, in_order, words, WORDS), ROWS);
     double *const got =
-        predict_file(ctx, model, write_columns(ctx, turned, other_order, words, WORDS));
+        predict_file(ctx, model, write_columns(ctx, turned, other_order, words, WORDS), ROWS);
     assert_memory_equal(got, wanted, ROWS * 2 * sizeof *got);
     mmf_dataset *dataset = NULL;
     test_fails(ctx,

@@ -55,15 +55,6 @@ static mmf_model *trained_model(mmf_ctx *ctx, const char *path, const char *name
     return model;
 }
 
-static double *predict_file(mmf_ctx *ctx, mmf_model *model, const char *path)
-{
-    mmf_dataset *dataset = NULL;
-    test_ok(ctx, mmf_model_open_data(ctx, &dataset, model, path, NULL));
-    double *const y = predict_all(ctx, model, dataset, ROWS);
-    mmf_dataset_close(dataset);
-    return y;
-}
-
 static void padding_may_have_any_length(void **state)
 {
     (void)state;
@@ -73,10 +64,11 @@ static void padding_may_have_any_length(void **state)
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         mmf_model *const model =
             trained_model(ctx, write_padded(ctx, STEPS, STEPS, VARIED), names[k]);
-        double *const wanted = predict_file(ctx, model, write_padded(ctx, STEPS, SHORTEST, VARIED));
+        double *const wanted =
+            predict_file(ctx, model, write_padded(ctx, STEPS, SHORTEST, VARIED), ROWS);
         for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
             double *const got =
-                predict_file(ctx, model, write_padded(ctx, widths[w], SHORTEST, VARIED));
+                predict_file(ctx, model, write_padded(ctx, widths[w], SHORTEST, VARIED), ROWS);
             assert_memory_equal(got, wanted, ROWS * 2 * sizeof *got);
             free(got);
         }
@@ -93,8 +85,10 @@ static void shorter_files_need_no_lengths(void **state)
     mmf_ctx *const ctx = one_thread();
     mmf_model *const model =
         trained_model(ctx, write_padded(ctx, STEPS, STEPS, VARIED), "joint-concat");
-    double *const wanted = predict_file(ctx, model, write_padded(ctx, STEPS, SHORTEST, EQUAL));
-    double *const got = predict_file(ctx, model, write_padded(ctx, SHORTEST, SHORTEST, UNTOLD));
+    double *const wanted =
+        predict_file(ctx, model, write_padded(ctx, STEPS, SHORTEST, EQUAL), ROWS);
+    double *const got =
+        predict_file(ctx, model, write_padded(ctx, SHORTEST, SHORTEST, UNTOLD), ROWS);
     assert_memory_equal(got, wanted, ROWS * 2 * sizeof *got);
     free(got);
     free(wanted);

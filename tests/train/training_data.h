@@ -263,4 +263,14 @@ static inline double *predict_all(mmf_ctx *ctx, mmf_model *model, mmf_dataset *d
     return y;
 }
 
+/** The same of a file, read as the model needs it. */
+static inline double *predict_file(mmf_ctx *ctx, mmf_model *model, const char *path, int64_t n)
+{
+    mmf_dataset *dataset = NULL;
+    test_ok(ctx, mmf_model_open_data(ctx, &dataset, model, path, NULL));
+    double *const y = predict_all(ctx, model, dataset, n);
+    mmf_dataset_close(dataset);
+    return y;
+}
+
 #endif
