@@ -110,8 +110,9 @@ static bool takes_one_of(const mmf_def *def, const bench_schema *schemas, size_t
 {
     for (size_t i = 0; i < n; i++) {
         const bench_schema on = sized_for(&schemas[i], def);
-        if (!on.for_the_rest && (!mmf_model_refusal(def, &on.schema, on.task.kind) ||
-                                 !mmf_model_refusal(def, &on.schema, MMF_TARGET_CLASS)))
+        mmf_refusal room;
+        if (!on.for_the_rest && (!mmf_model_refusal(def, &on.schema, on.task.kind, &room) ||
+                                 !mmf_model_refusal(def, &on.schema, MMF_TARGET_CLASS, &room)))
             return true;
     }
     return false;
@@ -121,6 +122,7 @@ static int bench_models(bench_run *run, const mmf_def *only, const bench_schema 
                         size_t n_schemas)
 {
     size_t n = 0;
+    mmf_refusal room;       /* of the last one asked: of `only`, where it is kept */
     const char *why = NULL; /* the model asked for is not measured */
     const mmf_def *const *const defs = mmf_catalogue(MMF_KIND_MODEL, &n);
     const char *const head[] = {"model",        "schema", "step best",  "median",
@@ -133,10 +135,10 @@ static int bench_models(bench_run *run, const mmf_def *only, const bench_schema 
             bench_schema on = run->values.data ? schemas[s] : sized_for(&schemas[s], defs[i]);
             if (only && defs[i] != only)
                 continue;
-            const char *refusal = mmf_model_refusal(defs[i], &on.schema, on.task.kind);
+            const char *refusal = mmf_model_refusal(defs[i], &on.schema, on.task.kind, &room);
             if (refusal && !run->values.data) { /* some models only choose among classes */
                 on.task = (mmf_task){.kind = MMF_TARGET_CLASS, .n_outputs = 4, .target = "label"};
-                refusal = mmf_model_refusal(defs[i], &on.schema, on.task.kind);
+                refusal = mmf_model_refusal(defs[i], &on.schema, on.task.kind, &room);
             }
             if (refusal || (on.for_the_rest && takes_one_of(defs[i], schemas, s))) {
                 why = only && refusal ? refusal : why;

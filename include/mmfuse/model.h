@@ -31,18 +31,23 @@ MMF_API const mmf_def *mmf_definition_find(const char *name);
 MMF_API const char *mmf_model_nearest(const char *name);
 /** Modality of "only-<modality>", NULL for any other name. */
 MMF_API const char *mmf_model_only_modality(const char *name);
+/** Room for a sentence that names modalities; a longer one is cut. */
+typedef struct mmf_refusal {
+    char text[384];
+} mmf_refusal;
 /**
  * Why a model cannot be used on these inputs and this kind of target, as one sentence with an
  * alternative; NULL if it can.
+ * @param room  the sentence may stand in it
  */
 MMF_API const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs,
-                                      mmf_target_kind target);
+                                      mmf_target_kind target, mmf_refusal *room);
 /**
  * As mmf_model_refusal for a training: with a contrastive loss over features (`--loss clip-loss`)
  * models without one of their own can be trained for retrieval too.
  */
 MMF_API const char *mmf_training_refusal(const mmf_def *def, const mmf_schema *inputs,
-                                         mmf_target_kind target, bool contrasts);
+                                         mmf_target_kind target, bool contrasts, mmf_refusal *room);
 
 /* ---- Tasks ------------------------------------------------------------------------------- */
 

@@ -1,12 +1,11 @@
 /* catalogue.c: the tables of models, rules, layers and losses behind one look-up. */
-#include "models/refusal.h"
-
 #include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "encoders/encoder.h"
 #include "fusion/fusion.h"
+#include "mmfuse/model.h"
 
 #define MMF_MODEL(file, name) extern const mmf_def mmf_model_##name;
 #include "models/models.def"
@@ -113,9 +112,6 @@ const char *mmf_model_nearest(const char *name)
     return mmf_text_nearest(name, names, N_MODELS);
 }
 
-static const char other_kinds[] = "it does not take every kind of modality here; choose with "
-                                  "--modalities, or use joint-concat";
-
 /* NULL if there is none. */
 static const mmf_input_schema *first_of_other_kind(const mmf_def *def, const mmf_schema *inputs)
 {
@@ -126,26 +122,24 @@ static const mmf_input_schema *first_of_other_kind(const mmf_def *def, const mmf
     return NULL;
 }
 
-const char *mmf_refusal_in_full(char out[MMF_REFUSAL_BYTES], const char *why, const mmf_def *def,
-                                const mmf_schema *inputs)
+/* "it takes sequences, and "sound" is of kind vector ..." */
+static const char *kind_refusal(const mmf_def *def, const mmf_input_schema *other,
+                                mmf_refusal *room)
 {
     static const char *const plurals[] = {
         [MMF_VECTOR] = "vectors", [MMF_SEQUENCE] = "sequences", [MMF_IMAGE] = "images",
         [MMF_TOKENS] = "tokens",  [MMF_VIDEO] = "videos",
     };
-    const mmf_input_schema *const other = first_of_other_kind(def, inputs);
-    if (why != other_kinds || !other)
-        return why;
     size_t used = 0;
     for (size_t k = 0; k < sizeof plurals / sizeof *plurals; k++) {
         if (def->takes & mmf_takes_kind((mmf_modality_kind)k))
-            used += (size_t)snprintf(out + used, MMF_REFUSAL_BYTES - used, "%s%s",
+            used += (size_t)snprintf(room->text + used, sizeof room->text - used, "%s%s",
                                      used ? ", " : "it takes ", plurals[k]);
     }
-    snprintf(out + used, MMF_REFUSAL_BYTES - used,
+    snprintf(room->text + used, sizeof room->text - used,
              "%s\"%.128s\" is of kind %s; choose with --modalities, or use joint-concat",
              used ? ", and " : "", other->name, mmf_modality_kind_name(other->kind));
-    return out;
+    return room->text;
 }
 
 static bool may_be_absent(const mmf_schema *inputs)
@@ -171,15 +165,17 @@ static const char *retrieval_refusal(const mmf_def *def, bool contrasts)
 }
 
 const char *mmf_training_refusal(const mmf_def *def, const mmf_schema *inputs,
-                                 mmf_target_kind target, bool contrasts)
+                                 mmf_target_kind target, bool contrasts, mmf_refusal *room)
 {
     const char *const why =
         target == MMF_TARGET_RETRIEVAL ? retrieval_refusal(def, contrasts) : NULL;
-    return why ? why : mmf_model_refusal(def, inputs, target);
+    return why ? why : mmf_model_refusal(def, inputs, target, room);
 }
 
-const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_target_kind target)
+const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_target_kind target,
+                              mmf_refusal *room)
 {
+    const mmf_input_schema *const other = first_of_other_kind(def, inputs);
     if (target == MMF_TARGET_PRETRAINING && !(def->takes & MMF_PRETRAINS))
         return "it learns from a target only; vilbert and uniter can be pre-trained without one";
     const bool late_vote = (def->takes & MMF_LATE) && !(def->takes & MMF_REGRESSION_OK);
@@ -195,8 +191,8 @@ const char *mmf_model_refusal(const mmf_def *def, const mmf_schema *inputs, mmf_
                      "two-tower"
                    : "it is defined on two modalities; choose them with --modalities a,b, or use "
                      "joint-concat or tfn";
-    if (first_of_other_kind(def, inputs))
-        return other_kinds;
+    if (other)
+        return kind_refusal(def, other, room);
     if (target == MMF_TARGET_RETRIEVAL && retrieval_refusal(def, true))
         return retrieval_refusal(def, true);
     if (def->refuses && def->refuses(inputs))

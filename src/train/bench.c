@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "mmfuse/tool.h"
-#include "models/refusal.h"
 #include "tasks/task.h"
 #include "tensor/ops.h"
 #include "train/feed.h"
@@ -292,11 +291,10 @@ mmf_status mmf_bench_model(mmf_ctx *ctx, const mmf_def *def, const mmf_config *c
                            double seconds, mmf_model_cost *out)
 {
     *out = (mmf_model_cost){0};
-    char text[MMF_REFUSAL_BYTES];
-    const char *const refusal = mmf_model_refusal(def, inputs, task->kind);
+    mmf_refusal room;
+    const char *const refusal = mmf_model_refusal(def, inputs, task->kind, &room);
     if (refusal)
-        return mmf_fail(ctx, MMF_UNSUPPORTED, "%s: %s", def->name,
-                        mmf_refusal_in_full(text, refusal, def, inputs));
+        return mmf_fail(ctx, MMF_UNSUPPORTED, "%s: %s", def->name, refusal);
     if (batch < 1 || !(seconds >= 0) || task->n_outputs < 1 || task->kind == MMF_TARGET_NONE)
         return mmf_fail(ctx, MMF_ARG,
                         "bench of %s: expected 1 or more rows, 0 or more seconds and a target",

@@ -131,9 +131,9 @@ void mmf_compare__rank(mmf_comparison *comparison);
 /** Gain of the best fusion over the best single modality, and every leader against joint-concat and
  * the best single modality, from the saved predictions. */
 mmf_status mmf_compare__test(const mmf_plan *plan);
-/** Marks the leaders that no other one beats in both validation score and latency. */
 /** The mean that a model is chosen by; means that only rounding tells apart are equal. */
 double mmf_compare__validation(const mmf_leader *leader, const char *metric);
+/** Marks the leaders that no other one beats in both validation score and latency. */
 void mmf_compare__mark_pareto(mmf_comparison *comparison);
 /** What the gain and the tests count, the mean over rows: "accuracy", "mae" or "label accuracy". */
 const char *mmf_compare__gain_metric(mmf_target_kind kind);

@@ -5,7 +5,6 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "encoders/encoder.h"
-#include "models/refusal.h"
 #include "train/compare.h"
 #include "train/trainer.h"
 #include "train/feed.h"
@@ -40,18 +39,16 @@ static double input_work(const mmf_input_schema *input)
     return n;
 }
 
-/* NULL, or a sentence that may lie in `text`. */
+/* NULL, or a sentence that may stand in `room`. */
 static const char *refusal_of(const mmf_plan *plan, const mmf_def *def, const char *modality,
-                              char text[MMF_REFUSAL_BYTES])
+                              mmf_refusal *room)
 {
     const mmf_input_schema *const input =
         modality ? mmf_schema_find(&plan->schema, modality) : NULL;
     mmf_input_schema copy = input ? *input : (mmf_input_schema){0};
     const mmf_schema one = {1, &copy};
-    const mmf_schema *const inputs = input ? &one : &plan->schema;
-    const char *const why =
-        mmf_training_refusal(def, inputs, plan->out->task.kind, plan->contrasts);
-    return mmf_refusal_in_full(text, why, def, inputs);
+    return mmf_training_refusal(def, input ? &one : &plan->schema, plan->out->task.kind,
+                                plan->contrasts, room);
 }
 
 static double model_work(const mmf_plan *plan, const char *modality)
@@ -80,8 +77,8 @@ static mmf_status add_candidate(mmf_plan *plan, const mmf_def *def, const char *
     if (has_candidate(plan, name))
         return MMF_OK;
     const char *const modality = mmf_model_only_modality(name);
-    char text[MMF_REFUSAL_BYTES];
-    const char *const refusal = refusal_of(plan, def, modality, text);
+    mmf_refusal room;
+    const char *const refusal = refusal_of(plan, def, modality, &room);
     if (refusal && !was_asked_for)
         return MMF_OK; /* log_refusals tells */
     if (plan->n_candidates == plan->capacity)
@@ -156,10 +153,9 @@ static size_t count_places(const mmf_plan *plan, size_t n_models)
 }
 
 /* NULL for models that fit, and for `only`, which fits modality by modality. */
-static const char *reason_against(const mmf_plan *plan, const mmf_def *def,
-                                  char text[MMF_REFUSAL_BYTES])
+static const char *reason_against(const mmf_plan *plan, const mmf_def *def, mmf_refusal *room)
 {
-    return def->takes & MMF_ONE_ONLY ? NULL : refusal_of(plan, def, NULL, text);
+    return def->takes & MMF_ONE_ONLY ? NULL : refusal_of(plan, def, NULL, room);
 }
 
 static bool same_reason(const char *a, const char *b)
@@ -170,17 +166,17 @@ static bool same_reason(const char *a, const char *b)
 /* One line a reason: in a large catalogue many models share one. */
 static mmf_status log_refusals(mmf_plan *plan, const mmf_def *const *models, size_t n_models)
 {
-    char own[MMF_REFUSAL_BYTES], other[MMF_REFUSAL_BYTES];
+    mmf_refusal own, other;
     for (size_t i = 0; i < n_models; i++) {
-        const char *const reason = reason_against(plan, models[i], own);
+        const char *const reason = reason_against(plan, models[i], &own);
         bool told = reason == NULL;
         for (size_t j = 0; j < i && !told; j++)
-            told = same_reason(reason, reason_against(plan, models[j], other));
+            told = same_reason(reason, reason_against(plan, models[j], &other));
         if (told)
             continue;
         mmf_text names = {.ctx = plan->ctx};
         for (size_t j = i; j < n_models; j++) {
-            if (same_reason(reason, reason_against(plan, models[j], other)))
+            if (same_reason(reason, reason_against(plan, models[j], &other)))
                 mmf_text_add(&names, "%s%s", names.length ? ", " : "", models[j]->name);
         }
         const mmf_status status = names.status;

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "encoders/encoder.h"
-#include "models/refusal.h"
 #include "nn/builder.h"
 #include "nn/scopes.h"
 #include "tasks/task.h"
@@ -300,10 +299,9 @@ static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *nam
     mmf_free(ctx, inputs.inputs);
     MMF_TRY(known);
     MMF_TRY(mmf_schema_of(ctx, &inputs, dataset, only));
+    mmf_refusal room;
     const char *const why = mmf_training_refusal(def, &inputs, mmf_dataset_target_kind(dataset),
-                                                 mmf_loss_list_contrasts(losses));
-    char text[MMF_REFUSAL_BYTES];
-    const char *const sentence = mmf_refusal_in_full(text, why, def, &inputs);
+                                                 mmf_loss_list_contrasts(losses), &room);
     const bool drops = mmf_drops_modalities(options, &inputs);
     mmf_free(ctx, inputs.inputs);
     if (!(options->modality_dropout >= 0 && options->modality_dropout < 1) ||
@@ -318,7 +316,7 @@ static mmf_status check_inputs(mmf_ctx *ctx, const mmf_def *def, const char *nam
                         "a modality, and this one is not; use joint-concat or weighted, or leave "
                         "it out",
                         name);
-    return why ? mmf_fail(ctx, MMF_UNSUPPORTED, "%s: %s", name, sentence) : MMF_OK;
+    return why ? mmf_fail(ctx, MMF_UNSUPPORTED, "%s: %s", name, why) : MMF_OK;
 }
 
 /* A single class is learned by answering it always, and every score would be perfect. */

@@ -361,7 +361,7 @@ static inline bool case_takes(const mmf_def *def, const case_data *d)
 {
     if (def->kind == MMF_KIND_ENCODER)
         return d->schema.count == 1 && (def->takes & mmf_takes_kind(d->inputs[0].kind));
-    return mmf_model_refusal(def, &d->schema, MMF_TARGET_CLASS) == NULL;
+    return mmf_model_refusal(def, &d->schema, MMF_TARGET_CLASS, &(mmf_refusal){0}) == NULL;
 }
 
 /** Calls `fn` for every definition of a kind and every case that it takes, one input at a time

@@ -33,7 +33,7 @@ static void every_model_is_timed(void **state)
             mmf_model_cost cost;
             const mmf_status status =
                 mmf_bench_model(ctx, models[i], NULL, schema, &tasks[t], 8, 0.001, &cost);
-            if (mmf_model_refusal(models[i], schema, tasks[t].kind)) {
+            if (mmf_model_refusal(models[i], schema, tasks[t].kind, &(mmf_refusal){0})) {
                 assert_int_equal(status, MMF_UNSUPPORTED);
                 continue;
             }

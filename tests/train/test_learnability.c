@@ -328,7 +328,7 @@ static void more_modalities_are_no_worse(void **state)
                                            .has_present = true};
         const mmf_schema schema = {MODALITIES, inputs};
         if ((defs[i]->takes & MMF_MISSING_OK) && !(defs[i]->takes & MMF_ONE_ONLY) &&
-            !mmf_model_refusal(defs[i], &schema, MMF_TARGET_CLASS)) {
+            !mmf_model_refusal(defs[i], &schema, MMF_TARGET_CLASS, &(mmf_refusal){0})) {
             train_toy(ctx, &run, write_toy(ctx, t, MODALITIES), defs[i]->name, 15,
                       defs[i]->lr > 0 ? 5 * defs[i]->lr : 3e-3);
             accuracy_by_count(&run, mean);

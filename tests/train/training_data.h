@@ -230,7 +230,7 @@ static inline void each_model(const data_spec *spec, model_fn *fn, void *user)
             snprintf(name, sizeof name, "%s%s%s", defs[i]->name, alone ? "-" : "",
                      alone ? inputs[m].name : "");
             const mmf_target_kind target = spec->regression ? MMF_TARGET_REAL : MMF_TARGET_CLASS;
-            if (!mmf_model_refusal(defs[i], &part, target))
+            if (!mmf_model_refusal(defs[i], &part, target, &(mmf_refusal){0}))
                 fn(name, spec, user);
         }
     }
