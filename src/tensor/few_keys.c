@@ -40,21 +40,24 @@ typedef struct few_job {
 /* ---- What stands in for the projections -------------------------------------------------- */
 
 /* W_q'k and b_q'k of a head's keys: a key is a column of panels. */
-static void fold_keys(const few_job *j, int64_t sample, int64_t head, mmf_real *tile)
+static void fold_keys(const few_job *j, int64_t sample, int64_t head, mmf_real *room)
 {
     const int64_t columns = j->tape->k->panel_columns, width = j->width / j->n_heads;
     const mmf_real *const keys = j->k->data + sample * j->n_keys * j->width + head * width;
     const mmf_real *const bias = j->p->query_bias ? j->p->query_bias->data + head * width : NULL;
     mmf_real *const panels = j->for_scores + sample * j->scores_size;
     const int64_t first = head * j->n_keys;
+    mmf_real *const packed = room, *const tile = room + j->n_keys * width;
+    mmf_panels_pack(j->tape, j->n_keys, width, keys, j->width, packed);
     for (int64_t t = 0; t < j->n_keys; t++)
         j->offsets[sample * j->pairs + first + t] =
             bias ? j->scale * (mmf_real)j->tape->k->dot(width, keys + t * j->width, bias) : 0;
     for (int64_t i = 0; i < j->inputs; i += columns) {
         const int64_t n = mmf_least(columns, j->inputs - i);
-        j->tape->k->panel(&(mmf_panel_product){
-            j->n_keys, n, width, keys, j->width,
-            j->query_panels + i * j->width + head * width * columns, NULL, false, tile, n});
+        mmf_panels_multiply(
+            j->tape, &(mmf_panels_product){j->n_keys, n, width, packed,
+                                           j->query_panels + i * j->width + head * width * columns,
+                                           NULL, MMF_ACT_NONE, tile, n});
         for (int64_t t = 0; t < j->n_keys; t++) {
             const int64_t pair = first + t, panel = pair / columns;
             mmf_real *const to = panels + (panel * j->inputs + i) * columns + pair % columns;
@@ -65,16 +68,19 @@ static void fold_keys(const few_job *j, int64_t sample, int64_t head, mmf_real *
 }
 
 /* W_o v of a head's values: a value is a row of panels. */
-static void fold_values(const few_job *j, int64_t sample, int64_t head)
+static void fold_values(const few_job *j, int64_t sample, int64_t head, mmf_real *packed)
 {
     const int64_t columns = j->tape->k->panel_columns, width = j->value_width / j->n_heads;
     const mmf_real *const values = j->v->data + sample * j->n_keys * j->value_width + head * width;
     mmf_real *const panels = j->for_mix + sample * j->mix_size;
+    mmf_panels_pack(j->tape, j->n_keys, width, values, j->value_width, packed);
     for (int64_t o = 0; o < j->outputs; o += columns)
-        j->tape->k->panel(&(mmf_panel_product){
-            j->n_keys, mmf_least(columns, j->outputs - o), width, values, j->value_width,
-            j->out_panels + o * j->value_width + head * width * columns, NULL, false,
-            panels + o * j->pairs + head * j->n_keys * columns, columns});
+        mmf_panels_multiply(
+            j->tape,
+            &(mmf_panels_product){j->n_keys, mmf_least(columns, j->outputs - o), width, packed,
+                                  j->out_panels + o * j->value_width + head * width * columns, NULL,
+                                  MMF_ACT_NONE, panels + o * j->pairs + head * j->n_keys * columns,
+                                  columns});
 }
 
 static void fold_range(void *argument, int64_t begin, int64_t end)
@@ -86,23 +92,12 @@ static void fold_range(void *argument, int64_t begin, int64_t end)
         if (i % 2 == 0)
             fold_keys(j, sample, head, j->scratch + lane * j->room);
         else
-            fold_values(j, sample, head);
+            fold_values(j, sample, head, j->scratch + lane * j->room);
     }
     mmf_lane_give(&j->lanes, lane);
 }
 
 /* ---- Queries ----------------------------------------------------------------------------- */
-
-/* C (m, n) = A (m, k) by panels, + bias. */
-static void multiply(const few_job *j, int64_t m, int64_t n, int64_t k, const mmf_real *a,
-                     const mmf_real *panels, const mmf_real *bias, mmf_real *c)
-{
-    const int64_t columns = j->tape->k->panel_columns;
-    for (int64_t column = 0; column < n; column += columns)
-        j->tape->k->panel(&(mmf_panel_product){m, mmf_least(columns, n - column), k, a, k,
-                                               panels + column * k, bias ? bias + column : NULL,
-                                               false, c + column, n});
-}
 
 static void weigh(const few_job *j, int64_t sample, int64_t query, const mmf_real *scores,
                   mmf_real *weights)
@@ -126,16 +121,24 @@ static void query_range(void *argument, int64_t begin, int64_t end)
     const int64_t lane = mmf_lane_take(&j->lanes);
     mmf_real *const scores = j->scratch + lane * j->room;
     mmf_real *const weights = scores + TILE_QUERIES * j->pairs;
+    mmf_real *const packed = weights + TILE_QUERIES * j->pairs;
     for (int64_t i = begin; i < end; i++) {
         const int64_t sample = i / n_tiles, first = i % n_tiles * size;
         const int64_t n = mmf_least(size, j->n_queries - first),
                       row = sample * j->n_queries + first;
-        multiply(j, n, j->pairs, j->inputs, j->p->x->data + row * j->inputs,
-                 j->for_scores + sample * j->scores_size, j->offsets + sample * j->pairs, scores);
+        mmf_panels_pack(j->tape, n, j->inputs, j->p->x->data + row * j->inputs, j->inputs, packed);
+        mmf_panels_multiply(j->tape, &(mmf_panels_product){n, j->pairs, j->inputs, packed,
+                                                           j->for_scores + sample * j->scores_size,
+                                                           j->offsets + sample * j->pairs,
+                                                           MMF_ACT_NONE, scores, j->pairs});
         for (int64_t q = 0; q < n; q++)
             weigh(j, sample, first + q, scores + q * j->pairs, weights + q * j->pairs);
-        multiply(j, n, j->outputs, j->pairs, weights, j->for_mix + sample * j->mix_size,
-                 j->p->out_bias ? j->p->out_bias->data : NULL, j->y + row * j->outputs);
+        mmf_panels_pack(j->tape, n, j->pairs, weights, j->pairs, packed);
+        mmf_panels_multiply(
+            j->tape, &(mmf_panels_product){n, j->outputs, j->pairs, packed,
+                                           j->for_mix + sample * j->mix_size,
+                                           j->p->out_bias ? j->p->out_bias->data : NULL,
+                                           MMF_ACT_NONE, j->y + row * j->outputs, j->outputs});
     }
     mmf_lane_give(&j->lanes, lane);
 }
@@ -145,8 +148,10 @@ static void query_range(void *argument, int64_t begin, int64_t end)
 /* @return false after setting the error */
 static bool reserve(mmf_tape *tape, few_job *j, int64_t n_samples, int64_t most_ranges)
 {
-    const int64_t to_fold = j->n_keys * tape->k->panel_columns;
-    const int64_t to_weigh = 2 * TILE_QUERIES * j->pairs;
+    const int64_t wider = j->width > j->value_width ? j->width : j->value_width;
+    const int64_t longer = j->inputs > j->pairs ? j->inputs : j->pairs;
+    const int64_t to_fold = j->n_keys * (wider / j->n_heads + tape->k->panel_columns);
+    const int64_t to_weigh = TILE_QUERIES * (2 * j->pairs + longer);
     j->room = to_fold > to_weigh ? to_fold : to_weigh;
     j->scores_size = mmf_panels_size(tape, j->pairs, j->inputs);
     j->mix_size = mmf_panels_size(tape, j->outputs, j->pairs);

@@ -33,4 +33,22 @@ int64_t mmf_panels_size(const mmf_tape *tape, int64_t outputs, int64_t inputs);
  */
 const mmf_real *mmf_panels_of(mmf_tape *tape, const mmf_tensor *w, bool of_transpose);
 
+/** A (m, k), rows a_step apart, in the order in which a product reads it: m k elements. */
+void mmf_panels_pack(const mmf_tape *tape, int64_t m, int64_t k, const mmf_real *a, int64_t a_step,
+                     mmf_real *packed);
+
+/** C (m, n) = act(A (m, k) by panels + bias). */
+typedef struct mmf_panels_product {
+    int64_t m, n, k;
+    const mmf_real *packed; /* A, by mmf_panels_pack */
+    const mmf_real *panels; /* of (n, k); more than one where n is more than a panel's columns */
+    const mmf_real *bias;   /* (n) or NULL */
+    mmf_activation activation;
+    mmf_real *c; /* rows c_step apart */
+    int64_t c_step;
+} mmf_panels_product;
+
+/** On the thread that calls. */
+void mmf_panels_multiply(const mmf_tape *tape, const mmf_panels_product *product);
+
 #endif

@@ -47,6 +47,8 @@
 #define GEMM_BLOCK 16
 /* Terms of a piece's sums where the inner dimension is split. */
 #define GEMM_MIN_TERMS 400
+/* Threads of which each begins with a share of its own. */
+#define MOST_SHARES 64
 
 int64_t mmf_grain(int64_t cost_per_item)
 {
@@ -75,6 +77,31 @@ static bool others_are_awake(const mmf_tape *tape)
     return !tape->threads_sleep && now() - last_met < AWAKE_NANOSECONDS;
 }
 
+#ifdef MMF_WITH_OPENMP
+/* Consecutive ranges, of which the next waits for a thread; on a line of the cache of its own. */
+typedef struct share {
+    _Alignas(64) int64_t next;
+    int64_t end;
+} share;
+
+/* Every thread begins with a share of its own, the same in the loops that follow each other: what
+ * it left in its cache it finds there again. Then it helps the others. */
+static void work(share *shares, int n_shares, int64_t n, int64_t grain, mmf_range_fn *fn,
+                 void *argument)
+{
+    const int own = omp_get_thread_num();
+    for (int i = 0; i < n_shares; i++) {
+        share *const s = &shares[(own + i) % n_shares];
+        for (;;) {
+            const int64_t r = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED);
+            if (r >= s->end)
+                break;
+            fn(argument, r * grain, (r + 1) * grain < n ? (r + 1) * grain : n);
+        }
+    }
+}
+#endif
+
 static void run_ranges(int n_threads, int64_t n, int64_t grain, mmf_range_fn *fn, void *argument)
 {
     if (n <= grain || n_threads == 1) {
@@ -84,11 +111,12 @@ static void run_ranges(int n_threads, int64_t n, int64_t grain, mmf_range_fn *fn
     }
 #ifdef MMF_WITH_OPENMP
     const int64_t n_ranges = (n + grain - 1) / grain;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads)
-    for (int64_t r = 0; r < n_ranges; r++) {
-        const int64_t begin = r * grain;
-        fn(argument, begin, begin + grain < n ? begin + grain : n);
-    }
+    share shares[MOST_SHARES];
+    const int n_shares = n_threads < MOST_SHARES ? n_threads : MOST_SHARES;
+    for (int i = 0; i < n_shares; i++)
+        shares[i] = (share){i * n_ranges / n_shares, (i + 1) * n_ranges / n_shares};
+#pragma omp parallel num_threads(n_threads)
+    work(shares, n_shares, n, grain, fn, argument);
     last_met = now();
 #else
     for (int64_t begin = 0; begin < n; begin += grain)

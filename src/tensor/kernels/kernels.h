@@ -65,16 +65,18 @@ typedef struct mmf_attend_tile {
     mmf_real *y;          /* (value_width, queries); zeros where the mask keeps nothing */
 } mmf_attend_tile;
 
-/** C (m, n) = A (m, k) by a panel, + bias; 0 where that is negative if `relu`. */
+/** C (rows, n) = A (rows, k) by a panel, + bias; 0 where that is negative if `relu`. */
 typedef struct mmf_panel_product {
-    int64_t m, n, k;
-    const mmf_real *a; /* (m, k), rows a_step apart */
-    int64_t a_step;
-    const mmf_real *panel; /* (k, panel_columns), of which n columns count */
-    const mmf_real *bias;  /* (n) or NULL */
+    int rows; /* 1 to panel_rows */
+    int64_t n, k;
+    const mmf_real *packed; /* A, as (k, rows) */
+    const mmf_real *panel;  /* (k, panel_columns), of which n columns count */
+    const mmf_real *bias;   /* (n) or NULL */
     bool relu;
     mmf_real *c; /* rows c_step apart */
     int64_t c_step;
+    const mmf_real *next; /* read soon, to be asked for on the way: n_next; NULL: nothing */
+    int64_t n_next;
 } mmf_panel_product;
 
 /** Constants of one channel in the backward pass of batch norm. */
@@ -154,8 +156,10 @@ typedef struct mmf_kernels {
                      int64_t stride, mmf_real *y);
 
     void (*panel)(const mmf_panel_product *product);
-    /* Of a panel: what a product has in registers at a time. */
-    int64_t panel_columns;
+    /* What a product has in registers at a time: most rows, and the columns of a panel. */
+    int64_t panel_rows, panel_columns;
+    /* (rows, k), rows a_step apart, to (k, rows) */
+    void (*pack_rows)(int rows, int64_t k, const mmf_real *a, int64_t a_step, mmf_real *packed);
 
     /* y = act(y + bias) in place over rows; bias NULL: none */
     void (*bias_act)(int64_t rows, int64_t cols, const mmf_real *bias, mmf_activation act,
