@@ -121,8 +121,9 @@ MMF_API const mmf_normalisation *mmf_model_normalisation(const mmf_model *model)
 typedef struct mmf_sample {
     const float *values;   /**< the schema's shape, row-major; NULL for tokens */
     const int64_t *tokens; /**< tokens only */
-    int64_t length;        /**< valid steps; 0: all */
-    bool absent;           /**< the modality is missing; values are not read */
+    /** valid steps, 0: all; fewer only where padding is known: trained with lengths, or tokens */
+    int64_t length;
+    bool absent; /**< the modality is missing; values are not read */
     /** T times as many numbers as the schema says; NULL for what it does not have */
     const float *companions[MMF_N_COMPANIONS];
 } mmf_sample;

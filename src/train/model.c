@@ -395,6 +395,11 @@ static mmf_status put_sample(mmf_model *model, size_t m, const mmf_sample *given
         return mmf_fail(model->ctx, MMF_ARG, "%s: length %lld, the model takes 1 to %lld", in->name,
                         (long long)given->length, (long long)steps);
     const int64_t length = given->length ? given->length : steps;
+    if (length < steps && !mmf_input_knows_padding(in))
+        return mmf_fail(model->ctx, MMF_ARG,
+                        "%s: %lld steps, the model takes %lld: it was trained without lengths and "
+                        "does not know padding",
+                        in->name, (long long)length, (long long)steps);
     if (s->length)
         s->length[0] = length;
     MMF_TRY(put_companions(model, m, given, length));

@@ -17,10 +17,8 @@ static mmf_status fit_steps(const mmf_schema *schema, mmf_dataset *dataset)
     for (size_t m = 0; m < schema->count; m++) {
         const mmf_input_schema *const in = &schema->inputs[m];
         const mmf_modality *const given = mmf_dataset_modality(dataset, m);
-        const bool knows_padding = in->has_length || in->kind == MMF_TOKENS;
-        if (given->kind != in->kind || !mmf_modality_has_steps(in->kind) || !knows_padding)
-            continue;
-        MMF_TRY(mmf_dataset_fit_steps(dataset, m, in->shape[0]));
+        if (given->kind == in->kind && mmf_input_knows_padding(in))
+            MMF_TRY(mmf_dataset_fit_steps(dataset, m, in->shape[0]));
     }
     return MMF_OK;
 }

@@ -28,6 +28,13 @@ struct mmf_model {
     mmf_learning_curve curve; /* of the fit that made it; empty when loaded */
 };
 
+/** Whether fewer steps than the model's can be told from zeros: it was trained with lengths, or on
+ * tokens, of which 0 is padding. */
+static inline bool mmf_input_knows_padding(const mmf_input_schema *in)
+{
+    return mmf_modality_has_steps(in->kind) && (in->has_length || in->kind == MMF_TOKENS);
+}
+
 /** Takes over `module`, also on failure; copies everything else. `record` may be NULL. */
 mmf_status mmf_model__create(mmf_ctx *ctx, mmf_model **out, mmf_module *module, const char *name,
                              const mmf_task *task, const char *record);

@@ -32,7 +32,7 @@ typedef struct reader {
 
 static bool may_be_short(const mmf_input_schema *in, int level)
 {
-    return level == 0 && mmf_modality_has_steps(in->kind);
+    return level == 0 && mmf_input_knows_padding(in);
 }
 
 /* "a list of up to 40 steps, each a list of 74 numbers" */
@@ -118,7 +118,7 @@ static mmf_status read_level(reader *r, const json_t *value, int level)
     const bool is_short = may_be_short(r->in, level);
     if (!json_is_array(value) || n == 0 || (is_short ? n > wanted : n != wanted))
         return wrong_shape(r, level, value);
-    if (is_short)
+    if (level == 0 && mmf_modality_has_steps(r->in->kind))
         r->out->length = (int64_t)n;
     for (size_t i = 0; i < n; i++) {
         r->place[level] = i;
@@ -158,6 +158,7 @@ static mmf_status read_companions(mmf_ctx *ctx, const mmf_input_schema *in, cons
             continue;
         const mmf_input_schema own = {.name = key,
                                       .kind = MMF_SEQUENCE,
+                                      .has_length = mmf_input_knows_padding(in),
                                       .n_dims = mmf_companion_is_whole((mmf_companion)c) ? 1 : 2,
                                       .shape = {in->shape[0], in->companions[c]}};
         parsed part = {0};

@@ -2,6 +2,7 @@
  * test_padding.c: a model reads files whose sequences are padded to another number of steps than
  * those of its training; predictions are the same to the bit.
  */
+#include "mmfuse/tool.h"
 #include "train/training_data.h"
 
 enum { ROWS = 36, STEPS = 6, SHORTEST = 4, LONGEST = 9, WIDTH = 2, WORDS = 7 };
@@ -117,12 +118,39 @@ static void what_is_no_padding_is_refused(void **state)
     mmf_ctx_free(ctx);
 }
 
+/* One sample of fewer steps: taken where padding is known, refused where zeros would be values. */
+static void a_shorter_sample(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"signal\": [[0, 1], [1, 0], [2, 1]], \"words\": [1, 2]}";
+    static const float values[STEPS * WIDTH] = {0, 1, 1, 0, 2, 1};
+    static const int64_t words[STEPS] = {1, 2};
+    mmf_sample samples[] = {{.values = values, .length = 3}, {.tokens = words, .length = 2}};
+    double out[2];
+    char id[8];
+    mmf_ctx *const ctx = one_thread();
+    mmf_model *model = trained_model(ctx, write_padded(ctx, STEPS, STEPS, VARIED), "joint-concat");
+    test_ok(ctx, mmf_model_predict_json(model, json, strlen(json), out, id, sizeof id));
+    test_ok(ctx, mmf_model_predict(model, samples, out));
+    mmf_model_free(model);
+    model = trained_model(ctx, write_padded(ctx, STEPS, STEPS, UNTOLD), "joint-concat");
+    test_fails(ctx, mmf_model_predict_json(model, json, strlen(json), out, id, sizeof id), MMF_ARG,
+               "signal: expected a list of 6 steps, each a list of 2 numbers; it is a list of 3");
+    test_fails(ctx, mmf_model_predict(model, samples, out), MMF_ARG,
+               "signal: 3 steps, the model takes 6: it was trained without lengths");
+    samples[0].length = 0;
+    test_ok(ctx, mmf_model_predict(model, samples, out));
+    mmf_model_free(model);
+    mmf_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(padding_may_have_any_length),
         cmocka_unit_test(shorter_files_need_no_lengths),
         cmocka_unit_test(what_is_no_padding_is_refused),
+        cmocka_unit_test(a_shorter_sample),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
