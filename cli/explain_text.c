@@ -35,10 +35,8 @@ static void number_cell(out_table *table, const json_t *value)
 
 static void short_cell(out_table *table, double x)
 {
-    if (isnan(x))
-        out_cell(table, "-");
-    else
-        out_cell(table, "%.3f", x);
+    char text[48];
+    out_cell(table, "%s", out_short_text(text, sizeof text, x));
 }
 
 static void join(const json_t *names, char *out, size_t size)
@@ -172,10 +170,13 @@ static void print_outputs(const json_t *e)
             print_group(outputs, i, group);
             continue;
         }
-        printf("  %s: mean %.3f, from %.3f to %.3f\n", text_of(output, "name"),
-               number_of(json_object_get(output, "mean")),
-               number_of(json_object_get(output, "low")),
-               number_of(json_object_get(output, "high")));
+        static const char *const keys[] = {"mean", "low", "high"};
+        char numbers[3][48];
+        for (size_t k = 0; k < 3; k++)
+            out_short_text(numbers[k], sizeof numbers[k],
+                           number_of(json_object_get(output, keys[k])));
+        printf("  %s: mean %s, from %s to %s\n", text_of(output, "name"), numbers[0], numbers[1],
+               numbers[2]);
         for (size_t d = 0; d < json_array_size(axes); d++)
             print_axis(output, json_array_get(axes, d));
     }

@@ -54,6 +54,18 @@ char *out_number_text(char *out, size_t size, double value)
     return out;
 }
 
+char *out_short_text(char *out, size_t size, double value)
+{
+    const double magnitude = fabs(value);
+    if (isnan(value))
+        snprintf(out, size, "-");
+    else if (magnitude >= 1e5 || (magnitude > 0 && magnitude < 5e-4))
+        snprintf(out, size, "%.2e", value);
+    else
+        snprintf(out, size, "%.3f", value);
+    return out;
+}
+
 char *out_seconds_text(char *out, size_t size, double seconds)
 {
     if (!isfinite(seconds))

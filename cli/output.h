@@ -24,6 +24,8 @@ bool out_has_colour(FILE *file);
 
 /** Six significant digits at most; "-" for NaN. Returns `out`. */
 char *out_number_text(char *out, size_t size, double value);
+/** Three decimals, or three digits and a power where those would say nothing; "-" for NaN. */
+char *out_short_text(char *out, size_t size, double value);
 /** "1.2 s", "3 min", "2.1 h"; "?" for NaN. */
 char *out_seconds_text(char *out, size_t size, double seconds);
 /** "850 us", "1.20 ms": for measurements. */
