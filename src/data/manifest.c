@@ -145,9 +145,14 @@ static bool ends_in(const char *text, const char *end)
     return n >= n_end && strcmp(text + n - n_end, end) == 0;
 }
 
+static char delimiter_of(const mmf_manifest *m)
+{
+    return ends_in(m->path, ".tsv") ? '\t' : ',';
+}
+
 static mmf_status read_table(mmf_manifest *m, const char *text, size_t n_bytes)
 {
-    mmf_cells cells = mmf_cells_start(m->ctx, text, n_bytes, ends_in(m->path, ".tsv") ? '\t' : ',');
+    mmf_cells cells = mmf_cells_start(m->ctx, text, n_bytes, delimiter_of(m));
     mmf_status status = read_head(m, &cells);
     while (status == MMF_OK && mmf_cells_more(&cells))
         status = read_row(m, &cells);
@@ -186,6 +191,15 @@ mmf_status mmf_manifest_open(mmf_ctx *ctx, mmf_manifest *out, const char *path)
         mmf_manifest_read(ctx, out, path, (const char *)mapping.bytes, mapping.n_bytes);
     out->mapping = mapping;
     return status;
+}
+
+void mmf_manifest_warn_of_foreign(const mmf_manifest *m)
+{
+    const mmf_cells cells = mmf_cells_start(m->ctx, (const char *)m->mapping.bytes,
+                                            m->mapping.n_bytes, delimiter_of(m));
+    mmf_foreign_byte byte;
+    if (mmf_cells_find_foreign(&cells, &byte) && byte.column <= m->n_columns)
+        mmf_cells_tell_foreign(m->ctx, m->path, &byte, m->names[byte.column - 1]);
 }
 
 void mmf_manifest_close(mmf_manifest *manifest)

@@ -40,6 +40,8 @@ mmf_status mmf_manifest_open(mmf_ctx *ctx, mmf_manifest *out, const char *path);
 mmf_status mmf_manifest_read(mmf_ctx *ctx, mmf_manifest *out, const char *path, const char *text,
                              size_t n_bytes);
 void mmf_manifest_close(mmf_manifest *manifest);
+/** Warns of the first byte that is not UTF-8 in the file of a manifest. */
+void mmf_manifest_warn_of_foreign(const mmf_manifest *manifest);
 
 /** Place of a column, or -1. */
 int64_t mmf_manifest_find(const mmf_manifest *manifest, const char *name);

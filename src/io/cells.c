@@ -159,6 +159,15 @@ bool mmf_cells_find_foreign(const mmf_cells *cells, mmf_foreign_byte *out)
     return true;
 }
 
+void mmf_cells_tell_foreign(mmf_ctx *ctx, const char *path, const mmf_foreign_byte *byte,
+                            const char *name)
+{
+    mmf_ctx_log(ctx, MMF_LOG_WARNING,
+                "%s: line %zu, column \"%s\": the byte 0x%02x is not UTF-8, and ? is read in its "
+                "place; " MMF_SAVE_AS_UTF8,
+                path, byte->line, name, byte->value);
+}
+
 void mmf_cell_trim(mmf_cell *cell)
 {
     while (cell->n_bytes > 0 && (*cell->text == ' ' || *cell->text == '\t')) {

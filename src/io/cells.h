@@ -43,6 +43,9 @@ typedef struct mmf_foreign_byte {
 
 /** Looks for the first such byte. @param cells  as started; not moved  @return false: none */
 bool mmf_cells_find_foreign(const mmf_cells *cells, mmf_foreign_byte *out);
+/** Warns that texts are repaired as they are loaded. @param name  of the byte's column */
+void mmf_cells_tell_foreign(mmf_ctx *ctx, const char *path, const mmf_foreign_byte *byte,
+                            const char *name);
 
 /** Drops spaces and tabs at both ends. */
 void mmf_cell_trim(mmf_cell *cell);

@@ -419,16 +419,13 @@ static mmf_status scan(mmf_archive *archive, mmf_cells *cells)
     return MMF_OK;
 }
 
-/* Texts are repaired as they are loaded: what that changes is said once. */
 static void warn_of_foreign(const mmf_archive *archive, const mmf_cells *cells)
 {
     const csv_reader *const reader = archive->reader;
     mmf_foreign_byte byte;
     if (mmf_cells_find_foreign(cells, &byte) && byte.column <= reader->n_columns)
-        mmf_ctx_log(archive->ctx, MMF_LOG_WARNING,
-                    "%s: line %zu, column \"%s\": the byte 0x%02x is not UTF-8, and ? is read in "
-                    "its place; " MMF_SAVE_AS_UTF8,
-                    archive->path, byte.line, reader->columns[byte.column - 1].name, byte.value);
+        mmf_cells_tell_foreign(archive->ctx, archive->path, &byte,
+                               reader->columns[byte.column - 1].name);
 }
 
 static mmf_status open_csv(mmf_archive *archive)

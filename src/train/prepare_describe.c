@@ -59,6 +59,8 @@ mmf_status mmf_manifest_describe(mmf_ctx *ctx, char **out, const char *path)
     *out = NULL;
     json_t *const columns = json_array();
     mmf_status status = mmf_manifest_open(ctx, &m, path);
+    if (status == MMF_OK)
+        mmf_manifest_warn_of_foreign(&m);
     for (size_t c = 0; status == MMF_OK && c < m.n_columns; c++) {
         status = mmf_manifest_check_mixed(&m, c);
         if (status == MMF_OK)
