@@ -29,7 +29,8 @@ const opt_row cli_train_rows[] = {
     {"weight-decay", 0, OPT_REAL, offsetof(cli_train, weight_decay), "X", 0, 100, NULL,
      "L2 penalty; decoupled for adamw (default: 0)"},
     {"clip-norm", 0, OPT_REAL, offsetof(cli_train, clip_norm), "X", 0, 1e9, NULL,
-     "scale gradients with a larger norm down to it (default: 0, never)"},
+     "scale gradients with a larger norm down to it, those of a loss's or an aid's own network by "
+     "themselves (default: 0, never)"},
     {"clip-value", 0, OPT_REAL, offsetof(cli_train, clip_value), "X", 0, 1e9, NULL,
      "cut each gradient to this magnitude (default: 0, never)"},
     {"schedule", 0, OPT_CHOICE, offsetof(cli_train, schedule), NULL, 0, 0,
