@@ -117,14 +117,14 @@ static void print_subsets(const json_t *e)
     out_table_print(&table, stdout, 2);
 }
 
-static void print_axis(const json_t *output, const json_t *axis)
+static void print_axis(const json_t *axis)
 {
     const json_t *const labels = json_object_get(axis, "labels");
     const size_t n = json_array_size(labels);
     if (n == 0)
         return;
     out_table table = out_table_make(3, "lr");
-    out_cell(&table, "%s", text_of(output, "name"));
+    out_cell(&table, "%s", text_of(axis, "title"));
     out_cell(&table, "mean");
     out_cell(&table, "deviation");
     for (size_t i = 0; i < n; i++) {
@@ -132,7 +132,7 @@ static void print_axis(const json_t *output, const json_t *axis)
         short_cell(&table, number_of(json_array_get(json_object_get(axis, "mean"), i)));
         short_cell(&table, number_of(json_array_get(json_object_get(axis, "deviation"), i)));
     }
-    out_table_print(&table, stdout, 2);
+    out_table_print(&table, stdout, 4);
 }
 
 /* Outputs of one name for each modality are one table; the first of them prints it. */
@@ -178,7 +178,7 @@ static void print_outputs(const json_t *e)
         printf("  %s: mean %s, from %s to %s\n", text_of(output, "name"), numbers[0], numbers[1],
                numbers[2]);
         for (size_t d = 0; d < json_array_size(axes); d++)
-            print_axis(output, json_array_get(axes, d));
+            print_axis(json_array_get(axes, d));
     }
 }
 

@@ -33,10 +33,12 @@ MMF_API void mmf_named_putf(mmf_tape *tape, mmf_named *list, mmf_tensor *tensor,
                             ...) MMF_PRINTF(4, 5);
 
 /**
- * Says what the dimensions of the tensor put last are, for those who look at it: a letter each, B
- * samples, M modalities in the order of the inputs, H heads, T steps, N nodes, D features, 1 none.
+ * Says that the tensor put last is to be looked at, as attention, gates and weights are, and what
+ * its dimensions are: a letter each, B samples, M modalities in the order of the inputs, C classes,
+ * E experts, H heads, G glimpses, T steps, N nodes, D features, Q those who ask (what each of them
+ * gives sums to 1), 1 none.
  *
- * @param axes  "BHMM"; must outlive the pass
+ * @param axes  "BHQM"; must outlive the pass
  */
 MMF_API void mmf_named_axes(mmf_named *list, const char *axes);
 

@@ -269,6 +269,7 @@ enum {
 typedef struct mmf_step {
     bool training;
     bool all_features; /**< of every modality, also where the prediction needs fewer */
+    bool looks;        /**< somebody looks at attention that the prediction alone need not keep */
     int64_t epoch, step;
 } mmf_step;
 
@@ -573,6 +574,10 @@ MMF_API void mmf_transformer_alias(mmf_builder *builder, const char *name,
  */
 MMF_API mmf_tensor *mmf_transformer_run(mmf_tape *tape, const mmf_transformer_layer *layer,
                                         mmf_tensor *x, mmf_tensor *source, const mmf_tensor *mask);
+/** The same. @param weights  as for mmf_attend */
+MMF_API mmf_tensor *mmf_transformer_attend(mmf_tape *tape, const mmf_transformer_layer *layer,
+                                           mmf_tensor *x, mmf_tensor *source,
+                                           const mmf_tensor *mask, mmf_tensor **weights);
 
 #ifdef __cplusplus
 }

@@ -189,7 +189,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         x = mmf_reshape(tape, x, n_dims, shape);
     mmf_tensor *const y = op->residual ? run_block(tape, op, &m, x) : modulate(tape, &m, x);
     mmf_named_put(tape, out, "gamma", gamma);
+    mmf_named_axes(out, "BD");
     mmf_named_put(tape, out, "beta", beta);
+    mmf_named_axes(out, "BD");
     mmf_named_put(tape, out, "output", y);
     if (op->residual && step->training) { /* after the step, as a reference's buffers are read */
         mmf_named_put(tape, out, "running_mean", op->bn1.running_mean);

@@ -206,6 +206,7 @@ static mmf_tensor *gated_sum(mmf_tape *tape, const gmu_operator *op, mmf_tensor 
                 mmf_named_put(tape, out, "gate", z);
             else
                 mmf_named_putf(tape, out, z, "gate.%s", op->inputs->inputs[m].name);
+            mmf_named_axes(out, "BD");
         }
         mmf_tensor *const part = mmf_mul(tape, z, mmf_tanh(tape, op->u[m]));
         sum = m == 0 ? part : mmf_add(tape, sum, part);

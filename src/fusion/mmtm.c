@@ -71,11 +71,13 @@ static mmf_tensor *squeeze(mmf_tape *tape, mmf_tensor *x)
 
 /* x times a gate a channel, eq. (4) and (5). */
 static mmf_tensor *excite(mmf_tape *tape, const mmtm_operator *op, size_t m, mmf_tensor *x,
-                          mmf_tensor *z)
+                          mmf_tensor *z, mmf_named *out)
 {
     mmf_tensor *e = mmf_linear_run(tape, &op->excite[m], z, MMF_ACT_SIGMOID);
     if (op->twice)
         e = mmf_affine(tape, e, 2, 0);
+    mmf_named_putf(tape, out, e, "gate.%s", op->inputs->inputs[m].name);
+    mmf_named_axes(out, "BD");
     const int64_t shape[MMF_MAX_DIMS] = {-1, op->inputs->inputs[m].shape[0], 1, 1, 1, 1};
     return mmf_mul(tape, x, mmf_reshape(tape, e, 1 + op->inputs->inputs[m].n_dims, shape));
 }
@@ -92,7 +94,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         mmf_linear_run(tape, &op->fc_squeeze, mmf_concat(tape, op->parts, n, -1), MMF_ACT_RELU);
     for (int m = 0; m < n; m++) {
         const char *const name = op->inputs->inputs[m].name;
-        mmf_tensor *const y = excite(tape, op, (size_t)m, mmf_named_get(in, name), z);
+        mmf_tensor *const y = excite(tape, op, (size_t)m, mmf_named_get(in, name), z, out);
         mmf_named_put(tape, out, name, y);
         op->parts[m] = mmf_reshape(tape, y, 2, (int64_t[]){y ? y->shape[0] : 1, -1});
     }

@@ -200,6 +200,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     mmf_tensor *const y = mmf_stack(tape, op->parts, (int)op->n_experts, 1); /* (B, E, D) */
     const int64_t column[] = {-1, op->n_experts, 1};
     mmf_named_put(tape, out, "expert_weights", g);
+    mmf_named_axes(out, "BE");
     if (step->training)
         put_losses(tape, op, scores, g, out);
     mmf_named_put(tape, out, "fused",

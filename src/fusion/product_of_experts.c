@@ -133,6 +133,7 @@ static evidence encoded(mmf_tape *tape, const experts_operator *op, const mmf_na
         sum.weighted = m > 0 ? mmf_add(tape, sum.weighted, weighted) : weighted;
         mmf_named_putf(tape, out, mean, "mean_%s", name);
         mmf_named_putf(tape, out, precision, "precision_%s", name);
+        mmf_named_axes(out, "BD");
     }
     return sum;
 }

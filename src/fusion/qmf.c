@@ -123,6 +123,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         fused = m == 0 ? part : mmf_add(tape, fused, part);
         mmf_named_putf(tape, out, z, "logit.%s", name);
         mmf_named_putf(tape, out, w, "confidence.%s", name);
+        mmf_named_axes(out, "B1");
         if (!target)
             continue;
         mmf_tensor *const own = unimodal_losses(tape, op, m, w, target, in, out);

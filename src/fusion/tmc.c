@@ -144,6 +144,8 @@ static void add_opinion(mmf_tape *tape, const tmc_operator *op, tmc_run *r, cons
     mmf_tensor *const alpha = mmf_affine(tape, evidence, 1, 1);
     const opinion own = opinion_of(tape, evidence, op->opinions.classes);
     mmf_named_putf(tape, out, alpha, "alpha.%s", name);
+    mmf_named_putf(tape, out, own.uncertainty, "uncertainty.%s", name);
+    mmf_named_axes(out, "B1");
     if (target) {
         mmf_tensor *const loss = opinion_loss(tape, op, alpha, target, present, step);
         mmf_named_putf(tape, out, loss, "loss.%s", name);
@@ -182,7 +184,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     }
     mmf_named_put(tape, out, "alpha", alpha);
     mmf_named_put(tape, out, "belief", r.fused.belief);
+    mmf_named_axes(out, "BC");
     mmf_named_put(tape, out, "uncertainty", r.fused.uncertainty);
+    mmf_named_axes(out, "B1");
     mmf_named_put(tape, out, "fused", mmf_div(tape, alpha, row_sum(tape, alpha)));
 }
 

@@ -217,6 +217,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         q.x = mmf_add(tape, q.x, mmf_reshape(tape, added, 3, (int64_t[]){-1, 1, model->width}));
     }
     mmf_named_put(tape, out, "attention", a);
+    mmf_named_axes(out, "BGTT");
     if (model->counter.objects)
         mmf_named_put(tape, out, "counter",
                       mmf_stack(tape, model->counts, (int)model->n_glimpses, 1));

@@ -98,6 +98,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         mmf_mul(tape, mmf_normed_linear_run(tape, &model->q_net, q, MMF_ACT_RELU),
                 mmf_normed_linear_run(tape, &model->v_net, seen, MMF_ACT_RELU));
     mmf_named_put(tape, out, "attention", a);
+    mmf_named_axes(out, "BT");
     mmf_answers_run(tape, &model->answers, joint, out);
 }
 

@@ -182,10 +182,9 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         mmf_graph_propagation(tape, mmf_angular_edges(tape, x, mask), MMF_GRAPH_SYM);
     const bool single = model->n_nodes == (int64_t)all->inputs->count; /* no modality has steps */
     mmf_named_put(tape, out, "adjacency", s);
-    mmf_named_axes(out, single ? "BMM" : "BNN");
+    mmf_named_axes(out, single ? "BQM" : "BQN");
     mmf_tensor *h = mmf_gcnii_run(tape, &model->net, x, s);
     mmf_named_put(tape, out, "node", h);
-    mmf_named_axes(out, single ? "BMD" : "BND");
     h = read_out(tape, model, h);
     mmf_named_put(tape, out, "feature_fusion", h);
     h = mmf_relu(tape, mmf_dropout(tape, h, model->net.dropout));

@@ -88,22 +88,22 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     return mmf_builder_status(b);
 }
 
-/* (B, D): what a's steps, on average, take from b's. */
+/* (B, D): what a's steps, on average, take from b's. @param weights  of the last layer, or NULL */
 static mmf_tensor *attended(mmf_tape *tape, const cross_model *model, size_t pair,
-                            const mmf_steps *a, const mmf_steps *b)
+                            const mmf_steps *a, const mmf_steps *b, mmf_tensor **weights)
 {
     mmf_tensor *const mask = mmf_attention_mask(tape, b->mask, NULL);
     mmf_steps y = *a;
     for (int l = 0; l < model->n_layers; l++)
-        y.x = mmf_transformer_run(tape, &model->layers[pair * (size_t)model->n_layers + (size_t)l],
-                                  y.x, b->x, mask);
+        y.x =
+            mmf_transformer_attend(tape, &model->layers[pair * (size_t)model->n_layers + (size_t)l],
+                                   y.x, b->x, mask, weights);
     return mmf_steps_mean(tape, &y);
 }
 
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
                 mmf_named *out)
 {
-    (void)step;
     const cross_model *const model = self;
     const mmf_schema *const inputs = model->all.inputs;
     mmf_all_steps_run(tape, &model->all, in);
@@ -112,10 +112,17 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         for (size_t j = 0; j < inputs->count; j++) {
             if (j == i)
                 continue;
+            const char *const from = inputs->inputs[i].name, *const to = inputs->inputs[j].name;
+            const mmf_steps *const b = &model->all.steps[j];
+            const bool looks = step->looks && b->x && b->x->shape[1] > 1;
+            mmf_tensor *weights = NULL;
             model->means[pair] =
-                attended(tape, model, pair, &model->all.steps[i], &model->all.steps[j]);
-            mmf_named_putf(tape, out, model->means[pair++], "feature_%s_to_%s",
-                           inputs->inputs[i].name, inputs->inputs[j].name);
+                attended(tape, model, pair, &model->all.steps[i], b, looks ? &weights : NULL);
+            mmf_named_putf(tape, out, model->means[pair++], "feature_%s_to_%s", from, to);
+            if (weights) {
+                mmf_named_putf(tape, out, weights, "%s_to_%s.attention", from, to);
+                mmf_named_axes(out, "BHQT");
+            }
         }
     }
     mmf_head_run(tape, &model->head, mmf_concat(tape, model->means, (int)model->n_pairs, 1), out);

@@ -231,6 +231,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
            model->encoders.inputs->count * sizeof *model->encoders.features);
     mmf_tensor *const g = run_gate(tape, model, in, step, out);
     mmf_named_put(tape, out, "gate", g);
+    mmf_named_axes(out, "BE");
     for (int64_t i = 0; i < model->n_experts; i++) {
         const dynmm_expert *const e = &model->experts[i];
         mmf_tensor *const weight = mmf_slice(tape, g, 1, i, 1);

@@ -188,6 +188,7 @@ static void measure(mmf_tape *tape, kalman_model *model, size_t m, mmf_named *ou
     mmf_named_putf(tape, out, mmf_steps_mean(tape, &(mmf_steps){mean, steps->mask}), "feature_%s",
                    name);
     mmf_named_putf(tape, out, virtual->noise, "noise_%s", name);
+    mmf_named_axes(out, "BTDD");
 }
 
 /* 1 up to the last tick at which anything was measured: what follows is padding. (B, T) */

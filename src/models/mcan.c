@@ -238,7 +238,8 @@ static mmf_tensor *feed(mmf_tape *tape, const block *x, const deviation_layer *n
 }
 
 /* Weighted means of the stream, side by side, through a linear layer. */
-static mmf_tensor *reduced(mmf_tape *tape, const flat *f, const mmf_steps *s)
+static mmf_tensor *reduced(mmf_tape *tape, const flat *f, const mmf_steps *s, const char *name,
+                           mmf_named *out)
 {
     if (!s->x)
         return NULL;
@@ -248,6 +249,8 @@ static mmf_tensor *reduced(mmf_tape *tape, const flat *f, const mmf_steps *s)
         s->mask ? mmf_reshape(tape, s->mask, 3, (int64_t[]){rows, 1, n_steps}) : NULL;
     mmf_tensor *const a = mmf_softmax(tape, scores, mask, MMF_EMPTY_UNIFORM); /* (B, G, T) */
     mmf_tensor *const means = mmf_matmul(tape, a, s->x, false, false);
+    mmf_named_putf(tape, out, a, "%s.attention", name);
+    mmf_named_axes(out, "BGT");
     if (!means)
         return NULL;
     const int64_t flat_width = means->shape[1] * width;
@@ -303,8 +306,8 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
         y.x = attend(tape, &sga->attention[1], &sga->norm[1], y.x, &x);
         y.x = feed(tape, sga, &sga->norm[2], y.x);
     }
-    mmf_tensor *const z_x = reduced(tape, &model->flat_text, &x);
-    mmf_tensor *const z_y = reduced(tape, &model->flat_image, &y);
+    mmf_tensor *const z_x = reduced(tape, &model->flat_text, &x, model->text->name, out);
+    mmf_tensor *const z_y = reduced(tape, &model->flat_image, &y, model->image->name, out);
     mmf_tensor *const z = norm(tape, &model->norm, mmf_add(tape, z_x, z_y));
     mmf_tensor *const logits = mmf_linear_run(tape, &model->proj, z, MMF_ACT_NONE);
     mmf_named_putf(tape, out, z_x, "pooled.%s", model->text->name);

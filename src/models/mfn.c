@@ -405,6 +405,7 @@ static mmf_tensor *fuse_sets(mmf_tape *tape, const mfn_model *model, mmf_tensor 
             vertex[v] = run_stack(tape, &model->vertices[v], joined);
     }
     mmf_named_put(tape, out, "efficacy", efficacy);
+    mmf_named_axes(out, "BTD");
     return vertex[model->n_sets];
 }
 

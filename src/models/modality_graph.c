@@ -206,7 +206,7 @@ static mmf_tensor *run_gat(mmf_tape *tape, const graph_model *model, mmf_tensor 
         h = mmf_elu(tape, y, 1);
         h = i + 1 < model->n_layers ? mmf_dropout(tape, h, model->dropout) : h;
         mmf_named_putf(tape, out, attention, "attention.%lld", (long long)i + 1);
-        mmf_named_axes(out, "BHMM");
+        mmf_named_axes(out, "BHQM");
     }
     return h;
 }
@@ -249,7 +249,6 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     h = model->is_gcn ? run_gcn(tape, model, h, adjacency)
                       : run_gat(tape, model, h, adjacency, out);
     mmf_named_put(tape, out, "node", h);
-    mmf_named_axes(out, "BMD");
     mmf_head_run(tape, &model->head, read_out(tape, model, h, present), out);
 }
 

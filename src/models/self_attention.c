@@ -130,6 +130,19 @@ static size_t embed(mmf_tape *tape, const attention_model *model, const mmf_name
     return n + 1;
 }
 
+/* What each modality's tokens get: from CLS, which alone is read, or from all tokens. */
+static void put_attention(mmf_tape *tape, const attention_model *model, mmf_tensor *weights, int l,
+                          mmf_named *out)
+{
+    if (!weights)
+        return;
+    if (model->cls)
+        weights = mmf_slice(tape, weights, 2, weights->shape[2] - 1, 1);
+    mmf_named_putf(tape, out, mmf_steps_shares(tape, weights, model->tokens, model->inputs->count),
+                   "attention.%d", l + 1);
+    mmf_named_axes(out, "BHQM");
+}
+
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
                 mmf_named *out)
 {
@@ -137,8 +150,12 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
     const size_t n = embed(tape, model, in, step, out);
     mmf_steps all = mmf_steps_join(tape, model->tokens, n);
     mmf_tensor *const mask = mmf_attention_mask(tape, all.mask, NULL);
-    for (int l = 0; l < model->n_layers; l++)
-        all.x = mmf_transformer_run(tape, &model->layers[l], all.x, NULL, mask);
+    for (int l = 0; l < model->n_layers; l++) {
+        mmf_tensor *weights = NULL;
+        all.x = mmf_transformer_attend(tape, &model->layers[l], all.x, NULL, mask,
+                                       step->looks ? &weights : NULL);
+        put_attention(tape, model, weights, l, out);
+    }
     all.x = mmf_layer_norm_run(tape, &model->norm, all.x);
     mmf_tensor *fused = NULL;
     if (model->cls && all.x)

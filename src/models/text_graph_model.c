@@ -183,6 +183,7 @@ static mmf_tensor *hear_numbers(mmf_tape *tape, const text_model *model,
         mmf_token_pairs(tape, in->token_mask, token ? token->shape[0] : 1, model->n_tokens);
     mmf_tensor *const a = mmf_softmax(tape, mmf_sub(tape, alike, far), pairs, MMF_EMPTY_ZERO);
     mmf_named_put(tape, out, "attention.sn", a);
+    mmf_named_axes(out, "BQT");
     mmf_tensor *const said = mmf_normed_linear_run(tape, &g->message, token, MMF_ACT_RELU);
     mmf_tensor *const parts[] = {values, mmf_matmul(tape, a, said, false, false)};
     mmf_tensor *x = mmf_mul(tape, mmf_concat(tape, parts, 2, -1), is_number);
@@ -218,9 +219,13 @@ static void run(mmf_tape *tape, void *self, const mmf_named *named, const mmf_st
     mmf_tensor *const seen = mmf_guided_score_run(tape, &model->at_vision, vs.vision, in.question);
     const mmf_text_graph_pooled p = mmf_text_graph_pool(tape, &in, vs.vision, seen, token, copy);
     mmf_named_put(tape, out, "attention.vs", vs.attention);
+    mmf_named_axes(out, "BQT");
     mmf_named_put(tape, out, "attention.ss", attention);
+    mmf_named_axes(out, "BQT");
     mmf_named_put(tape, out, "attention.image", p.at_vision);
+    mmf_named_axes(out, "BT");
     mmf_named_put(tape, out, "attention.token", p.at_token);
+    mmf_named_axes(out, "BT");
     mmf_put_result(tape, out, false,
                    mmf_copy_output_run(tape, &model->output, in.question, p.vision, p.token,
                                        mmf_reshape(tape, copy, 2, (int64_t[]){-1, model->n_tokens}),

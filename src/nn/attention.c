@@ -201,9 +201,10 @@ mmf_transformer_layer mmf_transformer_build(mmf_builder *b, const char *name,
 }
 
 static mmf_tensor *attention_part(mmf_tape *tape, const mmf_transformer_layer *layer, mmf_tensor *x,
-                                  mmf_tensor *source, const mmf_tensor *mask)
+                                  mmf_tensor *source, const mmf_tensor *mask, mmf_tensor **weights)
 {
-    mmf_tensor *const y = mmf_attention_run(tape, &layer->attention, x, source, source, mask, NULL);
+    mmf_tensor *const y =
+        mmf_attention_run(tape, &layer->attention, x, source, source, mask, weights);
     return mmf_dropout(tape, y, layer->options.dropout);
 }
 
@@ -221,14 +222,21 @@ static mmf_tensor *inner_part(mmf_tape *tape, const mmf_transformer_layer *layer
 mmf_tensor *mmf_transformer_run(mmf_tape *tape, const mmf_transformer_layer *layer, mmf_tensor *x,
                                 mmf_tensor *source, const mmf_tensor *mask)
 {
+    return mmf_transformer_attend(tape, layer, x, source, mask, NULL);
+}
+
+mmf_tensor *mmf_transformer_attend(mmf_tape *tape, const mmf_transformer_layer *layer,
+                                   mmf_tensor *x, mmf_tensor *source, const mmf_tensor *mask,
+                                   mmf_tensor **weights)
+{
     if (layer->options.norm_first) {
         mmf_tensor *const u = mmf_layer_norm_run(tape, &layer->norm1, x);
         mmf_tensor *const s = source ? mmf_layer_norm_run(tape, &layer->norm1, source) : u;
-        x = mmf_add(tape, x, attention_part(tape, layer, u, s, mask));
+        x = mmf_add(tape, x, attention_part(tape, layer, u, s, mask, weights));
         return mmf_add(tape, x,
                        inner_part(tape, layer, mmf_layer_norm_run(tape, &layer->norm2, x)));
     }
-    x = mmf_add(tape, x, attention_part(tape, layer, x, source ? source : x, mask));
+    x = mmf_add(tape, x, attention_part(tape, layer, x, source ? source : x, mask, weights));
     x = mmf_layer_norm_run(tape, &layer->norm1, x);
     return mmf_layer_norm_run(tape, &layer->norm2, mmf_add(tape, x, inner_part(tape, layer, x)));
 }

@@ -404,7 +404,7 @@ static bool draw_axis(mmf_text *out, const json_t *output, size_t d, int number)
     const json_t *const axis = json_array_get(axes, d);
     const json_t *const labels = json_object_get(axis, "labels");
     weights w = {.n = 0};
-    char note[96];
+    char title[160], note[96];
     for (size_t i = 0; i < json_array_size(labels); i++) {
         const char *const label = json_string_value(json_array_get(labels, i));
         add_weight(&w, label ? label : "?",
@@ -415,7 +415,9 @@ static bool draw_axis(mmf_text *out, const json_t *output, size_t d, int number)
         return false;
     snprintf(note, sizeof note, "Mean over samples%s.",
              json_array_size(axes) > 1 ? " and the other axes" : "");
-    draw_weights(out, &w, mmf_json_get_text(output, "name", ""), note, number);
+    snprintf(title, sizeof title, "%s by %s", mmf_json_get_text(output, "name", ""),
+             mmf_json_get_text(axis, "title", "place"));
+    draw_weights(out, &w, title, note, number);
     return true;
 }
 

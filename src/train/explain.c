@@ -205,7 +205,8 @@ static mmf_status look_at_whole(mmf_explainer *e, mmf_metrics *whole)
     mmf_status status = mmf_explain__pass(e, "every modality", e->model, &how, whole);
     if (status == MMF_OK) {
         put_facts(e, whole);
-        json_t *const outputs = mmf_output_watch_json(watch, e->inputs);
+        json_t *const outputs =
+            mmf_output_watch_json(watch, &(mmf_output_names){e->inputs, &e->task});
         status = outputs ? MMF_OK : MMF_NOMEM;
         json_object_set_new(e->json, "outputs", outputs);
     }

@@ -51,7 +51,13 @@ mmf_status mmf_output_watch_create(mmf_ctx *ctx, mmf_output_watch **out);
 void mmf_output_watch_free(mmf_output_watch *watch);
 /** An mmf_inference `look`; `user` is the watch. */
 void mmf_output_watch_look(void *user, const mmf_named *outputs, int64_t n_rows);
-/** The list "outputs"; NULL after a failure. @param inputs  name axes that are modalities */
-json_t *mmf_output_watch_json(const mmf_output_watch *watch, const mmf_schema *inputs);
+/** What names places of axes: modalities and classes. */
+typedef struct mmf_output_names {
+    const mmf_schema *inputs;
+    const mmf_task *task;
+} mmf_output_names;
+
+/** The list "outputs"; NULL after a failure. */
+json_t *mmf_output_watch_json(const mmf_output_watch *watch, const mmf_output_names *names);
 
 #endif

@@ -2,8 +2,8 @@
  * explain_outputs.c: means over samples of what a model puts out beside its prediction: attention,
  * gates, weights of modalities.
  *
- * An output whose first dimension is the batch counts once a sample, any other once a batch. What
- * its other dimensions are, it says itself (mmf_named_axes) or nobody knows.
+ * Those that are to be looked at say what their dimensions are (mmf_named_axes). An output whose
+ * first dimension is the batch counts once a sample, any other once a batch.
  */
 #include <math.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@ typedef struct output_sums {
     char name[NAME_BYTES];
     int n_dims;
     int64_t shape[MMF_MAX_DIMS]; /* without the batch, and without dimensions of 1 */
-    char axes[MMF_MAX_DIMS];     /* the letter of each; 0: not said */
+    char axes[MMF_MAX_DIMS];     /* the letter of each */
     int64_t count;               /* elements */
     double *sum, *squares;       /* (count) */
     double n, low, high;
@@ -57,25 +57,6 @@ void mmf_output_watch_free(mmf_output_watch *watch)
 
 /* ---- Looking ----------------------------------------------------------------------------- */
 
-/* Predictions, losses, buffers and features have other readers. */
-static bool is_shown(const char *name)
-{
-    static const char *const exact[] = {"prediction", "logits", "logit",      "probability",
-                                        "objective",  "label",  "output",     "fused",
-                                        "hidden",     "task",   "last_state", "concat"};
-    static const char *const prefixes[] = {"loss",    "auxiliary.", "state.",
-                                           "feature", "running_",   "prediction_"};
-    for (size_t i = 0; i < sizeof exact / sizeof *exact; i++) {
-        if (strcmp(name, exact[i]) == 0)
-            return false;
-    }
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-            return false;
-    }
-    return true;
-}
-
 static output_sums *find(mmf_output_watch *w, const mmf_named_tensor *item, bool batched)
 {
     const char *const name = item->name;
@@ -94,7 +75,7 @@ static output_sums *find(mmf_output_watch *w, const mmf_named_tensor *item, bool
         o->count *= t->shape[d];
         if (t->shape[d] == 1)
             continue;
-        o->axes[o->n_dims] = item->axes ? item->axes[d] : '\0';
+        o->axes[o->n_dims] = item->axes[d];
         o->shape[o->n_dims++] = t->shape[d];
     }
     if (o->count > MAX_ELEMENTS)
@@ -129,10 +110,9 @@ void mmf_output_watch_look(void *user, const mmf_named *outputs, int64_t n_rows)
     for (size_t i = 0; w->status == MMF_OK && i < outputs->count; i++) {
         const mmf_named_tensor *const item = &outputs->items[i];
         const mmf_tensor *const t = item->tensor;
-        if (!t || t->is_int || t->count == 0 || !is_shown(item->name))
+        if (!t || !item->axes || t->is_int || t->count == 0)
             continue;
-        const bool batched =
-            item->axes ? item->axes[0] == 'B' : t->n_dims > 0 && t->shape[0] == n_rows;
+        const bool batched = item->axes[0] == 'B';
         output_sums *const o = find(w, item, batched);
         const int64_t n = batched ? n_rows : 1;
         if (!o || t->count != n * o->count)
@@ -144,29 +124,43 @@ void mmf_output_watch_look(void *user, const mmf_named *outputs, int64_t n_rows)
 
 /* ---- JSON -------------------------------------------------------------------------------- */
 
-static json_t *labels_json(int64_t n, char axis, const mmf_schema *inputs)
+/* What an axis is called; NULL where its places have nothing to say, one by one. */
+static const char *title_of(char axis)
 {
-    const bool is_modalities = axis == 'M' && (size_t)n == inputs->count;
+    static const char letters[] = "MCEHGTN";
+    static const char *const titles[] = {"modality", "class", "expert", "head",
+                                         "glimpse",  "step",  "node"};
+    const char *const at = strchr(letters, axis);
+    return at ? titles[at - letters] : NULL;
+}
+
+static json_t *labels_json(const mmf_output_names *names, int64_t n, char axis)
+{
+    const bool is_modalities = axis == 'M' && (size_t)n == names->inputs->count;
+    const bool is_classes = axis == 'C' && n == names->task->n_outputs && names->task->class_names;
     json_t *const list = json_array();
     for (int64_t i = 0; i < n; i++) {
         char number[24];
         snprintf(number, sizeof number, "%lld", (long long)i + 1);
-        json_array_append_new(list, is_modalities ? mmf_json_text(inputs->inputs[i].name)
-                                                  : json_string(number));
+        json_array_append_new(list, mmf_json_text(is_modalities ? names->inputs->inputs[i].name
+                                                  : is_classes  ? names->task->class_names[i]
+                                                                : number));
     }
     return list;
 }
 
-static json_t *axis_json(const output_sums *o, int d, const mmf_schema *inputs)
+static json_t *axis_json(const output_sums *o, int d, const mmf_output_names *names)
 {
     double mean[MAX_AXIS] = {0}, deviation[MAX_AXIS] = {0};
     const int64_t n = o->shape[d];
+    const char *const title = title_of(o->axes[d]);
     int64_t inner = 1;
     for (int k = d + 1; k < o->n_dims; k++)
         inner *= o->shape[k];
     json_t *const object = json_object();
+    json_object_set_new(object, "title", mmf_json_text(title));
     json_object_set_new(object, "length", json_integer((json_int_t)n));
-    if (n > MAX_AXIS)
+    if (!title || n > MAX_AXIS)
         return object;
     const double share = o->n * (double)o->count / (double)n;
     for (int64_t i = 0; i < o->count; i++) {
@@ -175,7 +169,7 @@ static json_t *axis_json(const output_sums *o, int d, const mmf_schema *inputs)
     }
     for (int64_t i = 0; i < n; i++)
         deviation[i] = sqrt(fmax(deviation[i] - mean[i] * mean[i], 0));
-    json_object_set_new(object, "labels", labels_json(n, o->axes[d], inputs));
+    json_object_set_new(object, "labels", labels_json(names, n, o->axes[d]));
     json_object_set_new(object, "mean", mmf_json_numbers(mean, n));
     json_object_set_new(object, "deviation", mmf_json_numbers(deviation, n));
     return object;
@@ -195,15 +189,15 @@ static const char *modality_of(const char *name, const mmf_schema *inputs)
     return NULL;
 }
 
-static json_t *output_json(const output_sums *o, const mmf_schema *inputs)
+static json_t *output_json(const output_sums *o, const mmf_output_names *names)
 {
     json_t *const object = json_object();
     json_t *const axes = json_array();
     const double mean = o->means / o->n;
-    const char *const modality = modality_of(o->name, inputs);
+    const char *const modality = modality_of(o->name, names->inputs);
     const size_t n_group = modality ? strlen(o->name) - strlen(modality) - 1 : 0;
     for (int d = 0; d < o->n_dims; d++)
-        json_array_append_new(axes, axis_json(o, d, inputs));
+        json_array_append_new(axes, axis_json(o, d, names));
     const bool is_weight = o->low >= 0 && o->high <= 1;
     json_object_set_new(object, "name", mmf_json_text(o->name));
     json_object_set_new(object, "group", modality ? json_stringn(o->name, n_group) : json_null());
@@ -219,12 +213,12 @@ static json_t *output_json(const output_sums *o, const mmf_schema *inputs)
     return object;
 }
 
-json_t *mmf_output_watch_json(const mmf_output_watch *watch, const mmf_schema *inputs)
+json_t *mmf_output_watch_json(const mmf_output_watch *watch, const mmf_output_names *names)
 {
     json_t *const list = watch->status == MMF_OK ? json_array() : NULL;
     for (size_t i = 0; list && i < watch->count; i++) {
         if (watch->outputs[i].n > 0)
-            json_array_append_new(list, output_json(&watch->outputs[i], inputs));
+            json_array_append_new(list, output_json(&watch->outputs[i], names));
     }
     return list;
 }

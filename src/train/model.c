@@ -301,10 +301,10 @@ int64_t mmf_model_n_parameters(const mmf_model *model)
 
 /* A pass over one batch without recording; values in the target's units, until the next pass. */
 static mmf_tensor *infer(mmf_model *model, const mmf_batch_input *inputs, const size_t *map,
-                         int64_t n_rows, uint64_t use, mmf_named *out)
+                         int64_t n_rows, uint64_t use, bool looks, mmf_named *out)
 {
     mmf_named in = {0};
-    const mmf_step step = {0};
+    const mmf_step step = {.looks = looks};
     mmf_tape_begin(model->tape, &(mmf_pass){.fixed = true, .int8 = model->int8});
     mmf_feed_put(&model->feed, model->tape, inputs, map, n_rows, use, &in);
     mmf_module_run(model->module, model->tape, &in, &step, out);
@@ -414,7 +414,7 @@ mmf_status mmf_model_predict(mmf_model *model, const mmf_sample *samples, double
     for (size_t m = 0; m < schema->count; m++)
         MMF_TRY(put_sample(model, m, &samples[m], &use));
     mmf_named outputs = {0};
-    const mmf_tensor *const y = infer(model, model->sample, NULL, 1, use, &outputs);
+    const mmf_tensor *const y = infer(model, model->sample, NULL, 1, use, false, &outputs);
     MMF_TRY(mmf_tape_status(model->tape));
     for (int64_t k = 0; k < model->task.n_outputs; k++)
         out[k] = (double)y->data[k];
@@ -463,7 +463,8 @@ static mmf_status predict_batch(mmf_model *model, rows_job *job, int64_t n,
                                 const mmf_inference *how, double *out)
 {
     mmf_named outputs = {0};
-    const mmf_tensor *const y = infer(model, job->batch.inputs, job->map, n, how->use, &outputs);
+    const mmf_tensor *const y =
+        infer(model, job->batch.inputs, job->map, n, how->use, how->look, &outputs);
     MMF_TRY(mmf_tape_status(model->tape));
     for (int64_t i = 0; i < n * model->task.n_outputs; i++)
         out[i] = (double)y->data[i];

@@ -87,14 +87,19 @@ static double item(const json_t *object, const char *key, size_t i)
     return json_number_value(value);
 }
 
-static double plain_score(const scene *s, uint64_t use)
+static double plain_metric(const scene *s, uint64_t use, const char *name)
 {
     double y[N_TEST * N_CLASSES];
     mmf_metrics metrics = {0};
     const mmf_task *const task = mmf_model_task(s->model);
     test_ok(s->ctx, mmf_model_predict_rows(s->model, s->dataset, s->which.rows, N_TEST, use, y));
     test_ok(s->ctx, mmf_task_score(s->ctx, &metrics, task, s->dataset, s->which.rows, N_TEST, y));
-    return mmf_metrics_get(&metrics, mmf_task_main_metric(task->kind));
+    return mmf_metrics_get(&metrics, name);
+}
+
+static double plain_score(const scene *s, uint64_t use)
+{
+    return plain_metric(s, use, mmf_task_main_metric(mmf_model_task(s->model)->kind));
 }
 
 static const data_spec trio = {DATA_TRIO, N_TRAIN + N_TEST, false, true, 0, 6};
@@ -245,19 +250,29 @@ static void weights_of_modalities_are_named(void **state)
     end_scene(&s);
 }
 
-/* The first label of an axis of an output. */
-static const char *label_of(const json_t *e, const char *name, size_t axis)
+static const json_t *output_of(const json_t *e, const char *name)
 {
     const json_t *const outputs = json_object_get(e, "outputs");
     for (size_t i = 0; i < json_array_size(outputs); i++) {
         const json_t *const output = json_array_get(outputs, i);
-        const json_t *const axes = json_object_get(output, "axes");
         if (strcmp(json_string_value(json_object_get(output, "name")), name) == 0)
-            return json_string_value(
-                json_array_get(json_object_get(json_array_get(axes, axis), "labels"), 0));
+            return output;
     }
-    fail_msg("no output %s", name);
-    return "";
+    return NULL;
+}
+
+static const json_t *axis_of(const json_t *e, const char *name, size_t axis)
+{
+    const json_t *const output = output_of(e, name);
+    assert_non_null(output);
+    return json_array_get(json_object_get(output, "axes"), axis);
+}
+
+static void assert_axis(const json_t *axis, const char *title, const char *first_label)
+{
+    assert_string_equal(json_string_value(json_object_get(axis, "title")), title);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(axis, "labels"), 0)),
+                        first_label);
 }
 
 /* There are three modalities, three heads and three classes. */
@@ -269,17 +284,54 @@ static void other_axes_of_their_number_are_numbered(void **state)
     make_scene_of_heads(&s, "gat", &trio, 3);
     const char *const first = mmf_model_inputs(s.model)->inputs[0].name;
     json_t *e = explain(&s, &options);
-    assert_string_equal(label_of(e, "attention.1", 0), "1");
-    assert_string_equal(label_of(e, "attention.1", 1), first);
-    assert_string_equal(label_of(e, "attention.1", 2), first);
-    assert_string_equal(label_of(e, "node", 0), first);
+    assert_axis(axis_of(e, "attention.1", 0), "head", "1");
+    assert_null(json_object_get(axis_of(e, "attention.1", 1), "labels")); /* those who attend */
+    assert_axis(axis_of(e, "attention.1", 2), "modality", first);
+    assert_null(output_of(e, "node")); /* features are nothing to look at */
     json_decref(e);
     end_scene(&s);
     make_scene(&s, "tmc", &trio);
     e = explain(&s, &options);
-    assert_string_equal(label_of(e, "belief", 0), "1");
+    assert_axis(axis_of(e, "belief", 0), "class", "1");
     json_decref(e);
     end_scene(&s);
+}
+
+/* The token that is read gives what it does not keep to the modalities. */
+static void attention_is_shared_by_modality(void **state)
+{
+    (void)state;
+    const mmf_explain_options options = quick("none");
+    scene s;
+    make_scene(&s, "attention", &trio);
+    json_t *const e = explain(&s, &options);
+    const json_t *const axis = axis_of(e, "attention.1", 1);
+    assert_axis(axis, "modality", mmf_model_inputs(s.model)->inputs[0].name);
+    double sum = 0;
+    for (size_t m = 0; m < 3; m++) {
+        assert_true(item(axis, "mean", m) > 0);
+        sum += item(axis, "mean", m);
+    }
+    assert_true(sum > 0.1 && sum < 1);
+    json_decref(e);
+    end_scene(&s);
+}
+
+/* Looking keeps weights that predicting does not: the answers are those of predicting. */
+static void looking_changes_no_answer(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"attention", "cross-attention"};
+    const mmf_explain_options options = quick("none");
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        scene s;
+        make_scene(&s, models[i], &trio);
+        json_t *const e = explain(&s, &options);
+        const double seen = number(json_object_get(e, "metrics"), "nll");
+        assert_true(fabs(seen - plain_metric(&s, MMF_ALL_MODALITIES, "nll")) < 1e-5);
+        json_decref(e);
+        end_scene(&s);
+    }
 }
 
 static void models_of_every_kind_are_explained(void **state)
@@ -357,6 +409,8 @@ int main(void)
         cmocka_unit_test(numbers_have_errors_that_fall),
         cmocka_unit_test(weights_of_modalities_are_named),
         cmocka_unit_test(other_axes_of_their_number_are_numbered),
+        cmocka_unit_test(attention_is_shared_by_modality),
+        cmocka_unit_test(looking_changes_no_answer),
         cmocka_unit_test(models_of_every_kind_are_explained),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(it_can_be_stopped),
