@@ -323,7 +323,7 @@ static void run_low(mmf_tape *tape, const mmf_dmd *model, mmf_dmd_part *m)
         tape, &m->low_2, mmf_dropout(tape, m->repr_low, model->dropout), MMF_ACT_NONE);
     m->logits_low = mmf_linear_run(tape, &m->low_out, mmf_add(tape, h, f), MMF_ACT_NONE);
     m->likeness = mmf_linear_run(tape, &m->align, flat(tape, m->c), MMF_ACT_NONE);
-    const mmf_steps y = {mmf_translation_run(tape, &m->shared, &c, NULL), m->mask};
+    const mmf_steps y = {mmf_translation_run(tape, &m->shared, &c, NULL, NULL), m->mask};
     m->last_c = mmf_steps_last(tape, &y);
 }
 
@@ -337,10 +337,10 @@ static void run_high(mmf_tape *tape, const mmf_dmd *model, mmf_dmd_part *m)
         const size_t j = model->trio && i > 0 ? 3 - i : i;
         const mmf_steps source = steps_of(tape, &model->m[j], model->m[j].s);
         if (&model->m[j] != m)
-            model->list[n++] = mmf_translation_run(tape, &m->from[j], &own, &source);
+            model->list[n++] = mmf_translation_run(tape, &m->from[j], &own, &source, NULL);
     }
     mmf_steps h = {mmf_concat(tape, model->list, (int)n, 2), m->mask};
-    h.x = mmf_translation_run(tape, &m->memory, &h, NULL);
+    h.x = mmf_translation_run(tape, &m->memory, &h, NULL, NULL);
     m->last_s = mmf_steps_last(tape, &h);
     m->repr_high = residual_run(tape, &m->high, m->last_s, model->dropout);
     m->logits_high = mmf_linear_run(tape, &m->high_out, m->repr_high, MMF_ACT_NONE);

@@ -215,23 +215,38 @@ static mmf_steps convolved(mmf_tape *tape, const mult_model *model, const modali
     return m->is_wide ? s : mmf_steps_convolve(tape, &m->proj, &s);
 }
 
-static mmf_tensor *feature(mmf_tape *tape, const mult_model *model, const modality *m)
+/* Another modality in the steps of m. */
+static mmf_tensor *translated(mmf_tape *tape, const modality *m, const mmf_translation *from,
+                              const modality *other, bool looks, mmf_named *out)
+{
+    mmf_tensor *weights = NULL;
+    const bool has_steps = other->steps.x && other->steps.x->shape[1] > 1;
+    mmf_tensor *const y = mmf_translation_run(tape, from, &m->steps, &other->steps,
+                                              looks && has_steps ? &weights : NULL);
+    if (weights) {
+        mmf_named_putf(tape, out, weights, "%s_to_%s.attention", m->input->name,
+                       other->input->name);
+        mmf_named_axes(out, "BHQT");
+    }
+    return y;
+}
+
+static mmf_tensor *feature(mmf_tape *tape, const mult_model *model, const modality *m, bool looks,
+                           mmf_named *out)
 {
     size_t n = 0;
     for (size_t j = 0; j < model->count; j++) {
         if (&model->m[j] != m)
-            model->translations[n++] =
-                mmf_translation_run(tape, &m->from[j], &m->steps, &model->m[j].steps);
+            model->translations[n++] = translated(tape, m, &m->from[j], &model->m[j], looks, out);
     }
     mmf_steps h = {.x = mmf_concat(tape, model->translations, (int)n, 2), .mask = m->steps.mask};
-    h.x = mmf_translation_run(tape, &m->memory, &h, NULL);
+    h.x = mmf_translation_run(tape, &m->memory, &h, NULL, NULL);
     return mmf_steps_last(tape, &h);
 }
 
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
                 mmf_named *out)
 {
-    (void)step;
     const mult_model *const model = self;
     for (size_t i = 0; i < model->count; i++) {
         modality *const m = &model->m[i];
@@ -239,7 +254,7 @@ static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step 
             m->is_paper ? convolved(tape, model, m, in) : mmf_steps_run(tape, &m->encoder, in);
     }
     for (size_t i = 0; i < model->count; i++) {
-        model->features[i] = feature(tape, model, &model->m[i]);
+        model->features[i] = feature(tape, model, &model->m[i], step->looks, out);
         mmf_named_putf(tape, out, model->features[i], "feature_%s", model->m[i].input->name);
     }
     mmf_tensor *const h = mmf_concat(tape, model->features, (int)model->count, 1);

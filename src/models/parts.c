@@ -161,22 +161,6 @@ mmf_steps mmf_steps_join(mmf_tape *tape, const mmf_steps *steps, size_t count)
     return joined;
 }
 
-mmf_tensor *mmf_steps_shares(mmf_tape *tape, mmf_tensor *weights, const mmf_steps *steps,
-                             size_t count)
-{
-    mmf_tensor *shares[MAX_JOINED];
-    int64_t first = 0;
-    if (!weights || count == 0 || count > MAX_JOINED)
-        return NULL;
-    const int last = weights->n_dims - 1;
-    for (size_t i = 0; i < count; i++) {
-        const int64_t n = steps[i].x ? steps[i].x->shape[1] : 0;
-        shares[i] = mmf_sum(tape, mmf_slice(tape, weights, last, first, n), last);
-        first += n;
-    }
-    return mmf_stack(tape, shares, (int)count, last);
-}
-
 void mmf_stream_order(const mmf_schema *inputs, const mmf_input_schema **text,
                       const mmf_input_schema **image)
 {

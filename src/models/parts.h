@@ -88,9 +88,6 @@ mmf_steps mmf_single_step(mmf_tape *tape, const mmf_named *in, const char *modal
                           mmf_tensor *feature);
 /** All steps behind each other: x (B, sum T_m, D), with a mask where one of them has one. */
 mmf_steps mmf_steps_join(mmf_tape *tape, const mmf_steps *steps, size_t count);
-/** What the first `count` of joined steps get: (.., sum T_m) to (.., count). */
-mmf_tensor *mmf_steps_shares(mmf_tape *tape, mmf_tensor *weights, const mmf_steps *steps,
-                             size_t count);
 
 /** Of two modalities the one that asks (tokens, else called text, else the first) and the other. */
 void mmf_stream_order(const mmf_schema *inputs, const mmf_input_schema **text,

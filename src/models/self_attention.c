@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "models/parts.h"
+#include "nn/projected_attention.h"
 
 #define EMBEDDING_DEVIATION 0.02
 #define NORM_EPS 1e-5
@@ -36,6 +37,7 @@ typedef struct attention_model {
     mmf_tensor *modalities; /* (M, D) */
     mmf_tensor **positions; /* (T_m, D), NULL for a single step */
     mmf_steps *tokens;
+    mmf_tensor **keys; /* of each modality */
     int n_layers;
     mmf_transformer_layer *layers;
     mmf_layer_norm_layer norm;
@@ -91,6 +93,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
     model->has_steps = strcmp(mmf_config_text(config, "tokens"), "steps") == 0;
     model->positions = mmf_builder_alloc(b, inputs->count * sizeof(mmf_tensor *));
     model->tokens = mmf_builder_alloc(b, (inputs->count + 1) * sizeof *model->tokens);
+    model->keys = mmf_builder_alloc(b, inputs->count * sizeof(mmf_tensor *));
     model->n_layers = (int)mmf_config_int(config, "layers");
     model->layers = mmf_builder_alloc(b, (size_t)model->n_layers * sizeof *model->layers);
     if (mmf_builder_status(b) == MMF_OK)
@@ -136,9 +139,12 @@ static void put_attention(mmf_tape *tape, const attention_model *model, mmf_tens
 {
     if (!weights)
         return;
+    for (size_t m = 0; m < model->inputs->count; m++)
+        model->keys[m] = model->tokens[m].x;
     if (model->cls)
         weights = mmf_slice(tape, weights, 2, weights->shape[2] - 1, 1);
-    mmf_named_putf(tape, out, mmf_steps_shares(tape, weights, model->tokens, model->inputs->count),
+    mmf_named_putf(tape, out,
+                   mmf_attention_shares(tape, weights, model->keys, model->inputs->count),
                    "attention.%d", l + 1);
     mmf_named_axes(out, "BHQM");
 }

@@ -81,7 +81,7 @@ static mmf_tensor *embedded(mmf_tape *tape, const mmf_translation *t, mmf_tensor
 }
 
 mmf_tensor *mmf_translation_run(mmf_tape *tape, const mmf_translation *t, const mmf_steps *target,
-                                const mmf_steps *source)
+                                const mmf_steps *source, mmf_tensor **weights)
 {
     const mmf_steps *const keys = source ? source : target;
     if (!target->x || !keys->x)
@@ -94,7 +94,7 @@ mmf_tensor *mmf_translation_run(mmf_tape *tape, const mmf_translation *t, const 
     mmf_tensor *x = embedded(tape, t, target->x);
     mmf_tensor *const k = source ? embedded(tape, t, source->x) : NULL;
     for (int l = 0; l < t->options.n_layers; l++)
-        x = mmf_transformer_run(tape, &t->layers[l], x, k, mask);
+        x = mmf_transformer_attend(tape, &t->layers[l], x, k, mask, weights);
     return mmf_layer_norm_run(tape, &t->norm, x);
 }
 

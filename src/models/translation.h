@@ -38,9 +38,14 @@ int mmf_translation_memory_levels(size_t n_modalities, int levels);
 
 mmf_translation mmf_translation_build(mmf_builder *builder, const char *name,
                                       const mmf_translation_options *options);
-/** @param source  NULL: the steps themselves  @return (B, T, D) for the steps of `target` */
+/**
+ * @param source   NULL: the steps themselves
+ * @param weights  NULL or where to put those of the last layer, as for mmf_attend
+ * @return         (B, T, D) for the steps of `target`
+ */
 mmf_tensor *mmf_translation_run(mmf_tape *tape, const mmf_translation *translation,
-                                const mmf_steps *target, const mmf_steps *source);
+                                const mmf_steps *target, const mmf_steps *source,
+                                mmf_tensor **weights);
 
 /** Refuses a kernel that is longer than the sequence. @param option  its name in the message */
 void mmf_step_kernel_check(mmf_builder *builder, const char *option, int64_t kernel,

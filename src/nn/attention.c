@@ -12,6 +12,8 @@
 #include "nn/projected_attention.h"
 #include "tensor/heads.h"
 
+#define MAX_SHARES 64
+
 static double scale_of(int64_t width, const mmf_heads *heads)
 {
     const int64_t head = heads->count > 0 ? width / heads->count : 1;
@@ -51,6 +53,22 @@ mmf_tensor *mmf_attend_projected(mmf_tape *tape, const mmf_linear_layer *query,
         return y;
     mmf_tensor *const q = mmf_linear_run(tape, query, x, MMF_ACT_NONE);
     return mmf_linear_run(tape, out, mmf_attend(tape, q, k, v, heads, weights), MMF_ACT_NONE);
+}
+
+mmf_tensor *mmf_attention_shares(mmf_tape *tape, mmf_tensor *weights, mmf_tensor *const *keys,
+                                 size_t n)
+{
+    mmf_tensor *shares[MAX_SHARES];
+    int64_t first = 0;
+    if (!weights || n == 0 || n > MAX_SHARES)
+        return NULL;
+    const int last = weights->n_dims - 1;
+    for (size_t i = 0; i < n; i++) {
+        const int64_t n_keys = keys[i] ? keys[i]->shape[1] : 0;
+        shares[i] = mmf_sum(tape, mmf_slice(tape, weights, last, first, n_keys), last);
+        first += n_keys;
+    }
+    return mmf_stack(tape, shares, (int)n, last);
 }
 
 mmf_tensor *mmf_attention_mask(mmf_tape *tape, mmf_tensor *keys, mmf_tensor *between)

@@ -6,6 +6,7 @@
  * nothing is added (there: a uniform mean). Without an input `query` the queries are learned.
  */
 #include "nn/token_layer.h"
+#include "nn/projected_attention.h"
 
 #define STANDARD_LATENTS 16
 #define LATENT_DEVIATION 0.02
@@ -203,7 +204,7 @@ static mmf_status build(mmf_builder *b, const mmf_config *config, const mmf_sche
 
 /* @param context  NULL: x itself */
 static mmf_tensor *read_context(mmf_tape *tape, const reader *r, mmf_tensor *x, mmf_tensor *context,
-                                const mmf_tensor *mask)
+                                const mmf_tensor *mask, mmf_tensor **weights)
 {
     const mmf_heads heads = {r->n_heads, mask, MMF_EMPTY_ZERO, r->dropout};
     x = mmf_layer_norm_run(tape, &r->norm, x);
@@ -212,7 +213,8 @@ static mmf_tensor *read_context(mmf_tape *tape, const reader *r, mmf_tensor *x, 
     mmf_tensor *const kv = mmf_linear_run(tape, &r->to_kv, context, MMF_ACT_NONE);
     mmf_tensor *const k = mmf_slice(tape, kv, -1, 0, r->inner);
     mmf_tensor *const v = mmf_slice(tape, kv, -1, r->inner, r->inner);
-    return mmf_linear_run(tape, &r->to_out, mmf_attend(tape, q, k, v, &heads, NULL), MMF_ACT_NONE);
+    return mmf_linear_run(tape, &r->to_out, mmf_attend(tape, q, k, v, &heads, weights),
+                          MMF_ACT_NONE);
 }
 
 /* x + W2 (a gelu(g)), [a, g] = W1 LN(x) */
@@ -258,26 +260,31 @@ static mmf_tensor *for_each_row(mmf_tape *tape, mmf_tensor *x, int64_t rows)
 static void run(mmf_tape *tape, void *self, const mmf_named *in, const mmf_step *step,
                 mmf_named *out)
 {
-    (void)step;
     const perceiver_layer *const p = self;
-    mmf_tensor *mask = NULL;
+    mmf_tensor *mask = NULL, *weights = NULL;
     mmf_tensor *const tokens = all_tokens(tape, p, in, &mask);
     if (!tokens)
         return;
     const int64_t rows = tokens->shape[0];
     mmf_tensor *z = for_each_row(tape, p->latents, rows);
-    z = mmf_add(tape, z, read_context(tape, &p->cross, z, tokens, mask));
+    z = mmf_add(tape, z,
+                read_context(tape, &p->cross, z, tokens, mask, step->looks ? &weights : NULL));
     z = add_gated(tape, &p->cross_ff, z);
     for (int64_t l = 0; l < p->depth; l++) {
         const latent_layer *const layer = &p->layers[p->tied ? 0 : l];
-        z = mmf_add(tape, z, read_context(tape, &layer->attention, z, NULL, NULL));
+        z = mmf_add(tape, z, read_context(tape, &layer->attention, z, NULL, NULL, NULL));
         z = add_gated(tape, &layer->ff, z);
     }
     mmf_tensor *const query =
         for_each_row(tape, p->has_query ? mmf_named_get(in, QUERY) : p->query, rows);
-    mmf_tensor *y = read_context(tape, &p->decoder, query, z, NULL);
+    mmf_tensor *y = read_context(tape, &p->decoder, query, z, NULL, NULL);
     if (p->has_decoder_ff)
         y = add_gated(tape, &p->decoder_ff, y);
+    if (weights) {
+        mmf_named_put(tape, out, "attention",
+                      mmf_attention_shares(tape, weights, p->x, p->inputs.count));
+        mmf_named_axes(out, "BHQM");
+    }
     mmf_named_put(tape, out, "latent", z);
     mmf_named_put(tape, out, "logit", mmf_linear_run(tape, &p->to_logits, y, MMF_ACT_NONE));
 }

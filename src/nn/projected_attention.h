@@ -16,4 +16,13 @@ mmf_tensor *mmf_attend_projected(mmf_tape *tape, const mmf_linear_layer *query,
                                  const mmf_linear_layer *out, mmf_tensor *x, mmf_tensor *k,
                                  mmf_tensor *v, const mmf_heads *heads, mmf_tensor **weights);
 
+/**
+ * What each group of keys gets: (.., T) to (.., n), for keys that stand behind each other. Keys
+ * behind the last group do not count.
+ *
+ * @param keys  n tensors (B, T_i, D)  @return NULL for more than 64 groups, or none
+ */
+mmf_tensor *mmf_attention_shares(mmf_tape *tape, mmf_tensor *weights, mmf_tensor *const *keys,
+                                 size_t n);
+
 #endif

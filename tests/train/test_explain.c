@@ -321,7 +321,7 @@ static void attention_is_shared_by_modality(void **state)
 static void looking_changes_no_answer(void **state)
 {
     (void)state;
-    static const char *const models[] = {"attention", "cross-attention"};
+    static const char *const models[] = {"attention", "cross-attention", "mult", "perceiver"};
     const mmf_explain_options options = quick("none");
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         scene s;
