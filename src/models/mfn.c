@@ -104,13 +104,25 @@ static small_net build_net(mmf_builder *b, const char *name, int64_t inputs, int
         mmf_linear_build(b, mmf_builder_text(b, "%s_fc2", name), hidden, outputs, true)};
 }
 
-static int64_t units_of(const mmf_config *config, const mfn_model *model, size_t m)
+/* One of the paper's modalities, its letter in the reference's names and its units. */
+typedef struct paper_part {
+    const char *name, *letter;
+    int64_t units;
+} paper_part;
+
+/* NULL for other modalities. */
+static const paper_part *paper_part_of(const mfn_model *model, size_t m)
 {
-    static const int64_t paper[] = {256, 32, 256};
+    static const paper_part trio[] = {{"text", "l", 256}, {"audio", "a", 32}, {"vision", "v", 256}};
+    return model->trio && m < sizeof trio / sizeof *trio ? &trio[m] : NULL;
+}
+
+static int64_t units_of(const mmf_config *config, const paper_part *paper, size_t m)
+{
     const size_t n = mmf_config_count(config, "hidden_dims");
     if (n == 1 || m < n)
         return (int64_t)mmf_config_number_at(config, "hidden_dims", m);
-    return model->trio ? paper[m] : OTHER_UNITS;
+    return paper ? paper->units : OTHER_UNITS;
 }
 
 /* Names of torch.nn.LSTMCell. */
@@ -133,14 +145,13 @@ static mmf_rnn_weights build_cell(mmf_builder *b, const char *name, int64_t inpu
 static void build_parts(mmf_builder *b, const mmf_config *config, mfn_model *model,
                         const mmf_schema *inputs)
 {
-    static const char *const paper[] = {"text", "audio", "vision"}, *const letters[] = {"l", "a",
-                                                                                        "v"};
     for (size_t m = 0; m < model->count; m++) {
         mfn_part *const part = &model->parts[m];
-        part->input = model->trio ? mmf_schema_find(inputs, paper[m]) : &inputs->inputs[m];
-        part->hidden = units_of(config, model, m);
+        const paper_part *const paper = paper_part_of(model, m);
+        part->input = paper ? mmf_schema_find(inputs, paper->name) : &inputs->inputs[m];
+        part->hidden = units_of(config, paper, m);
         const int64_t steps = part->input->shape[0], hidden = part->hidden;
-        const char *const name = model->trio ? letters[m] : part->input->name;
+        const char *const name = paper ? paper->letter : part->input->name;
         if (part->input->kind != MMF_SEQUENCE) {
             mmf_builder_fail(b, MMF_UNSUPPORTED, "%s takes sequences; %s is of kind %s",
                              mmf_config_def(config)->name, part->input->name,
