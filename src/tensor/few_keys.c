@@ -54,10 +54,16 @@ static void fold_keys(const few_job *j, int64_t sample, int64_t head, mmf_real *
             bias ? j->scale * (mmf_real)j->tape->k->dot(width, keys + t * j->width, bias) : 0;
     for (int64_t i = 0; i < j->inputs; i += columns) {
         const int64_t n = mmf_least(columns, j->inputs - i);
-        mmf_panels_multiply(
-            j->tape, &(mmf_panels_product){j->n_keys, n, width, packed,
-                                           j->query_panels + i * j->width + head * width * columns,
-                                           NULL, MMF_ACT_NONE, tile, n});
+        mmf_panels_multiply(j->tape,
+                            &(mmf_panels_product){
+                                .m = j->n_keys,
+                                .n = n,
+                                .k = width,
+                                .packed = packed,
+                                .panels = j->query_panels + i * j->width + head * width * columns,
+                                .c = tile,
+                                .c_step = n,
+                            });
         for (int64_t t = 0; t < j->n_keys; t++) {
             const int64_t pair = first + t, panel = pair / columns;
             mmf_real *const to = panels + (panel * j->inputs + i) * columns + pair % columns;
@@ -76,11 +82,15 @@ static void fold_values(const few_job *j, int64_t sample, int64_t head, mmf_real
     mmf_panels_pack(j->tape, j->n_keys, width, values, j->value_width, packed);
     for (int64_t o = 0; o < j->outputs; o += columns)
         mmf_panels_multiply(
-            j->tape,
-            &(mmf_panels_product){j->n_keys, mmf_least(columns, j->outputs - o), width, packed,
-                                  j->out_panels + o * j->value_width + head * width * columns, NULL,
-                                  MMF_ACT_NONE, panels + o * j->pairs + head * j->n_keys * columns,
-                                  columns});
+            j->tape, &(mmf_panels_product){
+                         .m = j->n_keys,
+                         .n = mmf_least(columns, j->outputs - o),
+                         .k = width,
+                         .packed = packed,
+                         .panels = j->out_panels + o * j->value_width + head * width * columns,
+                         .c = panels + o * j->pairs + head * j->n_keys * columns,
+                         .c_step = columns,
+                     });
 }
 
 static void fold_range(void *argument, int64_t begin, int64_t end)
@@ -98,6 +108,23 @@ static void fold_range(void *argument, int64_t begin, int64_t end)
 }
 
 /* ---- Queries ----------------------------------------------------------------------------- */
+
+/* C (m, n) = A (m, k) by panels, + bias. */
+static void multiply(const few_job *j, int64_t m, int64_t n, int64_t k, const mmf_real *a,
+                     const mmf_real *panels, const mmf_real *bias, mmf_real *packed, mmf_real *c)
+{
+    mmf_panels_pack(j->tape, m, k, a, k, packed);
+    mmf_panels_multiply(j->tape, &(mmf_panels_product){
+                                     .m = m,
+                                     .n = n,
+                                     .k = k,
+                                     .packed = packed,
+                                     .panels = panels,
+                                     .bias = bias,
+                                     .c = c,
+                                     .c_step = n,
+                                 });
+}
 
 static void weigh(const few_job *j, int64_t sample, int64_t query, const mmf_real *scores,
                   mmf_real *weights)
@@ -126,19 +153,13 @@ static void query_range(void *argument, int64_t begin, int64_t end)
         const int64_t sample = i / n_tiles, first = i % n_tiles * size;
         const int64_t n = mmf_least(size, j->n_queries - first),
                       row = sample * j->n_queries + first;
-        mmf_panels_pack(j->tape, n, j->inputs, j->p->x->data + row * j->inputs, j->inputs, packed);
-        mmf_panels_multiply(j->tape, &(mmf_panels_product){n, j->pairs, j->inputs, packed,
-                                                           j->for_scores + sample * j->scores_size,
-                                                           j->offsets + sample * j->pairs,
-                                                           MMF_ACT_NONE, scores, j->pairs});
+        multiply(j, n, j->pairs, j->inputs, j->p->x->data + row * j->inputs,
+                 j->for_scores + sample * j->scores_size, j->offsets + sample * j->pairs, packed,
+                 scores);
         for (int64_t q = 0; q < n; q++)
             weigh(j, sample, first + q, scores + q * j->pairs, weights + q * j->pairs);
-        mmf_panels_pack(j->tape, n, j->pairs, weights, j->pairs, packed);
-        mmf_panels_multiply(
-            j->tape, &(mmf_panels_product){n, j->outputs, j->pairs, packed,
-                                           j->for_mix + sample * j->mix_size,
-                                           j->p->out_bias ? j->p->out_bias->data : NULL,
-                                           MMF_ACT_NONE, j->y + row * j->outputs, j->outputs});
+        multiply(j, n, j->outputs, j->pairs, weights, j->for_mix + sample * j->mix_size,
+                 j->p->out_bias ? j->p->out_bias->data : NULL, packed, j->y + row * j->outputs);
     }
     mmf_lane_give(&j->lanes, lane);
 }

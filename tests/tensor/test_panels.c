@@ -14,7 +14,7 @@ typedef struct layer_case {
     bool has_bias;
 } layer_case;
 
-/* One row, several tiles of rows; outputs and inputs that fill no panel; too small for panels. */
+/* One row, several tiles of rows; outputs and inputs that fill no panel, few inputs; too small. */
 static const layer_case cases[] = {
     {1, 512, 512, MMF_ACT_RELU, true},    {1, 517, 701, MMF_ACT_NONE, true},
     {2, 512, 512, MMF_ACT_NONE, true},    {2, 512, 512, MMF_ACT_RELU, false},
@@ -24,6 +24,8 @@ static const layer_case cases[] = {
     {65, 131, 1500, MMF_ACT_RELU, false}, {3, 260, 513, MMF_ACT_RELU, true},
     {4, 300, 449, MMF_ACT_NONE, true},    {5, 512, 256, MMF_ACT_RELU, true},
     {6, 256, 512, MMF_ACT_GELU, false},   {3, 8, 8, MMF_ACT_RELU, true},
+    {13, 9, 15000, MMF_ACT_NONE, true},   {15, 300, 449, MMF_ACT_RELU, true},
+    {28, 17, 9000, MMF_ACT_NONE, false},  {29, 260, 513, MMF_ACT_TANH, true},
 };
 
 enum { N_CASES = sizeof cases / sizeof *cases };
