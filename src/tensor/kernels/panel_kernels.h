@@ -20,6 +20,7 @@ enum {
     PANEL_LANES = VECTOR_BYTES / sizeof(mmf_real),
     PANEL_COLUMNS = PANEL_VECTORS * PANEL_LANES,
     PANEL_LINE = 64 / sizeof(mmf_real),
+    PANEL_LINES = PANEL_COLUMNS > PANEL_LINE ? PANEL_COLUMNS / PANEL_LINE : 1, /* of a step */
     PANEL_AHEAD = 4096, /* bytes: what comes from the outer caches is asked for so far ahead */
 };
 
@@ -105,8 +106,8 @@ panel_block(int rows, int64_t k, const mmf_real *restrict a, const mmf_real *res
     for (const mmf_real *const end = a + k * rows; a < end; a += rows, panel += PANEL_COLUMNS) {
         const panel_lanes *const b = (const panel_lanes *)panel;
         PANEL_UNROLL
-        for (int v = 0; v < PANEL_VECTORS; v++)
-            __builtin_prefetch((const char *)(b + v) + PANEL_AHEAD);
+        for (int line = 0; line < PANEL_LINES; line++)
+            __builtin_prefetch((const char *)(panel + line * PANEL_LINE) + PANEL_AHEAD);
         __builtin_prefetch(wanted, 0, 2);
         wanted += next->step;
         PANEL_UNROLL
